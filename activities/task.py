@@ -1,0 +1,81 @@
+"""The activities of AgentTaskWorkflow: each carries one question to the TaskBridge and its answer back.
+They must not know SQL, the executor or a Temporal client; they decide nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from durable_tasks.contracts import (
+    CANCEL_TASK,
+    JOIN_TASK,
+    READ_TASK,
+    RUN_TASK,
+    RunRequest,
+    TaskRef,
+    TaskStatus,
+)
+from durable_tasks.errors import DurableTasksError, NotFound
+from durable_tasks.ports import TaskBridge
+
+_PATIENCE = 1800.0
+"""Seconds one join waits before it answers "still live"; below the activity's own timeout of an hour."""
+_BEAT = 3.0
+"""Seconds between heartbeats; well below the heartbeat timeout of 10 s."""
+
+
+class TaskActivities:
+    """Every answer is SQLite's, through the bridge of the process that owns the file."""
+
+    def __init__(self, bridge: TaskBridge) -> None:
+        self._bridge = bridge
+
+    @property
+    def all(self) -> list[Callable[..., Awaitable[TaskStatus]]]:
+        return [self.run_task, self.join_task, self.read_task, self.cancel_task]
+
+    @activity.defn(name=RUN_TASK)
+    async def run_task(self, request: RunRequest) -> TaskStatus:
+        info = activity.info()
+        return await _answered(
+            self._bridge.run(
+                request,
+                namespace=info.namespace,
+                workflow_id=info.workflow_id or "",
+                run_id=info.workflow_run_id or "",
+            )
+        )
+
+    @activity.defn(name=JOIN_TASK)
+    async def join_task(self, ref: TaskRef) -> TaskStatus:
+        """Wait for the attempt's end. When the worker shuts down first, answer how the task stands, so that
+        the workflow joins again wherever the next worker is."""
+        joining = asyncio.ensure_future(self._bridge.join(ref, patience=_PATIENCE))
+        leaving = asyncio.ensure_future(activity.wait_for_worker_shutdown())
+        try:
+            while not joining.done() and not leaving.done():
+                activity.heartbeat()
+                await asyncio.wait({joining, leaving}, timeout=_BEAT, return_when=asyncio.FIRST_COMPLETED)
+            return await _answered(joining if joining.done() else self._bridge.read(ref))
+        finally:
+            joining.cancel()
+            leaving.cancel()
+            await asyncio.gather(joining, leaving, return_exceptions=True)
+
+    @activity.defn(name=READ_TASK)
+    async def read_task(self, ref: TaskRef) -> TaskStatus:
+        return await _answered(self._bridge.read(ref))
+
+    @activity.defn(name=CANCEL_TASK)
+    async def cancel_task(self, ref: TaskRef, reason: str) -> TaskStatus:
+        return await _answered(self._bridge.cancel(ref, reason=reason))
+
+
+async def _answered(asking: Awaitable[TaskStatus]) -> TaskStatus:
+    """The bridge's errors in Temporal's words: a missing task will not appear, everything else may pass."""
+    try:
+        return await asking
+    except DurableTasksError as error:
+        final = isinstance(error, NotFound)
+        raise ApplicationError(error.message, type=error.code, non_retryable=final) from error

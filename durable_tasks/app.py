@@ -1,0 +1,249 @@
+"""DurableTasks: the object an application holds. It composes store, executor and engines, and closes them.
+
+It must not know SQL, Temporal's client or any surface.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from durable_tasks.clock import SystemClock, SystemIds
+from durable_tasks.engine.local import LocalEngine
+from durable_tasks.engine.presence import Presence
+from durable_tasks.engine.waiters import Waiters
+from durable_tasks.engine.wheel import ClockWheel
+from durable_tasks.errors import Closed, InvalidInput, StoreError
+from durable_tasks.executor.embedded import EmbeddedBridge
+from durable_tasks.executor.executor import Executor
+from durable_tasks.handlers import Function, Handlers
+from durable_tasks.models import Capability, Engine, Mode, NewTask, Placement, check_org
+from durable_tasks.org import Org
+from durable_tasks.ports import Clock, Ids
+from durable_tasks.settings import Settings
+from durable_tasks.store.database import Rules
+from durable_tasks.store.store import Store
+
+if TYPE_CHECKING:
+    from durable_tasks.temporal.engine import TemporalEngine
+
+log = logging.getLogger("durable_tasks")
+
+
+class _Running:
+    """Everything that lives between start and stop, on one event loop of one process."""
+
+    def __init__(self, tasks: "DurableTasks") -> None:
+        settings, clock = tasks.settings, tasks.clock
+        self.loop = asyncio.get_running_loop()
+        self.pid = os.getpid()
+        self.instance = tasks.ids.task()
+        rules = Rules(self.instance, settings.namespace, settings.max_lost, settings.cancel_grace)
+        self.store = Store(settings.db, clock=clock, ids=tasks.ids, rules=rules, patience=settings.busy_timeout)
+        self.executor = Executor(
+            tasks.handlers, self.store, clock, slots=settings.max_concurrent, cancel_grace=settings.cancel_grace
+        )
+        fallback = settings.fallback_after if settings.fallback == "local" else None
+        self.local = LocalEngine(self.store, self.executor, clock, temporal=settings.enabled, fallback_after=fallback)
+        self.wheel = ClockWheel(self.store.expire, clock)
+        self.presence = Presence(
+            self.store, clock, db=settings.db, instance=self.instance, lease=settings.process_lease
+        )
+        self.temporal: TemporalEngine | None = None
+        self.foreign = asyncio.Event()
+        self.background: list[asyncio.Task[None]] = []
+
+
+class DurableTasks:
+    """Durable tasks in one SQLite file. Use it as `async with DurableTasks(Settings(db="app.db")) as tasks:`.
+
+    Bound to the event loop and process that started it; any number of instances live side by side."""
+
+    def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
+        self.settings = Settings() if settings is None else settings
+        self.clock: Clock = SystemClock() if clock is None else clock
+        self.ids: Ids = SystemIds() if ids is None else ids
+        self.handlers = Handlers()
+        self.waiters = Waiters()
+        self._running: _Running | None = None
+        self._changing: asyncio.Lock | None = None
+
+    # ----- handlers
+
+    def handler(self, capability: Capability) -> Callable[[Function], Function]:
+        """Register the decorated `f(ctx, task)` for a capability. See TaskContext for ctx."""
+        NewTask(name="x", capability=capability)
+
+        def register(function: Function) -> Function:
+            return self.handlers.add(capability, function)
+
+        return register
+
+    def default_handler(self, function: Function) -> Function:
+        """Register the handler of tasks without a capability."""
+        return self.handlers.add(None, function)
+
+    # ----- life
+
+    async def __aenter__(self) -> "DurableTasks":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the file and begin to work. Idempotent. Raises StoreError and its kin, ConfigurationError."""
+        if self._changing is None:
+            self._changing = asyncio.Lock()
+        async with self._changing:
+            if self._running is not None and self._running.pid == os.getpid() and not self._running.loop.is_closed():
+                return
+            check_org(self.settings.org)
+            running = _Running(self)
+            await running.store.open()
+            try:
+                self._wire(running)
+                await running.presence.enter()
+                await running.store.adopt_engine(self._engine)
+            except BaseException:
+                await running.store.close()
+                raise
+            self._running = running
+            self._launch(running)
+
+    async def stop(self) -> None:
+        """Drain handlers for up to `shutdown_grace`, release the rest, close everything. Idempotent."""
+        if self._running is None or self._changing is None:
+            return
+        async with self._changing:
+            running, self._running = self._running, None
+            if running is None:
+                return
+            await self._halt(running)
+            self.waiters.wake_all()
+
+    def _wire(self, running: _Running) -> None:
+        store, presence = running.store, running.presence
+        for heed in (running.wheel.heed, running.local.heed, self.waiters.heed):
+            store.subscribe(heed)
+        store.subscribe(lambda notice: running.foreign.set() if notice.foreign else None)
+        presence.on_declared_dead = running.executor.stop_all
+        presence.on_burial = running.local.recover
+
+    def _launch(self, running: _Running) -> None:
+        serves = self.settings.worker
+        self._keep(running, "lease", running.presence.beat)
+        self._keep(running, "look", running.presence.look)
+        self._keep(running, "clock", running.wheel.turn)
+        if running.store.unchecked:
+            self._keep(running, "integrity", self._check_in_background)
+        if serves:
+            self._keep(running, "engine", running.local.pick)
+            self._keep(running, "stops", lambda: running.local.heed_others(running.foreign))
+        if self.settings.enabled:
+            self._launch_temporal(running)
+
+    def _launch_temporal(self, running: _Running) -> None:
+        # Loaded only here: a process without Temporal must not pay for the SDK (20 MB).
+        from durable_tasks.temporal.engine import TemporalEngine
+
+        bridge = EmbeddedBridge(running.store, running.executor, self._wait_for_end, self.clock)
+        engine = TemporalEngine(self.settings, running.store, bridge, running.store.subscribe, self.clock)
+        running.temporal = engine
+        engine.start()
+        leads = asyncio.Event()
+
+        async def follow_leadership() -> None:
+            while True:
+                await engine.lead(running.presence.leading)
+                await leads.wait()
+                leads.clear()
+
+        running.presence.on_leading = lambda _: leads.set()
+        self._keep(running, "leadership", follow_leadership)
+
+    def _keep(self, running: _Running, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except asyncio.CancelledError:
+                if self._running is running:  # not stop() but the end of the event loop: close without waiting
+                    running.store.abandon()
+                    running.presence.drop()
+                raise
+            except Exception:
+                log.exception("a background task of durable_tasks ended", extra={"part": name})
+                raise
+
+        running.background.append(asyncio.create_task(guarded(), name=f"durable_tasks {name}"))
+
+    async def _halt(self, running: _Running) -> None:
+        try:
+            await running.executor.close(self.settings.shutdown_grace)
+            if running.temporal is not None:
+                await running.temporal.stop()
+        finally:
+            for task in running.background:
+                task.cancel()
+            await asyncio.gather(*running.background, return_exceptions=True)
+            try:
+                await running.presence.leave()
+            finally:
+                await running.store.close()
+
+    async def _check_in_background(self) -> None:
+        try:
+            await self.store.check()
+        except StoreError as error:
+            log.critical("the database file is damaged", extra={"error": error.code, "said": error.message})
+
+    async def _wait_for_end(self, task_id: str, until: float) -> None:
+        with self.waiters.waiting(task_id) as happened:
+            await self.clock.wait(happened, until)
+
+    # ----- use
+
+    def org(self, org_id: str | None = None) -> Org:
+        """The tasks of one organisation (default: the setting `org`). Raises InvalidOrg."""
+        return Org(self, check_org(self.settings.org if org_id is None else org_id))
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises Closed before start, after stop, on another event loop and after a fork."""
+        running = self._running
+        if running is None:
+            raise Closed("durable_tasks is not running; call start() first, or use `async with`")
+        if running.pid != os.getpid():
+            raise Closed(f"durable_tasks was started in process {running.pid} and this is a fork; start a new one here")
+        if running.loop is not asyncio.get_running_loop():
+            raise Closed("durable_tasks was started on another event loop; use it there, or start a new one here")
+        return running.store
+
+    @property
+    def temporal(self) -> "TemporalEngine | None":
+        """The Temporal engine while it runs; None when it is off."""
+        return None if self._running is None else self._running.temporal
+
+    @property
+    def running_handlers(self) -> int:
+        """How many handlers run in this process now."""
+        return 0 if self._running is None else self._running.executor.running
+
+    @property
+    def _engine(self) -> Engine:
+        return Engine.TEMPORAL if self.settings.enabled else Engine.LOCAL
+
+    def place(self, new: NewTask) -> tuple[Mode, Placement, Engine]:
+        """How a new task is to run: auto with a capability or a default handler, else manual."""
+        mode = new.mode
+        if mode is None:
+            mode = Mode.AUTO if new.capability is not None or self.handlers.has_default else Mode.MANUAL
+        if new.queue is not None and new.queue != self.settings.queue:
+            raise InvalidInput(
+                f"no worker serves the queue {new.queue!r}: this release runs handlers in the process that owns the"
+                f" file, on its queue {self.settings.queue!r}",
+                queue=new.queue,
+            )
+        return mode, Placement.MANUAL if mode is Mode.MANUAL else Placement.EMBEDDED, self._engine

@@ -1,0 +1,81 @@
+"""The local engine: fills the executor whenever a commit makes work ready or a slot becomes free.
+
+It must not know Temporal; it is only told from when on Temporal's ready tasks may be begun here.
+"""
+
+import asyncio
+import logging
+from typing import Protocol
+
+from durable_tasks.errors import StoreError
+from durable_tasks.executor.executor import Executor
+from durable_tasks.ports import Clock, Notice
+
+log = logging.getLogger("durable_tasks.engine")
+
+FALLBACK_LOOK = 1.0
+AFTER_ERROR = 1.0
+
+
+class EngineStore(Protocol):
+    """What the local engine needs of SQLite."""
+
+    async def stopping(self) -> list[tuple[str, str]]: ...
+
+
+class LocalEngine:
+    """Picks ready work. With Temporal on it still begins, at once, what was ready when this process started or
+    when another died, and later whatever Temporal has left lying for `fallback_after` seconds."""
+
+    def __init__(
+        self, store: EngineStore, executor: Executor, clock: Clock, *, temporal: bool, fallback_after: float | None
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._clock = clock
+        self._temporal = temporal
+        self._fallback_after = fallback_after
+        self._ready = asyncio.Event()
+        self._recover_before = clock.now()
+        executor.temporal_before = self._temporal_before
+
+    def heed(self, notice: Notice) -> None:
+        if notice.ready or notice.foreign:
+            self._ready.set()
+        if notice.stop:
+            self._executor.stop(notice.stop)
+
+    def recover(self) -> None:
+        """A process died: begin at once what it had, without waiting for Temporal to notice."""
+        self._recover_before = self._clock.now()
+        self._ready.set()
+
+    def _temporal_before(self) -> float | None:
+        if not self._temporal:
+            return None
+        late = self._clock.now() - self._fallback_after if self._fallback_after is not None else self._recover_before
+        return max(late, self._recover_before)
+
+    async def pick(self) -> None:
+        """Fill the executor until cancelled."""
+        self._ready.set()
+        while True:
+            until = self._clock.now() + FALLBACK_LOOK if self._temporal else None
+            await self._clock.wait(self._ready, until)
+            self._ready.clear()
+            try:
+                await self._executor.fill()
+            except StoreError as error:
+                log.warning("ready work could not be taken", extra={"error": error.code, "said": error.message})
+                self._ready.set()
+                await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
+
+    async def heed_others(self, changed: asyncio.Event) -> None:
+        """After another process's commit: stop what it has ended, until cancelled."""
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                self._executor.stop(await self._store.stopping())
+            except StoreError as error:
+                log.warning("the file could not be read", extra={"error": error.code, "said": error.message})

@@ -1,0 +1,222 @@
+"""The error tree: one class per thing that can go wrong, each with a stable code and its facts.
+
+It must not know who raises or who answers: no HTTP status, no SQL, no Temporal.
+
+DurableTasksError
+├── InvalidInput (ValueError)        the call itself is wrong; nothing changed
+│   ├── PayloadTooLarge
+│   ├── InvalidOrg
+│   ├── UnknownDependency
+│   ├── DependencyCycle
+│   └── ForeignTransaction           create_in on another file, or outside an immediate transaction
+├── NotFound                         no such id in this organisation
+├── Conflict                         the current state refuses the call
+│   ├── IllegalMove
+│   ├── AlreadyClaimed
+│   ├── StaleToken
+│   ├── VersionConflict
+│   └── IdempotencyConflict
+├── WaitTimeout (TimeoutError)
+├── StoreError
+│   ├── StoreBusy
+│   ├── StoreUnreadable
+│   ├── StoreCorrupt
+│   ├── StoreTooNew
+│   └── NetworkFileSystem
+├── Closed                           not started, already stopped, another event loop, or after fork
+├── ConfigurationError (ValueError)
+├── TemporalUnavailable
+└── HandlerError                     what a handler raises to steer its own retry
+    ├── NonRetryable
+    └── RetryAfter
+"""
+
+from typing import Any, ClassVar
+
+
+class DurableTasksError(Exception):
+    """Base of every error of this package. `code` is stable; `facts` carries the values it speaks of."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        # Facts read as attributes: `error.task_id`. Only reached when normal lookup has failed.
+        facts = self.__dict__.get("facts", {})
+        if name in facts:
+            return facts[name]
+        raise AttributeError(f"{type(self).__name__} has no fact {name!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.facts))
+
+
+def _rebuild(kind: type[DurableTasksError], message: str, facts: dict[str, Any]) -> DurableTasksError:
+    return kind(message, **facts)
+
+
+class InvalidInput(DurableTasksError, ValueError):
+    """A value in the call is wrong. Nothing was stored."""
+
+    code = "invalid_input"
+
+
+class PayloadTooLarge(InvalidInput):
+    """An input or output exceeds its limit. Facts: size, limit (bytes), field."""
+
+    code = "payload_too_large"
+
+
+class InvalidOrg(InvalidInput):
+    """The organisation id does not match the syntax or is reserved. Facts: org."""
+
+    code = "invalid_org"
+
+
+class UnknownDependency(InvalidInput):
+    """A task depends on an id or name that does not exist in this organisation. Facts: dependency."""
+
+    code = "unknown_dependency"
+
+
+class DependencyCycle(InvalidInput):
+    """The dependencies form a cycle. Facts: cycle (names or ids in order)."""
+
+    code = "dependency_cycle"
+
+
+class ForeignTransaction(InvalidInput):
+    """`create_in` was given a connection it cannot join safely. Facts: what was found."""
+
+    code = "foreign_transaction"
+
+
+class NotFound(DurableTasksError):
+    """There is no such task or workflow in this organisation. Facts: id."""
+
+    code = "not_found"
+
+
+class Conflict(DurableTasksError):
+    """The current state refuses the call. Facts: task_id, state."""
+
+    code = "conflict"
+
+
+class IllegalMove(Conflict):
+    """The task's state does not allow the verb. Facts: task_id, state, verb."""
+
+    code = "illegal_move"
+
+
+class AlreadyClaimed(Conflict):
+    """Somebody else holds or reserved the task. Facts: task_id, state, assigned_to."""
+
+    code = "already_claimed"
+
+
+class StaleToken(Conflict):
+    """The token is not the one of the current attempt. Facts: task_id, state."""
+
+    code = "stale_token"
+
+
+class VersionConflict(Conflict):
+    """The row was edited since the caller read it. Facts: task_id, version, expected."""
+
+    code = "version_conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was used with other content. Facts: key, operation, id."""
+
+    code = "idempotency_conflict"
+
+
+class WaitTimeout(DurableTasksError, TimeoutError):
+    """The wait ended before the task or workflow did. Facts: id, state, timeout (seconds)."""
+
+    code = "wait_timeout"
+
+
+class StoreError(DurableTasksError):
+    """The SQLite file cannot serve the call."""
+
+    code = "store_error"
+
+
+class StoreBusy(StoreError):
+    """Another connection held the write lock for too long. Facts: path, waited (seconds)."""
+
+    code = "store_busy"
+
+
+class StoreUnreadable(StoreError):
+    """The file cannot be opened, read or written. Facts: path."""
+
+    code = "store_unreadable"
+
+
+class StoreCorrupt(StoreError):
+    """SQLite says that the file is damaged or is no database. Facts: path."""
+
+    code = "store_corrupt"
+
+
+class StoreTooNew(StoreError):
+    """A newer release has migrated the file. Facts: path, found, known."""
+
+    code = "store_too_new"
+
+
+class NetworkFileSystem(StoreError):
+    """The file lies on a network file system, where SQLite's locks cannot be trusted. Facts: path, kind."""
+
+    code = "network_file_system"
+
+
+class Closed(DurableTasksError):
+    """The instance is not running here: not started, stopped, another event loop, or after a fork."""
+
+    code = "closed"
+
+
+class ConfigurationError(DurableTasksError, ValueError):
+    """A setting is wrong. Facts: setting, value."""
+
+    code = "configuration"
+
+
+class TemporalUnavailable(DurableTasksError):
+    """Temporal cannot be reached or started. Facts: address."""
+
+    code = "temporal_unavailable"
+
+
+class HandlerError(DurableTasksError):
+    """Base of what a handler may raise to say what becomes of its task."""
+
+    code = "handler"
+
+
+class NonRetryable(HandlerError):
+    """Raised by a handler: this failure is final, whatever retries remain."""
+
+    code = "non_retryable"
+
+
+class RetryAfter(HandlerError):
+    """Raised by a handler: retry, but not sooner than `seconds` from now."""
+
+    code = "retry_after"
+
+    def __init__(self, seconds: float, message: str = "the handler asked for a later retry") -> None:
+        super().__init__(message, seconds=seconds)
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RetryAfter, (self.seconds, self.message))

@@ -1,0 +1,220 @@
+"""The executor: a fixed number of slots that runs of both engines share.
+
+It must not know where assignments come from beyond its ports, nor what their ends lead to.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol
+
+from durable_tasks.contracts import TaskRef, TaskStatus
+from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, NotFound
+from durable_tasks.executor.progress import ProgressReport
+from durable_tasks.executor.run import Run, to_outcome
+from durable_tasks.handlers import Handlers
+from durable_tasks.models import Task
+from durable_tasks.ports import Appetite, Assignment, Clock, Ending, Outcome
+
+log = logging.getLogger("durable_tasks.executor")
+
+
+class WorkStore(Protocol):
+    """What the executor needs of SQLite."""
+
+    async def take(self, appetite: Appetite, after_org: str) -> tuple[list[Assignment], str]: ...
+
+    async def finish(
+        self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
+    ) -> tuple[Task | None, list[Assignment], str]: ...
+
+    async def begin(self, ref: TaskRef, request: str) -> Assignment | TaskStatus: ...
+
+    async def report(self, assignment: Assignment, percent: float, message: str | None) -> None: ...
+
+
+class Executor:
+    """Runs handlers, at most `slots` at once. A handler that ignores its cancellation loses its slot after
+    `cancel_grace` seconds and runs on unheeded."""
+
+    def __init__(self, handlers: Handlers, store: WorkStore, clock: Clock, *, slots: int, cancel_grace: float) -> None:
+        self._handlers = handlers
+        self._store = store
+        self._clock = clock
+        self._slots = slots
+        self._cancel_grace = cancel_grace
+        self._runs: dict[str, Run] = {}
+        self._reserved = 0
+        self._admitted: list[tuple[int, int, TaskRef, str]] = []
+        self._admissions = 0
+        self._waiting: set[TaskRef] = set()
+        self._after_org = ""
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._background: set[asyncio.Task[None]] = set()
+        self.temporal_before: Callable[[], float | None] = lambda: None
+        """Ready tasks of the Temporal engine from before this instant are taken too; see LocalEngine."""
+
+    @property
+    def free(self) -> int:
+        return 0 if self._closing else self._slots - len(self._runs) - self._reserved
+
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
+    def can_run(self, capability: str | None) -> bool:
+        return self._handlers.find(capability) is not None
+
+    # ----- taking work
+
+    async def fill(self) -> int:
+        """Begin as much ready work as there are free slots, in one operation. Answers how much it was."""
+        count = self.free
+        if count < 1:
+            return 0
+        self._reserved += count
+        try:
+            taken, self._after_org = await self._store.take(self._appetite(count), self._after_org)
+        finally:
+            self._reserved -= count
+        self._start(taken)
+        await self._begin_admitted()
+        return len(taken)
+
+    async def admit(self, ref: TaskRef, request: str, priority: int) -> None:
+        """Begin the task that a Temporal workflow asks for, now or when a slot is free, urgent ones first."""
+        if ref in self._waiting:
+            return
+        self._waiting.add(ref)
+        self._admissions += 1
+        heapq.heappush(self._admitted, (-priority, self._admissions, ref, request))
+        await self._begin_admitted()
+
+    async def _begin_admitted(self) -> None:
+        while self._admitted and self.free > 0:
+            _, _, ref, request = heapq.heappop(self._admitted)
+            self._waiting.discard(ref)
+            self._reserved += 1
+            try:
+                answer = await self._store.begin(ref, request)
+            except NotFound as error:
+                log.warning(
+                    "a Temporal workflow asked for a task that is not here", extra={"task_id": error.facts.get("id")}
+                )
+                continue
+            finally:
+                self._reserved -= 1
+            if isinstance(answer, Assignment):
+                self._start([answer])
+
+    def _appetite(self, limit: int) -> Appetite:
+        return Appetite(self._handlers.capabilities, self._handlers.has_default, limit, self.temporal_before())
+
+    # ----- running
+
+    def _start(self, assignments: list[Assignment]) -> None:
+        for assignment in assignments:
+            handler = self._handlers.find(assignment.task.capability)
+            if handler is None:  # a handler cannot be unregistered; a row's capability cannot change
+                raise AssertionError(f"no handler for {assignment.task.capability!r}")
+            report = ProgressReport(assignment, self._store, self._spawn)
+            run = Run(assignment, handler, report)
+            self._runs[assignment.token] = run
+            self._idle.clear()
+            run.start()
+            self._spawn(self._supervise(run), f"durable_tasks run {assignment.task.id}")
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _supervise(self, run: Run) -> None:
+        outcome = await run.ended
+        if outcome is None:
+            log.warning(
+                "a handler ignored its cancellation and was given up", extra={"task_id": run.assignment.task.id}
+            )
+            self._drop(run)
+        else:
+            await self._record(run, outcome)
+        await self._begin_admitted()
+
+    async def _record(self, run: Run, outcome: Outcome) -> None:
+        """Write the end and, in the same operation, begin what follows on the slot that becomes free."""
+        task = run.assignment.task
+        follow = None if self._closing or self._admitted else self._appetite(1)
+        try:
+            done, taken, self._after_org = await self._finish(run.assignment, outcome, follow)
+        except DurableTasksError as error:
+            facts = {"task_id": task.id, "error": error.code, "said": error.message}
+            log.error("an attempt's end could not be recorded; it will count as lost", extra=facts)
+            self._drop(run)
+            return
+        if done is None:
+            log.info("a late result was refused", extra={"task_id": task.id, "attempt": task.attempt})
+        self._start(taken)
+        self._drop(run)
+
+    async def _finish(
+        self, assignment: Assignment, outcome: Outcome, follow: Appetite | None
+    ) -> tuple[Task | None, list[Assignment], str]:
+        try:
+            return await self._store.finish(assignment, outcome, follow, self._after_org)
+        except InvalidInput as error:  # the output cannot be stored: say so as the task's failure
+            refused = to_outcome(NonRetryable(error.message))
+            return await self._store.finish(assignment, refused, follow, self._after_org)
+
+    def _drop(self, run: Run) -> None:
+        self._runs.pop(run.assignment.token, None)
+        if not self._runs:
+            self._idle.set()
+
+    # ----- stopping
+
+    def stop(self, attempts: Iterable[tuple[str, str]]) -> None:
+        """Stop the runs among these (task id, token) whose attempts a commit has ended."""
+        for _, token in attempts:
+            run = self._runs.get(token)
+            if run is not None:
+                self.stop_run(run)
+
+    def stop_run(self, run: Run) -> None:
+        if not run.stopping:
+            run.stop()
+            self._spawn(self._give_up_later(run), "durable_tasks cancel grace")
+
+    async def _give_up_later(self, run: Run) -> None:
+        stopped = asyncio.Event()
+        run.ended.add_done_callback(lambda _: stopped.set())
+        if not await self._clock.wait(stopped, self._clock.now() + self._cancel_grace):
+            run.give_up()
+
+    def stop_all(self) -> None:
+        """This process was declared dead and its attempts given away: stop them all; their results are refused."""
+        for run in list(self._runs.values()):
+            self.stop_run(run)
+
+    async def close(self, grace: float) -> None:
+        """Take nothing more, let runs finish for `grace` seconds, then release what is left so that it runs
+        elsewhere at once."""
+        self._closing = True
+        self._admitted.clear()
+        if self._runs and not await self._clock.wait(self._idle, self._clock.now() + grace):
+            await self._release_all()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _release_all(self) -> None:
+        for token, run in list(self._runs.items()):
+            run.stop()
+            log.warning(
+                "a handler outlived the shutdown grace and was released", extra={"task_id": run.assignment.task.id}
+            )
+            self._runs.pop(token, None)
+            await self._store.finish(run.assignment, Outcome(Ending.RELEASED), None, self._after_org)
+            run.give_up()

@@ -1,0 +1,126 @@
+"""Handlers: the user's functions by capability, how they are called, and the context they see.
+
+It must not know slots, storage or Temporal; a registry belongs to one DurableTasks instance.
+"""
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from durable_tasks.errors import InvalidInput, NonRetryable
+from durable_tasks.models import Task
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class TaskContext:
+    """What a handler may ask and tell while it runs. Safe to use from any thread."""
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        prior: Mapping[str, Any],
+        report: Callable[[float, str | None], None],
+        cancelled: threading.Event,
+    ) -> None:
+        self.task = task
+        self.attempt = task.attempt
+        self.prior = MappingProxyType(dict(prior))
+        """Outputs by name: of the steps before in a pipeline, of the dependencies elsewhere."""
+        self.logger = logging.LoggerAdapter(
+            logging.getLogger("durable_tasks.handler"),
+            {"task_id": task.id, "org_id": task.org_id, "capability": task.capability, "attempt": task.attempt},
+        )
+        self._report = report
+        self._cancelled = cancelled
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt was cancelled, timed out or given to somebody else: stop, the result is refused."""
+        return self._cancelled.is_set()
+
+    def progress(self, percent: float, message: str | None = None) -> None:
+        """Report progress, 0 to 100. Returns at once; quick reports are coalesced. Raises InvalidInput."""
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+            raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
+        self._report(float(percent), message)
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One registered function and what it wants as its second argument."""
+
+    function: Callable[..., Any]
+    is_async: bool
+    wants: TypeAdapter[Any] | None
+    """None: the task itself; else the type that the task's input is validated into."""
+
+    def argument(self, task: Task) -> Any:
+        """The second argument. Raises NonRetryable when the input does not fit the annotation."""
+        if self.wants is None:
+            return task
+        try:
+            return self.wants.validate_python(task.input)
+        except ValidationError as error:
+            raise NonRetryable(
+                f"the input does not fit the handler: {error}", details=error.errors(include_url=False)
+            ) from error
+
+
+class Handlers:
+    """The registry. Register before or after start; a capability has one handler."""
+
+    def __init__(self) -> None:
+        self._by_capability: dict[str | None, Handler] = {}
+
+    def add(self, capability: str | None, function: Function) -> Function:
+        """Register `function`; None makes it the handler of tasks without a capability.
+
+        Raises InvalidInput for a second handler, or a function that cannot take (ctx, task)."""
+        if capability in self._by_capability:
+            raise InvalidInput(f"the capability {capability!r} has a handler already", capability=capability)
+        self._by_capability[capability] = inspect_handler(function)
+        return function
+
+    def find(self, capability: str | None) -> Handler | None:
+        return self._by_capability.get(capability)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        return tuple(name for name in self._by_capability if name is not None)
+
+    @property
+    def has_default(self) -> bool:
+        return None in self._by_capability
+
+
+def inspect_handler(function: Callable[..., Any]) -> Handler:
+    """Read what `function(ctx, task)` wants from its signature. Raises InvalidInput when it cannot be called so."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind(None, None)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"the handler {function!r} cannot be called with (ctx, task): {error}") from error
+    target = function if inspect.isroutine(function) else type(function).__call__
+    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    wants = None
+    if len(positional) > 1 and positional[1].annotation is not inspect.Parameter.empty:
+        annotation = get_type_hints(target).get(positional[1].name, Any)
+        wants = None if annotation is Task else TypeAdapter(annotation)
+    return Handler(function, inspect.iscoroutinefunction(target), wants)
+
+
+def dump_output(value: Any) -> Any:
+    """A handler's return value as plain JSON data. Raises NonRetryable when there is none for it."""
+    try:
+        return to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise NonRetryable(f"the handler's output cannot be stored as JSON: {error}") from error

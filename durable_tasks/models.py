@@ -1,0 +1,385 @@
+"""What users hold in their hands: tasks, workflows, attempts, claims, events, and how to ask for them.
+
+It must not know SQL, Temporal or handlers: data and its validation only.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from durable_tasks.durations import Duration, DurationLike
+from durable_tasks.errors import InvalidOrg
+
+T = TypeVar("T")
+
+MAX_LABELS = 64
+MAX_DEPENDENCIES = 10_000
+DEFAULT_SPACE = "default"
+
+_ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_RESERVED_ORGS = frozenset({"temporal-system", "all", "null", "none", "undefined"})
+
+
+class TaskState(StrEnum):
+    BLOCKED = "blocked"
+    SCHEDULED = "scheduled"
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class WorkflowState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class AttemptState(StrEnum):
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    LOST = "lost"
+
+
+class Priority(IntEnum):
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    URGENT = 3
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+class Placement(StrEnum):
+    EMBEDDED = "embedded"
+    EXTERNAL = "external"
+    MANUAL = "manual"
+
+
+class Engine(StrEnum):
+    LOCAL = "local"
+    TEMPORAL = "temporal"
+
+
+OnDependencyFailure = Literal["cancel", "run", "wait"]
+FailurePolicy = Literal["fail_fast", "continue"]
+WorkflowKind = Literal["pipeline", "fan_out", "dag"]
+
+
+def check_org(org: str) -> str:
+    """Return `org` unchanged, or raise InvalidOrg. fullmatch: "acme\\n" is refused."""
+    if not isinstance(org, str) or not _ORG.fullmatch(org):
+        raise InvalidOrg(
+            f"{org!r} is not an organisation id; use 1 to 128 of A-Z a-z 0-9 _ . - starting with a letter or digit",
+            org=org,
+        )
+    if org.lower() in _RESERVED_ORGS:
+        raise InvalidOrg(f"the organisation id {org!r} is reserved; choose another", org=org)
+    return org
+
+
+def _matches(pattern: str, what: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"{value!r} is not a {what}: it must match {pattern}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _parse_priority(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return Priority[value.upper()]
+        except KeyError:
+            raise ValueError(f"{value!r} is not a priority: low, normal, high, urgent or 0 to 3") from None
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a priority: low, normal, high, urgent or 0 to 3")
+    return value
+
+
+Capability = Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}", "capability")]
+Name = Annotated[str, _matches(r"[A-Za-z0-9_][A-Za-z0-9_.:/ -]{0,127}", "name")]
+Space = Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "space id")]
+Agent = Annotated[str, Field(min_length=1, max_length=256)]
+Label = Annotated[str, Field(min_length=1, max_length=128)]
+Title = Annotated[str, Field(min_length=1, max_length=512)]
+Key = Annotated[str, Field(min_length=1, max_length=256)]
+AnyPriority = Annotated[Priority, BeforeValidator(_parse_priority)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RetryPolicy(Frozen):
+    """How long to wait before retry n (1-based): min(maximum, initial * coefficient ** (n - 1)) seconds."""
+
+    initial: Duration = 1.0
+    coefficient: Annotated[float, Field(ge=1, le=1000)] = 2.0
+    maximum: Duration = 60.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "RetryPolicy":
+        if self.maximum < self.initial:
+            raise ValueError(f"retry maximum {self.maximum} is below its initial {self.initial}")
+        return self
+
+
+class TaskError(Frozen):
+    """Why a task failed. `type` is the exception's class or one of ours: timeout, deadline, poison, …"""
+
+    type: str
+    message: str
+    details: Any = None
+
+
+class NewTask(Frozen):
+    """What a caller says of a task to be. Durations accept "1h30m", ISO 8601 or seconds."""
+
+    title: Title | None = None
+    name: Name | None = None
+    description: str = Field(default="", max_length=65536)
+    capability: Capability | None = None
+    mode: Mode | None = None
+    input: Any = None
+    priority: AnyPriority = Priority.NORMAL
+    space_id: Space = DEFAULT_SPACE
+    queue: Name | None = None
+    assigned_to: Agent | None = None
+    created_by: Agent | None = None
+    parent_task_id: Key | None = None
+    correlation_id: Key | None = None
+    depends_on: tuple[Key, ...] = Field(default=(), max_length=MAX_DEPENDENCIES)
+    on_dependency_failure: OnDependencyFailure = "cancel"
+    labels: tuple[Label, ...] = Field(default=(), max_length=MAX_LABELS)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    max_retries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    retry: RetryPolicy = RetryPolicy()
+    timeout: Duration | None = None
+    delay: Duration | None = None
+    not_before: AwareDatetime | None = None
+    deadline: AwareDatetime | Duration | None = None
+    idempotency_key: Key | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "NewTask":
+        if self.title is None and self.name is None:
+            raise ValueError("a task needs a title or a name")
+        if self.delay is not None and self.not_before is not None:
+            raise ValueError("give delay or not_before, not both")
+        if self.timeout == 0:
+            raise ValueError("timeout must be above 0; leave it out for none")
+        return self
+
+    @property
+    def heading(self) -> str:
+        return self.title or self.name or ""
+
+
+class TaskFields(TypedDict, total=False):
+    """The keyword arguments of `create`: those of NewTask, as loosely typed as it accepts them."""
+
+    name: str | None
+    description: str
+    capability: str | None
+    mode: Mode | str | None
+    input: Any
+    priority: Priority | int | str
+    space_id: str
+    queue: str | None
+    assigned_to: str | None
+    created_by: str | None
+    parent_task_id: str | None
+    correlation_id: str | None
+    depends_on: Sequence[str]
+    on_dependency_failure: OnDependencyFailure
+    labels: Sequence[str]
+    metadata: Mapping[str, Any]
+    max_retries: int
+    retry: RetryPolicy
+    timeout: DurationLike | None
+    delay: DurationLike | None
+    not_before: datetime | None
+    deadline: datetime | DurationLike | None
+    idempotency_key: str | None
+
+
+class Task(Frozen):
+    """One task as SQLite holds it. Times are UTC; durations are seconds; progress is 0 to 100."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    org_id: str
+    space_id: str
+    title: str
+    name: str | None
+    description: str
+    capability: str | None
+    mode: Mode
+    placement: Placement
+    engine: Engine
+    generation: int
+    state: TaskState
+    priority: Priority
+    queue: str | None
+    assigned_to: str | None
+    created_by: str | None
+    workflow_id: str | None
+    parent_task_id: str | None
+    correlation_id: str | None
+    depends_on: tuple[str, ...]
+    on_dependency_failure: OnDependencyFailure
+    labels: tuple[str, ...]
+    metadata: dict[str, Any]
+    input: Any
+    output: Any
+    error: TaskError | None
+    reason: str | None
+    progress: float
+    progress_message: str | None
+    max_retries: int
+    retry_count: int
+    lost_count: int
+    retry: RetryPolicy
+    timeout: float | None
+    not_before: datetime | None
+    deadline_at: datetime | None
+    lease_expires_at: datetime | None
+    attempt: int
+    version: int
+    idempotency_key: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    archived_at: datetime | None
+
+
+class Attempt(Frozen):
+    """One execution of a task. `state` running covers claimed; cancelling: its executor was told to stop."""
+
+    task_id: str
+    number: int
+    generation: int
+    state: AttemptState
+    agent_id: str | None
+    claimed_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    lease_expires_at: datetime | None
+    error: TaskError | None
+
+
+class Workflow(Frozen):
+    """A group of tasks and its roll-up. `counts` holds the members per task state."""
+
+    id: str
+    org_id: str
+    space_id: str
+    kind: WorkflowKind
+    name: str
+    description: str
+    state: WorkflowState
+    metadata: dict[str, Any]
+    created_by: str | None
+    join: int
+    max_parallel: int | None
+    failure_policy: FailurePolicy
+    generation: int
+    version: int
+    total: int
+    counts: dict[TaskState, int]
+    error: TaskError | None
+    idempotency_key: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class Event(Frozen):
+    """One row of the audit log, numbered per organisation without gaps.
+
+    `data` holds the task's state after the change as far as events record it: state, attempt, counters,
+    assignee, priority, output hash. `hash` is SHA-256 over what the event records."""
+
+    org_id: str
+    seq: int
+    kind: str
+    at: datetime
+    task_id: str | None
+    workflow_id: str | None
+    data: dict[str, Any]
+    hash: str
+
+
+class Claim(NamedTuple):
+    """A task that an agent holds. The token fences every later call of this attempt."""
+
+    task: Task
+    token: str
+    lease_expires_at: datetime | None
+
+
+class Heartbeat(NamedTuple):
+    """The answer to a heartbeat: when the lease now ends, and whether the agent should stop."""
+
+    lease_expires_at: datetime | None
+    cancel_requested: bool
+
+
+class Page(NamedTuple, Generic[T]):
+    """One page of a list; `next_cursor` is None on the last."""
+
+    items: list[T]
+    next_cursor: str | None
+
+
+class TaskFilter(Frozen):
+    """Which tasks a list shows. A state or priority may be one or several; labels must all be present."""
+
+    state: tuple[TaskState, ...] = ()
+    space_id: str | None = None
+    assigned_to: str | None = None
+    priority: tuple[AnyPriority, ...] = ()
+    labels: tuple[str, ...] = ()
+    workflow_id: str | None = None
+    capability: str | None = None
+
+
+class Join(NamedTuple):
+    """How many members of a fan-out must complete: all of them, one, or k."""
+
+    wanted: Literal["all", "any"] | int
+
+    def required(self, total: int) -> int:
+        if self.wanted == "all":
+            return total
+        return 1 if self.wanted == "any" else int(self.wanted)
+
+
+def utc(seconds: float) -> datetime:
+    """Unix seconds as an aware datetime."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,538 @@
+"""One organisation's tasks: every verb that users, agents and surfaces call, checked and handed to the store.
+
+It must not know SQL, Temporal or other organisations.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, Unpack
+
+import aiosqlite
+from pydantic import ValidationError
+
+from durable_tasks.durations import DurationLike, parse_duration
+from durable_tasks.engine.waiters import Waiters, org_key
+from durable_tasks.errors import InvalidInput, WaitTimeout
+from durable_tasks.lifecycle import is_terminal
+from durable_tasks.models import (
+    DEFAULT_SPACE,
+    Attempt,
+    Claim,
+    Engine,
+    Event,
+    FailurePolicy,
+    Heartbeat,
+    Join,
+    Mode,
+    NewTask,
+    Page,
+    Placement,
+    Priority,
+    Task,
+    TaskError,
+    TaskFields,
+    TaskFilter,
+    TaskState,
+    Workflow,
+    WorkflowKind,
+    WorkflowState,
+)
+from durable_tasks.ports import Clock, Ids
+from durable_tasks.store import joining
+from durable_tasks.store.groups import GroupDraft
+from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
+from durable_tasks.store.store import Store
+from durable_tasks.store.tasks import EDITABLE, Draft, draft
+
+LARGEST_PAGE = 1000
+LARGEST_BATCH = 100_000
+ERROR_LIMIT = 8 * 1024
+
+
+class Host(Protocol):
+    """What an Org needs of the DurableTasks it belongs to."""
+
+    clock: Clock
+    ids: Ids
+    waiters: Waiters
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises Closed when there is none here."""
+        ...
+
+    def place(self, new: NewTask) -> tuple[Mode, Placement, Engine]:
+        """How a new task is to run. Raises InvalidInput."""
+        ...
+
+
+class Org:
+    """Get one from `tasks.org("acme")`. Every method sees this organisation only; others' ids are not found.
+
+    Verbs take `command_id`: repeated with the same id they give the first answer again."""
+
+    def __init__(self, host: Host, org_id: str) -> None:
+        self._host = host
+        self.id = org_id
+
+    # ----- creating and reading tasks
+
+    async def create(self, title: str | None = None, **fields: Unpack[TaskFields]) -> Task:
+        """Create one task; see NewTask for the fields. With an `idempotency_key` used before: the task it made.
+
+        Raises InvalidInput, PayloadTooLarge, UnknownDependency, NotFound (parent), IdempotencyConflict."""
+        store = self._host.store
+        return await store.create(self.id, self._draft(_new_task(title, fields)))
+
+    async def create_many(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Create all or none, in one transaction. They may depend on each other by name."""
+        _check_batch(tasks)
+        store = self._host.store
+        return await store.create_many(self.id, [self._draft(new) for new in tasks])
+
+    async def create_in(
+        self,
+        connection: sqlite3.Connection | aiosqlite.Connection,
+        title: str | None = None,
+        **fields: Unpack[TaskFields],
+    ) -> Task:
+        """Create one task in the caller's own transaction: it exists when, and only if, that commits.
+
+        The connection must be to the same file, inside BEGIN IMMEDIATE, with synchronous FULL; else
+        ForeignTransaction."""
+        host = self._host
+        drafted = self._draft(_new_task(title, fields))
+        store = host.store
+        return await joining.insert(store, connection, self.id, drafted, host.ids)
+
+    async def get(self, task_id: str) -> Task:
+        """The task. Raises NotFound."""
+        return await self._host.store.get(self.id, task_id)
+
+    async def list(
+        self,
+        *,
+        state: TaskState | str | Sequence[TaskState | str] | None = None,
+        space_id: str | None = None,
+        assigned_to: str | None = None,
+        priority: Priority | int | str | Sequence[Priority | int | str] | None = None,
+        labels: Sequence[str] = (),
+        workflow_id: str | None = None,
+        capability: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Task]:
+        """A page of tasks, priority descending, then oldest first. Pass `next_cursor` for the next page."""
+        wanted = _checked(
+            TaskFilter,
+            state=_several(state),
+            space_id=space_id,
+            assigned_to=assigned_to,
+            priority=_several(priority),
+            labels=_listed(labels, "labels"),
+            workflow_id=workflow_id,
+            capability=capability,
+        )
+        return await self._host.store.page(self.id, wanted, limit=_limit(limit), cursor=cursor)
+
+    async def update(
+        self, task_id: str, *, version: int | None = None, command_id: str | None = None, **fields: Any
+    ) -> Task:
+        """Edit an open task's title, description, priority, labels, metadata, assigned_to, deadline,
+        max_retries or timeout. With `version`: only if nobody edited it since. Raises VersionConflict."""
+        unknown = sorted(set(fields) - EDITABLE)
+        if unknown or not fields:
+            raise InvalidInput(
+                f"update takes {', '.join(sorted(EDITABLE))}; not {', '.join(unknown) or 'nothing'}", fields=unknown
+            )
+        return await self._host.store.update(self.id, task_id, _columns(fields), version, command_id)
+
+    async def attempts(self, task_id: str) -> Sequence[Attempt]:
+        """Every execution of the task, oldest first."""
+        return await self._host.store.history(self.id, task_id)
+
+    async def has_active_task(self, agent_id: str) -> bool:
+        """Whether the agent holds a claimed or running task."""
+        return await self._host.store.has_active(self.id, agent_id)
+
+    # ----- claiming
+
+    async def next(
+        self,
+        *,
+        agent_id: str,
+        space_id: str = DEFAULT_SPACE,
+        capabilities: Sequence[str] | None = None,
+        lease: DurationLike | None = 60.0,
+    ) -> Claim | None:
+        """Claim the most urgent, then oldest, ready manual task of the space; None when there is none.
+
+        `capabilities`: only tasks that name one of them or none. `lease` None holds until release. A call
+        cancelled at any instant leaves no claim behind."""
+        claims = await self.next_many(1, agent_id=agent_id, space_id=space_id, capabilities=capabilities, lease=lease)
+        return claims[0] if claims else None
+
+    async def next_many(
+        self,
+        limit: int,
+        *,
+        agent_id: str,
+        space_id: str = DEFAULT_SPACE,
+        capabilities: Sequence[str] | None = None,
+        lease: DurationLike | None = 60.0,
+    ) -> Sequence[Claim]:
+        """Claim up to `limit` tasks in one operation, in the order of `next`."""
+        return await self._host.store.next_claims(
+            self.id, _agent(agent_id), space_id, _capabilities(capabilities), _lease(lease), _limit(limit)
+        )
+
+    async def complete_and_next(
+        self,
+        task_id: str,
+        output: Any = None,
+        *,
+        token: str,
+        agent_id: str,
+        space_id: str = DEFAULT_SPACE,
+        capabilities: Sequence[str] | None = None,
+        lease: DurationLike | None = 60.0,
+    ) -> tuple[Task, Claim | None]:
+        """Complete one task and claim the next, in one operation and one commit."""
+        done, claims = await self._host.store.complete_and_next(
+            self.id, task_id, dump_payload(output, "output"), token,
+            _agent(agent_id), space_id, _capabilities(capabilities), _lease(lease),
+        )  # fmt: skip
+        return done, (claims[0] if claims else None)
+
+    async def claim(
+        self, task_id: str, *, agent_id: str, lease: DurationLike | None = 60.0, command_id: str | None = None
+    ) -> Claim:
+        """Claim this very task. Raises AlreadyClaimed, IllegalMove (also for a task that a handler runs)."""
+        return await self._host.store.claim(self.id, task_id, _agent(agent_id), _lease(lease), command_id)
+
+    async def start(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
+        """Say that the work has begun: claimed → running, and the timeout starts."""
+        return await self._host.store.start(self.id, task_id, token, command_id)
+
+    async def heartbeat(self, task_id: str, *, token: str) -> Heartbeat:
+        """Renew the lease; learn whether the task was cancelled. Raises StaleToken when it was lost."""
+        return await self._host.store.heartbeat(self.id, task_id, token)
+
+    async def progress(
+        self, task_id: str, percent: float, *, token: str, message: str | None = None, command_id: str | None = None
+    ) -> Task:
+        """Report progress, 0 to 100; renews the lease."""
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+            raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
+        return await self._host.store.progress(self.id, task_id, float(percent), token, message, command_id)
+
+    async def complete(self, task_id: str, output: Any = None, *, token: str, command_id: str | None = None) -> Task:
+        """End the attempt well. Repeated with the same token and output it returns the task again."""
+        return await self._host.store.complete(self.id, task_id, dump_payload(output, "output"), token, command_id)
+
+    async def fail(
+        self,
+        task_id: str,
+        error: str | TaskError,
+        *,
+        token: str,
+        retryable: bool = True,
+        retry_after: DurationLike | None = None,
+        command_id: str | None = None,
+    ) -> Task:
+        """End the attempt badly: retried while retries remain and `retryable`, else failed."""
+        failure = error if isinstance(error, TaskError) else TaskError(type="failed", message=str(error)[:ERROR_LIMIT])
+        dump_payload(failure.details, "error.details", DETAIL_LIMIT)
+        after = None if retry_after is None else parse_duration(retry_after)
+        return await self._host.store.fail(self.id, task_id, failure, token, retryable, after, command_id)
+
+    async def release(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
+        """Give the task back without using a retry; also how to say that a cancelled attempt has stopped."""
+        return await self._host.store.release(self.id, task_id, token, command_id)
+
+    async def cancel(self, task_id: str, *, reason: str | None = None, command_id: str | None = None) -> Task:
+        """Cancel at once; its attempt is told to stop and its result refused."""
+        return await self._host.store.cancel(self.id, task_id, reason, command_id)
+
+    async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
+        """Run a failed or cancelled task again, with fresh counters."""
+        return await self._host.store.retry(self.id, task_id, command_id)
+
+    # ----- waiting and watching
+
+    async def wait(self, task_id: str, *, timeout: DurationLike | None = None) -> Task:
+        """The task once it is terminal. Raises WaitTimeout, NotFound."""
+
+        async def look() -> Task | None:
+            task = await self.get(task_id)
+            return task if is_terminal(task.state) else None
+
+        return await self._wait_for(task_id, look, timeout)
+
+    async def wait_workflow(self, workflow_id: str, *, timeout: DurationLike | None = None) -> Workflow:
+        """The workflow once it is terminal. Raises WaitTimeout, NotFound."""
+
+        async def look() -> Workflow | None:
+            state = await self._host.store.group_state(self.id, workflow_id)
+            return await self.get_workflow(workflow_id) if is_terminal(state) else None
+
+        return await self._wait_for(workflow_id, look, timeout)
+
+    async def _wait_for(self, key: str, look: "Callable[[], Any]", timeout: DurationLike | None) -> Any:
+        clock = self._host.clock
+        until = None if timeout is None else clock.now() + parse_duration(timeout)
+        with self._host.waiters.waiting(key) as happened:
+            while True:
+                happened.clear()
+                found = await look()
+                if found is not None:
+                    return found
+                if not await clock.wait(happened, until):
+                    raise WaitTimeout(f"{key} had not ended after {timeout} s", id=key, timeout=timeout)
+
+    async def events(
+        self, *, task_id: str | None = None, workflow_id: str | None = None, after: int = 0, limit: int = 100
+    ) -> Sequence[Event]:
+        """A page of events in order, numbered above `after`."""
+        return await self._host.store.events(
+            self.id, after=after, limit=_limit(limit), task_id=task_id, workflow_id=workflow_id
+        )
+
+    async def watch(self, *, after: int | None = None) -> AsyncIterator[Event]:
+        """Every event above `after` (None: from now on), then live, without gaps."""
+        store = self._host.store
+        last = await store.last_seq(self.id) if after is None else after
+        with self._host.waiters.waiting(org_key(self.id)) as happened:
+            while True:
+                happened.clear()
+                page = await self._host.store.events(self.id, after=last, limit=LARGEST_PAGE)
+                for event in page:
+                    last = event.seq
+                    yield event
+                if not page:
+                    await happened.wait()
+
+    # ----- workflows
+
+    async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:
+        """Steps one after the other; each handler sees the outputs before it as `ctx.prior`.
+
+        Options of all three: description, metadata, space_id, created_by, idempotency_key, failure_policy."""
+        return await self._group("pipeline", name, steps, options, default_policy="fail_fast")
+
+    async def fan_out(
+        self,
+        name: str,
+        tasks: Sequence[NewTask],
+        *,
+        join: Literal["all", "any"] | int = "all",
+        max_parallel: int | None = None,
+        **options: Any,
+    ) -> Workflow:
+        """Tasks side by side, at most `max_parallel` at once; done when all, any or `join` of them completed."""
+        return await self._group("fan_out", name, tasks, options, join=Join(join), max_parallel=max_parallel)
+
+    async def dag(self, name: str, tasks: Sequence[NewTask], **options: Any) -> Workflow:
+        """Tasks that depend on each other by name."""
+        return await self._group("dag", name, tasks, options)
+
+    async def get_workflow(self, workflow_id: str) -> Workflow:
+        """The workflow and how many members stand where. Raises NotFound."""
+        return await self._host.store.get_group(self.id, workflow_id)
+
+    async def workflow_tasks(self, workflow_id: str) -> Sequence[Task]:
+        """Its members in input order."""
+        return await self._host.store.members(self.id, workflow_id)
+
+    async def list_workflows(
+        self,
+        *,
+        state: WorkflowState | str | Sequence[WorkflowState | str] | None = None,
+        space_id: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Workflow]:
+        """A page of workflows, newest first."""
+        try:
+            states = [WorkflowState(one) for one in _several(state)]
+        except ValueError as error:
+            raise InvalidInput(f"{error}; use {', '.join(WorkflowState)}", state=state) from error
+        return await self._host.store.page_groups(
+            self.id, states=states, space_id=space_id, limit=_limit(limit), cursor=cursor
+        )
+
+    async def add_tasks(self, workflow_id: str, tasks: Sequence[NewTask]) -> Sequence[Task]:
+        """Add members to an open workflow; a pipeline grows at its end."""
+        _check_batch(tasks)
+        return await self._host.store.add_members(self.id, workflow_id, [self._draft(new) for new in tasks])
+
+    async def cancel_workflow(self, workflow_id: str, *, reason: str | None = None) -> Workflow:
+        """Cancel the workflow and its open members."""
+        return await self._host.store.cancel_group(self.id, workflow_id, reason)
+
+    async def retry_workflow(self, workflow_id: str) -> Workflow:
+        """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
+        return await self._host.store.retry_group(self.id, workflow_id)
+
+    async def _group(
+        self,
+        kind: WorkflowKind,
+        name: str,
+        tasks: Sequence[NewTask],
+        options: dict[str, Any],
+        *,
+        join: Join = Join("all"),
+        max_parallel: int | None = None,
+        default_policy: FailurePolicy = "continue",
+    ) -> Workflow:
+        _check_batch(tasks)
+        unknown = sorted(set(options) - _GROUP_OPTIONS)
+        if unknown:
+            raise InvalidInput(
+                f"{kind} takes {', '.join(sorted(_GROUP_OPTIONS))}; not {', '.join(unknown)}", options=unknown
+            )
+        required = _required(join, len(tasks))
+        if max_parallel is not None and (isinstance(max_parallel, bool) or max_parallel < 1):
+            raise InvalidInput(f"max_parallel is at least 1, not {max_parallel!r}", max_parallel=max_parallel)
+        drafts = tuple(self._draft(new) for new in tasks)
+        drafted = GroupDraft(
+            kind=kind,
+            name=_text(name, "name", 512),
+            description=_text(options.get("description") or "", "description", 65536, empty=True),
+            space_id=_checked(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE).space_id,
+            metadata=dump_payload(options.get("metadata") or {}, "metadata", DETAIL_LIMIT) or "{}",
+            created_by=options.get("created_by"),
+            required=required,
+            max_parallel=max_parallel,
+            failure_policy=_policy(options.get("failure_policy") or default_policy),
+            idempotency_key=options.get("idempotency_key"),
+            content=_content(name, tasks, options, join, max_parallel) if options.get("idempotency_key") else "",
+            members=drafts,
+        )
+        return await self._host.store.create_group(self.id, drafted)
+
+    def _draft(self, new: NewTask) -> Draft:
+        mode, placement, engine = self._host.place(new)
+        return draft(new, mode=mode, placement=placement, engine=engine)
+
+
+_GROUP_OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})
+
+
+# ----- checks of arguments: each raises InvalidInput with the value
+
+
+def _new_task(title: str | None, fields: Mapping[str, Any]) -> NewTask:
+    return _checked(NewTask, title=title, **fields) if title is not None else _checked(NewTask, **fields)
+
+
+def _checked(model: Any, **values: Any) -> Any:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or model.__name__
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(
+            f"{field}: {said}; it was {str(first['input'])[:200]!r}", field=field, value=first["input"]
+        ) from error
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str | int):
+        return (value,)
+    return tuple(value)
+
+
+def _listed(values: Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise InvalidInput(f"{what} is a list of texts, not the text {values!r}", value=values)
+    return tuple(values)
+
+
+def _limit(limit: int) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}, not {limit!r}", limit=limit)
+    return limit
+
+
+def _agent(agent_id: str) -> str:
+    return _text(agent_id, "agent_id", 256)
+
+
+def _text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:
+    if not isinstance(value, str) or not (empty or value) or len(value) > longest:
+        raise InvalidInput(
+            f"{what} is a text of {0 if empty else 1} to {longest} characters, not {value!r:.200}", value=value
+        )
+    return value
+
+
+def _lease(lease: DurationLike | None) -> float | None:
+    if lease is None:
+        return None
+    seconds = parse_duration(lease)
+    if seconds <= 0:
+        raise InvalidInput(f"a lease is above 0 seconds, not {lease!r}; None holds until release", lease=lease)
+    return seconds
+
+
+def _capabilities(capabilities: Sequence[str] | None) -> tuple[str, ...] | None:
+    if capabilities is None:
+        return None
+    listed = tuple(dict.fromkeys(_listed(capabilities, "capabilities")))
+    for capability in listed:
+        _checked(NewTask, name="x", capability=capability)
+    if len(listed) > 100:
+        raise InvalidInput(f"at most 100 capabilities in one call, not {len(listed)}", count=len(listed))
+    return listed
+
+
+def _check_batch(tasks: Sequence[NewTask]) -> None:
+    if not 1 <= len(tasks) <= LARGEST_BATCH:
+        raise InvalidInput(f"give 1 to {LARGEST_BATCH} tasks, not {len(tasks)}", count=len(tasks))
+    for new in tasks:
+        if not isinstance(new, NewTask):
+            raise InvalidInput(f"{new!r:.200} is not a NewTask", value=new)
+
+
+def _required(join: Join, total: int) -> int | None:
+    if join.wanted == "all":
+        return None
+    if join.wanted != "any" and (
+        isinstance(join.wanted, bool) or not isinstance(join.wanted, int) or not 1 <= join.wanted <= total
+    ):
+        raise InvalidInput(f'join is "all", "any" or a number from 1 to {total}, not {join.wanted!r}', join=join.wanted)
+    return join.required(total)
+
+
+def _policy(policy: str) -> str:
+    if policy not in ("fail_fast", "continue"):
+        raise InvalidInput(f'failure_policy is "fail_fast" or "continue", not {policy!r}', failure_policy=policy)
+    return policy
+
+
+def _content(
+    name: str, tasks: Sequence[NewTask], options: Mapping[str, Any], join: Join, max_parallel: int | None
+) -> str:
+    members = [new.model_dump(mode="json", exclude_unset=True) for new in tasks]
+    return canonical_hash([name, members, dict(options), list(join), max_parallel])
+
+
+def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Edited fields as columns, each checked by the model that new tasks are checked by."""
+    new = _checked(NewTask, **{"name": "x", **{name: value for name, value in fields.items() if value is not None}})
+    columns: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is None and name not in ("assigned_to", "deadline", "timeout"):
+            raise InvalidInput(f"{name} cannot be removed; give a value", field=name)
+        columns[name] = None if value is None else _column(name, getattr(new, name))
+    return columns
+
+
+def _column(name: str, value: Any) -> Any:
+    if name in ("labels", "metadata"):
+        return dump_payload(value, name, DETAIL_LIMIT)
+    return int(value) if name == "priority" else value

@@ -1,0 +1,222 @@
+"""The seams: what each layer needs from the one below, as Protocols, with their meaning and their errors.
+
+It must not know any implementation; SQLite and Temporal stand behind these names.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus
+from durable_tasks.models import Task, TaskError
+
+
+class Clock(Protocol):
+    """Time. Everything that waits for an instant waits here, so that tests can move it."""
+
+    def now(self) -> float:
+        """Unix seconds, UTC."""
+        ...
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> bool:
+        """Wait for `event`, at most until the instant `until` (None: for ever). True when the event came."""
+        ...
+
+
+class Ids(Protocol):
+    """Fresh names."""
+
+    def task(self) -> str:
+        """A UUIDv7: unique, and ascending within this process."""
+        ...
+
+    def token(self) -> str:
+        """A fence for one attempt: unique, not a credential."""
+        ...
+
+
+@dataclass(slots=True)
+class Notice:
+    """What one commit changed, for those who wait. A notice is a hint; the rows are the truth."""
+
+    ready: bool = False
+    """An auto task became ready to begin."""
+    claimable: bool = False
+    """A manual task became ready to claim."""
+    outbox: bool = False
+    """There is something to tell Temporal."""
+    due: float | None = None
+    """The earliest new instant at which the store's clock has work (unix seconds)."""
+    orgs: set[str] = field(default_factory=set)
+    """Organisations with new events."""
+    ended: list[str] = field(default_factory=list)
+    """Ids of tasks whose attempt or life ended, and of workflows that ended."""
+    stop: list[tuple[str, str]] = field(default_factory=list)
+    """(task id, token) of attempts whose executor must stop."""
+    foreign: bool = False
+    """Somebody else changed the file: anything may have happened."""
+
+
+Listener = Callable[[Notice], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt for an executor to run: the task as it stands, and the token that fences its result."""
+
+    task: Task
+    token: str
+    timeout_at: float | None
+    prior: dict[str, Any]
+    """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups."""
+
+
+class Ending(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as its executor saw it."""
+
+    ending: Ending
+    output: Any = None
+    error: TaskError | None = None
+    retryable: bool = True
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appetite:
+    """Which ready tasks an executor takes: its capabilities, whether tasks without one, and how many."""
+
+    capabilities: tuple[str, ...]
+    unnamed: bool
+    limit: int
+    temporal_before: float | None = None
+    """Take tasks of the Temporal engine too when they became ready before this instant (None: never)."""
+
+
+class OutboxKind(StrEnum):
+    START = "start"
+    SYNC = "sync"
+    CANCEL = "cancel"
+    TERMINATE = "terminate"
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One outbox row, with all that sending it needs. `request_id` names this very content: it changes
+    when a newer change is coalesced into the row, so that an old acknowledgement cannot swallow the new one."""
+
+    id: int
+    kind: OutboxKind
+    request_id: str
+    ref: TaskRef
+    title: str
+    priority: int
+    namespace: str
+    workflow_id: str
+    run_id: str | None
+    tries: int
+    status: TaskStatus
+    """The task as it stands now: the payload of a sync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One hand-over of a task to Temporal, as SQLite remembers it."""
+
+    ref: TaskRef
+    namespace: str
+    workflow_id: str
+    run_id: str | None
+    state: str
+    """outbox (not yet started), open (started), closed (its end was seen or told)."""
+    updated_at: float
+    task_version: int
+    status: TaskStatus
+    pending_errands: int
+
+
+class SubmissionStore(Protocol):
+    """What the relay and the reconciler need of SQLite. Every method may raise StoreError."""
+
+    @property
+    def file_uuid(self) -> str:
+        """The file's own name; the store queue and memos carry it."""
+        ...
+
+    async def errands(self, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
+        """Due rows not in `skip`: commands first, then starts by priority, FIFO, round robin over
+        organisations. At most `starts` starts of embedded tasks are among them."""
+        ...
+
+    async def next_errand_at(self) -> float | None:
+        """When the next deferred row is due; None when there is none."""
+        ...
+
+    async def open_embedded(self, namespace: str) -> int:
+        """How many embedded auto submissions are open in `namespace`."""
+        ...
+
+    async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
+        """Sent. A start opens its submission under `run_id`. Does nothing if newer content was coalesced in."""
+        ...
+
+    async def moot(self, errand: Errand) -> None:
+        """The Temporal workflow is already closed: drop the row and close its submission."""
+        ...
+
+    async def defer(self, errand: Errand, *, until: float, error: str) -> None:
+        """Not sent; try again at `until`."""
+        ...
+
+    async def reject(self, errand: Errand, *, error: str) -> None:
+        """Temporal will never take it: fail the task as `submit_rejected` and keep the row as a dead letter."""
+        ...
+
+    async def submissions(self, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
+        """A page of submissions of the newest generation in the given states, by workflow id above `after`."""
+        ...
+
+    async def resubmit(self, submission: Submission) -> bool:
+        """Start again as the next generation, if neither generation nor version has moved. True if so."""
+        ...
+
+    async def close_submission(self, submission: Submission) -> None:
+        """Its Temporal workflow is closed and the task is terminal: nothing is left to do."""
+        ...
+
+    async def nudge(self, submission: Submission) -> None:
+        """Its Temporal workflow is open though the task is terminal: queue a sync, or a cancel if cancelled."""
+        ...
+
+
+class TaskBridge(Protocol):
+    """What activities ask of the process that owns the SQLite file. SQLite alone decides; every answer is its."""
+
+    async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
+        """Admit the task to this process's executor and wait about a second for its end.
+        Idempotent by `request.request`. Raises NotFound when the file knows no such task."""
+        ...
+
+    async def join(self, ref: TaskRef, *, patience: float) -> TaskStatus:
+        """Wait until the attempt under way has ended, at most `patience` seconds. A cancelled join cancels nothing."""
+        ...
+
+    async def read(self, ref: TaskRef) -> TaskStatus:
+        """The task as it stands."""
+        ...
+
+    async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
+        """Somebody cancelled the Temporal workflow: cancel the task unless it has ended; say how it stands."""
+        ...
+
+
+Subscribe = Callable[[Listener], Callable[[], None]]
+"""Register a listener; the answer unregisters it."""

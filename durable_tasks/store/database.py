@@ -1,0 +1,379 @@
+"""Connections: one writer with group commit, one reader, and the transaction that an operation sees.
+
+It must not know tasks: it runs plain functions `op(transaction) -> result` and nothing else.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import aiosqlite
+
+from durable_tasks.errors import Closed, DurableTasksError, StoreBusy, StoreCorrupt, StoreError, StoreUnreadable
+from durable_tasks.ports import Clock, Ids, Notice
+
+T = TypeVar("T")
+log = logging.getLogger("durable_tasks.store")
+
+BATCH = 256
+BUSY_SLICE = 0.5
+"""Seconds that SQLite itself waits for a lock before we look whether anybody still wants the answer."""
+CHECKPOINT_OPERATIONS = 1000
+CHECKPOINT_GROWTH = 4 * 1024 * 1024
+"""A checkpoint is due after so many operations, or when the WAL grew by so many bytes (SQLite's own default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide what becomes of a task, and this process's name among the others."""
+
+    instance: str = ""
+    namespace: str = "default"
+    max_lost: int = 5
+    cancel_grace: float = 30.0
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one operation sees: the connection inside an immediate transaction, the time, fresh ids, and
+    the notice it fills for those who wait. `touched` carries what is still to be settled before it ends."""
+
+    conn: sqlite3.Connection
+    now: float
+    ids: Ids
+    rules: Rules = Rules()
+    notice: Notice = field(default_factory=Notice)
+    last_seq: dict[str, int] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    groups: dict[str, None] = field(default_factory=dict)
+
+    def one(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> tuple[Any, ...] | None:
+        return cast("tuple[Any, ...] | None", self.conn.execute(sql, values).fetchone())
+
+    def all(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> list[tuple[Any, ...]]:
+        return self.conn.execute(sql, values).fetchall()
+
+    def run(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> sqlite3.Cursor:
+        return self.conn.execute(sql, values)
+
+
+Operation = Callable[[Transaction], T]
+Undo = Callable[[Transaction, T], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Call(Generic[T]):
+    op: Operation[T]
+    undo: Undo[T] | None
+    future: "asyncio.Future[T]"
+    deadline: float
+    """Monotonic: how long to wait for another connection's lock."""
+
+
+def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
+    """One connection of ours, with every pragma that the store relies on."""
+    conn = sqlite3.connect(path, timeout=BUSY_SLICE, isolation_level=None, cached_statements=512)
+    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute("PRAGMA foreign_keys=ON")
+    conn.execute("PRAGMA trusted_schema=OFF")
+    # Before SQLite 3.51.3 two connections that write and checkpoint at once can corrupt the file
+    # (the WAL-reset bug). So nobody checkpoints by itself, on any version: `checkpoint` does, under the lock.
+    conn.execute("PRAGMA wal_autocheckpoint=0")
+    conn.execute("PRAGMA journal_size_limit=67108864")
+    if reading:
+        conn.execute("PRAGMA query_only=ON")
+    return conn
+
+
+def explain(error: sqlite3.Error, path: Path) -> StoreError:
+    """Our error for SQLite's: busy, corrupt or unreadable."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return StoreBusy(f"{path} is locked by another connection: {text}", path=str(path))
+    if "malformed" in text or "not a database" in text:
+        return StoreCorrupt(
+            f"{path} is damaged or no SQLite database ({text}); restore it from a backup", path=str(path)
+        )
+    return StoreUnreadable(f"{path} cannot be used: {text}", path=str(path))
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection that runs a whole function in its thread: one hop for any number of statements."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        # A process that forgets stop() must still exit; what was acknowledged is on disk already.
+        self._thread.daemon = True
+
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` on the raw connection in the connection's thread."""
+        # The one use of a protected method: aiosqlite has no public call for many statements in one hop.
+        return cast(T, await self._execute(function, self._conn))  # type: ignore[no-untyped-call]
+
+
+class Writer:
+    """The only connection that writes. Calls queue up; a leader runs all that wait in one transaction with a
+    savepoint each, commits once, and only then answers them. A failing call rolls back alone."""
+
+    def __init__(
+        self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, publish: Callable[[Notice], None], patience: float
+    ) -> None:
+        self._path = path
+        self._rules = rules
+        self._clock = clock
+        self._ids = ids
+        self._publish = publish
+        self._patience = patience
+        self._queue: list[_Call[Any]] = []
+        self._wake = asyncio.Event()
+        self._connection = Connection(lambda: connect(path))
+        self._pump: asyncio.Task[None] | None = None
+        self._closing = False
+        self._version: int | None = None
+        self._checkpointer: sqlite3.Connection | None = None
+        self._operations = 0
+        self._wal_size = 0
+        self.owns_checkpoints = False
+        """Set while this process is the leader: one process checkpoints, the others never."""
+
+    async def open(self) -> None:
+        await self._connection
+        self._pump = asyncio.create_task(self._lead(), name="durable_tasks writer")
+
+    async def close(self) -> None:
+        """Finish what is queued, then close. Later calls raise Closed."""
+        if self._closing:
+            return
+        self._closing = True
+        self._wake.set()
+        if self._pump is not None:
+            await self._pump
+        await self._connection.run(self._close_checkpointer)
+        await self._connection.close()
+
+    def abandon(self) -> None:
+        """Close without waiting, when the event loop goes away under us."""
+        self._closing = True
+        self._connection.stop()
+
+    async def run(self, op: Operation[T], *, undo: Undo[T] | None = None, patience: float | None = None) -> T:
+        """Run `op` in a transaction and return its result after the commit.
+
+        If the caller is cancelled before the commit, the call is dropped; after it, `undo` takes back what only
+        the caller could have used. Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
+        if self._closing:
+            raise Closed("the store is closed; call start() first")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        deadline = time.monotonic() + (self._patience if patience is None else patience)
+        self._submit(_Call(op, undo, future, deadline))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if undo is not None and future.done() and not future.cancelled() and future.exception() is None:
+                self._take_back(undo, future.result())
+            raise
+
+    async def foreign_change(self) -> bool:
+        """Whether another connection has committed since the last look."""
+        version = await self._connection.run(_data_version)
+        changed = self._version is not None and version != self._version
+        self._version = version
+        return changed
+
+    def _submit(self, call: _Call[Any]) -> None:
+        self._queue.append(call)
+        self._wake.set()
+
+    def _take_back(self, undo: Undo[T], result: T) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        # Nobody awaits an undo; a failure must not pass in silence either.
+        future.add_done_callback(_log_failed_undo)
+        self._submit(_Call(lambda tx: undo(tx, result), None, future, time.monotonic() + self._patience))
+
+    async def _lead(self) -> None:
+        try:
+            while self._queue or not self._closing:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                batch = [call for call in self._queue[:BATCH] if not call.future.cancelled()]
+                del self._queue[:BATCH]
+                if batch:
+                    await self._run_batch(batch)
+                    # Let the callers just answered queue their next call: larger batches, fewer commits.
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            # Only the end of the event loop cancels the leader: close at once, answer nobody.
+            self.abandon()
+            raise
+
+    async def _run_batch(self, batch: list[_Call[Any]]) -> None:
+        now = self._clock.now()
+        try:
+            answers = await self._connection.run(lambda conn: self._commit(conn, batch, now))
+        except sqlite3.Error as error:
+            for call in batch:
+                _fail(call.future, explain(error, self._path))
+            return
+        notice = Notice()
+        for call, (result, failure, changed) in zip(batch, answers, strict=True):
+            if failure is not None:
+                _fail(call.future, failure)
+                continue
+            merge(notice, changed)
+            if not call.future.done():
+                call.future.set_result(result)
+            elif call.undo is not None:
+                self._take_back(call.undo, result)
+        self._publish(notice)
+
+    # ----- below: in the connection's thread
+
+    def _commit(
+        self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float
+    ) -> list[tuple[Any, BaseException | None, Notice]]:
+        self._begin(conn, batch)
+        try:
+            self._checkpoint_if_due(conn)
+            self._operations += len(batch)
+            tx = Transaction(conn, now, self._ids, self._rules)
+            answers = [_attempt(tx, call.op) for call in batch]
+            conn.execute("COMMIT")
+        except BaseException:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            raise
+        return answers
+
+    def _begin(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> None:
+        patience = max(call.deadline for call in batch)
+        while True:
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not isinstance(explain(error, self._path), StoreBusy):
+                    raise
+                if time.monotonic() >= patience:
+                    raise
+
+    def _checkpoint_if_due(self, conn: sqlite3.Connection) -> None:
+        """Move the WAL into the file while we hold the write lock, from a second connection (a connection
+        cannot checkpoint inside its own transaction). Nobody else can write or reset the WAL meanwhile."""
+        if not self.owns_checkpoints or not self._checkpoint_due():
+            return
+        if self._checkpointer is None:
+            self._checkpointer = connect(self._path)
+        busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._operations = 0
+        log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
+
+    def _checkpoint_due(self) -> bool:
+        try:
+            size = self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return False
+        grown = size - self._wal_size
+        if self._operations < CHECKPOINT_OPERATIONS and grown < CHECKPOINT_GROWTH:
+            return False
+        self._wal_size = size
+        return True
+
+    def _close_checkpointer(self, _: sqlite3.Connection) -> None:
+        if self._checkpointer is not None:
+            self._checkpointer.close()
+            self._checkpointer = None
+
+
+class Reader:
+    """A read-only connection in its own thread: it never blocks the writer nor the loop."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = Connection(lambda: connect(path, reading=True))
+
+    async def open(self) -> None:
+        await self._connection
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def abandon(self) -> None:
+        self._connection.stop()
+
+    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `query` on one snapshot of the file. Raises StoreError."""
+        try:
+            return await self._connection.run(lambda conn: _on_one_snapshot(conn, query))
+        except sqlite3.Error as error:
+            raise explain(error, self._path) from error
+
+
+def _on_one_snapshot(conn: sqlite3.Connection, query: Callable[[sqlite3.Connection], T]) -> T:
+    conn.execute("BEGIN")
+    try:
+        return query(conn)
+    finally:
+        conn.execute("COMMIT")
+
+
+def _attempt(tx: Transaction, op: Operation[Any]) -> tuple[Any, BaseException | None, Notice]:
+    """Run one operation in its savepoint. Our own errors and SQLite's refusals of this row fail it alone;
+    an error of the file itself (disk full, I/O) ends the whole batch."""
+    tx.notice = Notice()
+    tx.conn.execute("SAVEPOINT op")
+    try:
+        result = op(tx)
+    except Exception as error:
+        if not tx.conn.in_transaction:
+            raise  # SQLite has rolled the whole transaction back
+        tx.conn.execute("ROLLBACK TO op")
+        tx.conn.execute("RELEASE op")
+        tx.last_seq.clear()
+        tx.ended.clear()
+        tx.groups.clear()
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise
+        return None, error, Notice()
+    tx.conn.execute("RELEASE op")
+    return result, None, tx.notice
+
+
+def merge(into: Notice, more: Notice) -> None:
+    into.ready |= more.ready
+    into.claimable |= more.claimable
+    into.outbox |= more.outbox
+    into.foreign |= more.foreign
+    if more.due is not None and (into.due is None or more.due < into.due):
+        into.due = more.due
+    into.orgs |= more.orgs
+    into.ended += more.ended
+    into.stop += more.stop
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _log_failed_undo(future: "asyncio.Future[None]") -> None:
+    error = future.exception()
+    if error is not None:
+        code = error.code if isinstance(error, DurableTasksError) else type(error).__name__
+        log.warning("a cancelled call could not be undone; its lease will end it", extra={"error": code})
+
+
+def _data_version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("PRAGMA data_version").fetchone()[0])
+
+
+def same_library(connection: sqlite3.Connection) -> bool:
+    """Whether `connection` belongs to the SQLite library that we use: two copies on one file corrupt it."""
+    return isinstance(connection, sqlite3.Connection)

@@ -1,0 +1,240 @@
+"""Workflows (groups of tasks): creating, growing, cancelling, reopening, reading and listing them.
+
+It must not know how members run; their roll-up is in settlement.py.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from durable_tasks.errors import Conflict, IllegalMove, NotFound
+from durable_tasks.lifecycle import is_terminal
+from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
+from durable_tasks.store import commands
+from durable_tasks.store.attempts import reopen
+from durable_tasks.store.database import Transaction
+from durable_tasks.store.events import append
+from durable_tasks.store.rows import (
+    TASK,
+    WORKFLOW,
+    WORKFLOW_COLUMNS,
+    Row,
+    dump,
+    task_row,
+    to_task,
+    to_workflow,
+    workflow_row,
+)
+from durable_tasks.store.settlement import advance, cancel_members, finish
+from durable_tasks.store.tasks import Draft, insert, make_cursor, read_cursor
+from durable_tasks.store.tasks import in_order as in_dependency_order
+
+_INSERT = f"INSERT INTO dt_workflows ({', '.join(WORKFLOW_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(WORKFLOW_COLUMNS) - 1))})"
+
+
+class GroupDraft(NamedTuple):
+    """A workflow checked outside the write lock. `required` None: all members must complete."""
+
+    kind: str
+    name: str
+    description: str
+    space_id: str
+    metadata: str
+    created_by: str | None
+    required: int | None
+    max_parallel: int | None
+    failure_policy: str
+    idempotency_key: str | None
+    content: str
+    members: tuple[Draft, ...]
+
+
+def create(tx: Transaction, org_id: str, drafted: GroupDraft) -> Workflow:
+    """Insert the workflow and all its members, or return the one that its idempotency key already made."""
+    known = commands.known_key(tx, org_id, drafted.kind, drafted.idempotency_key, drafted.content)
+    if known is not None:
+        return _workflow(tx.conn, _get(tx, org_id, known))
+    group = _blank(tx, org_id, drafted)
+    group["seq"] = tx.run(_INSERT, [group[column] for column in WORKFLOW_COLUMNS[1:]]).lastrowid
+    append(tx, org_id, "workflow.created", dump({"state": "pending", "kind": drafted.kind}), workflow_id=group["id"])
+    _insert_members(tx, group, drafted.members, first=0)
+    commands.remember_key(tx, org_id, drafted.kind, drafted.idempotency_key, drafted.content, group["id"])
+    advance(tx, group["id"])
+    return _workflow(tx.conn, _get(tx, org_id, group["id"]))
+
+
+def _blank(tx: Transaction, org_id: str, drafted: GroupDraft) -> Row:
+    group: Row = dict.fromkeys(WORKFLOW_COLUMNS)
+    group |= {
+        "id": tx.ids.task(), "org_id": org_id, "space_id": drafted.space_id, "kind": drafted.kind, "name": drafted.name,
+        "description": drafted.description, "state": WorkflowState.PENDING.value, "metadata": drafted.metadata,
+        "created_by": drafted.created_by, "required": drafted.required, "max_parallel": drafted.max_parallel,
+        "failure_policy": drafted.failure_policy, "generation": 1, "version": 1, "total": 0, "active": 0,
+        "completed": 0, "failed": 0, "cancelled": 0, "idempotency_key": drafted.idempotency_key,
+        "created_at": tx.now, "updated_at": tx.now,
+    }  # fmt: skip
+    return group
+
+
+def _insert_members(tx: Transaction, group: Row, members: Sequence[Draft], *, first: int) -> list[Row]:
+    """Members may depend on each other and on earlier members by name, and on any task by id."""
+    names = _names(tx, group["id"])
+    previous = _last_member(tx, group["id"]) if group["kind"] == "pipeline" else None
+    rows: list[Row] = []
+    for place, drafted in enumerate(in_dependency_order(members)):
+        parents = tuple(names.get(parent, parent) for parent in drafted.new.depends_on)
+        if previous is not None:
+            parents = (previous, *parents)
+        row = insert(
+            tx, group["org_id"], drafted, parents=parents, workflow_id=group["id"], position=first + place,
+            hold=group["max_parallel"] is not None,
+        )  # fmt: skip
+        if drafted.new.name is not None:
+            names[drafted.new.name] = row["id"]
+        previous = row["id"] if group["kind"] == "pipeline" else None
+        rows.append(row)
+    _count_new(tx, group["id"], rows)
+    return rows
+
+
+def _names(tx: Transaction, workflow_id: str) -> dict[str, str]:
+    return dict(tx.all("SELECT name, id FROM dt_tasks WHERE workflow_id = ? AND name IS NOT NULL", (workflow_id,)))
+
+
+def _last_member(tx: Transaction, workflow_id: str) -> str | None:
+    found = tx.one("SELECT id FROM dt_tasks WHERE workflow_id = ? ORDER BY position DESC LIMIT 1", (workflow_id,))
+    return None if found is None else str(found[0])
+
+
+def _count_new(tx: Transaction, workflow_id: str, rows: Sequence[Row]) -> None:
+    cancelled = sum(row["state"] == "cancelled" for row in rows)
+    active = sum(row["state"] in ("pending", "scheduled") for row in rows)
+    tx.run(
+        "UPDATE dt_workflows SET total = total + ?, active = active + ?, cancelled = cancelled + ?, updated_at = ? WHERE id = ?",
+        (len(rows), active, cancelled, tx.now, workflow_id),
+    )
+
+
+def add(tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft]) -> list[Task]:
+    """Add members to an open workflow. Raises Conflict when it has ended."""
+    group = _get(tx, org_id, workflow_id)
+    if is_terminal(group["state"]):
+        raise Conflict(
+            f"workflow {workflow_id} is {group['state']}; no task can be added", id=workflow_id, state=group["state"]
+        )
+    rows = _insert_members(tx, group, members, first=group["total"])
+    tx.run("UPDATE dt_workflows SET version = version + 1 WHERE id = ?", (workflow_id,))
+    advance(tx, workflow_id)
+    ids = [row["id"] for row in rows]
+    return [_member(tx, org_id, task_id) for task_id in ids]
+
+
+def _member(tx: Transaction, org_id: str, task_id: str) -> Task:
+    found = tx.one(f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?", (task_id, org_id))
+    assert found is not None
+    return to_task(task_row(found))
+
+
+def cancel(tx: Transaction, org_id: str, workflow_id: str, reason: str | None) -> Workflow:
+    """Cancel the workflow and every open member."""
+    group = _get(tx, org_id, workflow_id)
+    if group["state"] == WorkflowState.CANCELLED.value:
+        return _workflow(tx.conn, group)
+    if is_terminal(group["state"]):
+        raise IllegalMove(
+            f"workflow {workflow_id} is {group['state']}; it cannot be cancelled",
+            id=workflow_id,
+            state=group["state"],
+            verb="cancel",
+        )
+    finish(tx, group, WorkflowState.CANCELLED)
+    cancel_members(tx, workflow_id, reason or "workflow_cancelled")
+    return _workflow(tx.conn, _get(tx, org_id, workflow_id))
+
+
+def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
+    """Reopen the failed and cancelled members of a failed or cancelled workflow as its next generation."""
+    group = _get(tx, org_id, workflow_id)
+    if group["state"] not in ("failed", "cancelled"):
+        raise IllegalMove(
+            f"workflow {workflow_id} is {group['state']}; only a failed or cancelled one is retried",
+            id=workflow_id,
+            state=group["state"],
+            verb="retry",
+        )
+    tx.run(
+        "UPDATE dt_workflows SET state = 'running', error = NULL, completed_at = NULL, generation = generation + 1,"
+        " version = version + 1, updated_at = ? WHERE id = ?",
+        (tx.now, workflow_id),
+    )
+    append(tx, org_id, "workflow.retried", '{"state":"running"}', workflow_id=workflow_id)
+    _reopen_members(tx, workflow_id, limited=group["max_parallel"] is not None)
+    advance(tx, workflow_id)
+    return _workflow(tx.conn, _get(tx, org_id, workflow_id))
+
+
+def _reopen_members(tx: Transaction, workflow_id: str, *, limited: bool) -> None:
+    rows = tx.all(
+        f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state IN ('failed', 'cancelled') ORDER BY position",
+        (workflow_id,),
+    )
+    for row in map(task_row, rows):
+        reopen(tx, row, hold=limited)
+
+
+def _get(tx: Transaction, org_id: str, workflow_id: str) -> Row:
+    return _find(tx.conn, org_id, workflow_id)
+
+
+def _find(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> Row:
+    found = conn.execute(
+        f"SELECT {WORKFLOW} FROM dt_workflows WHERE id = ? AND org_id = ?", (workflow_id, org_id)
+    ).fetchone()
+    if found is None:
+        raise NotFound(f"there is no workflow {workflow_id!r} in organisation {org_id!r}", id=workflow_id, org=org_id)
+    return workflow_row(found)
+
+
+def _workflow(conn: sqlite3.Connection, group: Row) -> Workflow:
+    sql = "SELECT state, COUNT(*) FROM dt_tasks WHERE workflow_id = ? GROUP BY state"
+    return to_workflow(group, {TaskState(state): count for state, count in conn.execute(sql, (group["id"],))})
+
+
+def read(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> Workflow:
+    return _workflow(conn, _find(conn, org_id, workflow_id))
+
+
+def state_of(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> WorkflowState:
+    return WorkflowState(_find(conn, org_id, workflow_id)["state"])
+
+
+def members(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> list[Task]:
+    """Every member in input order."""
+    _find(conn, org_id, workflow_id)
+    sql = f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? ORDER BY position"
+    return [to_task(task_row(values)) for values in conn.execute(sql, (workflow_id,))]
+
+
+def page(
+    conn: sqlite3.Connection,
+    org_id: str,
+    *,
+    states: Sequence[WorkflowState],
+    space_id: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Page[Workflow]:
+    """Newest first."""
+    wanted = [state.value for state in (states or tuple(WorkflowState))]
+    where, values = f"org_id = ? AND state IN ({', '.join('?' * len(wanted))})", [org_id, *wanted]
+    if space_id is not None:
+        where += " AND space_id = ?"
+        values.append(space_id)
+    bound: list[Any] = list(values)
+    if cursor is not None:
+        where += " AND seq < ?"
+        bound += read_cursor(cursor)[:1]
+    sql = f"SELECT {WORKFLOW} FROM dt_workflows WHERE {where} ORDER BY seq DESC LIMIT ?"
+    rows = [workflow_row(found) for found in conn.execute(sql, (*bound, limit + 1))]
+    more = make_cursor(rows[limit - 1]["seq"]) if len(rows) > limit else None
+    return Page([_workflow(conn, row) for row in rows[:limit]], more)

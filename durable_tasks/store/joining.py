@@ -1,0 +1,78 @@
+"""Joining the application's own transaction: the checks that make it safe, and the insert on its connection.
+
+It must not know how the application opened, or will end, its transaction.
+"""
+
+import sqlite3
+from pathlib import Path
+
+import aiosqlite
+
+from durable_tasks.errors import ForeignTransaction
+from durable_tasks.models import Task
+from durable_tasks.ports import Ids
+from durable_tasks.store.database import explain
+from durable_tasks.store.store import Store
+from durable_tasks.store.tasks import Draft
+
+
+async def insert(
+    store: Store, connection: sqlite3.Connection | aiosqlite.Connection, org_id: str, drafted: Draft, ids: Ids
+) -> Task:
+    """Insert inside the transaction that `connection` is in. Raises ForeignTransaction."""
+
+    def run(conn: sqlite3.Connection) -> Task:
+        _require_joinable(conn, store.path)
+        try:
+            return store.create_on(conn, org_id, drafted, ids)
+        except sqlite3.Error as error:
+            raise explain(error, store.path) from error
+
+    if isinstance(connection, aiosqlite.Connection):
+        # The same protected call as in database.Connection: one hop, in the thread that owns the connection.
+        task: Task = await connection._execute(run, connection._conn)  # type: ignore[no-untyped-call]
+        return task
+    if isinstance(connection, sqlite3.Connection):
+        return run(connection)
+    raise ForeignTransaction(
+        f"create_in takes a sqlite3 or aiosqlite connection, not {type(connection).__module__}.{type(connection).__name__}:"
+        " two copies of SQLite in one process can corrupt the file",
+        found=type(connection).__name__,
+    )
+
+
+def _require_joinable(conn: sqlite3.Connection, path: Path) -> None:
+    files = {name: file for _, name, file in conn.execute("PRAGMA database_list")}
+    main = files.get("main") or ""
+    if not main or not Path(main).exists() or not Path(main).samefile(path):
+        raise ForeignTransaction(
+            f"the connection is to {main or 'a database in memory'}, the tasks live in {path}", found=main
+        )
+    if not conn.in_transaction:
+        raise ForeignTransaction(
+            "the connection is in no transaction; execute BEGIN IMMEDIATE first", found="no transaction"
+        )
+    synchronous = conn.execute("PRAGMA synchronous").fetchone()[0]
+    if synchronous < 2:
+        raise ForeignTransaction(
+            f"the connection has synchronous={synchronous}; a task could be lost in a power cut, set PRAGMA synchronous=FULL",
+            found=synchronous,
+        )
+    if _is_write_lock_free(path):
+        raise ForeignTransaction(
+            "the transaction was not begun IMMEDIATE: it does not hold the write lock; use BEGIN IMMEDIATE",
+            found="deferred",
+        )
+
+
+def _is_write_lock_free(path: Path) -> bool:
+    """Whether another connection could begin to write now: then the caller's transaction has not."""
+    probe = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        probe.execute("BEGIN IMMEDIATE")
+        probe.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        probe.close()
+    return True

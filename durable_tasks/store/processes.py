@@ -1,0 +1,101 @@
+"""Processes on one file: each has a row with a lease and a lock file; one of them is the leader.
+
+It must not know what processes run; losing one's attempts is in attempts.py.
+"""
+
+import fcntl
+import os
+import socket
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+
+from durable_tasks.store.database import Transaction
+
+LEADER_LEASE = 15.0
+
+
+class ProcessLock:
+    """An flock on a file named after the instance. The kernel frees it when the process dies, at once."""
+
+    def __init__(self, db: Path, instance: str) -> None:
+        self._path = lock_path(db, instance)
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        if self._fd is None:
+            return
+        with suppress(FileNotFoundError):  # another process has swept it already
+            self._path.unlink()
+        os.close(self._fd)
+        self._fd = None
+
+
+def lock_path(db: Path, instance: str) -> Path:
+    return db.with_name(db.name + "-processes") / f"{instance}.lock"
+
+
+def is_free(db: Path, instance: str) -> bool:
+    """Whether nobody holds the instance's lock. A missing file counts as free: only a stopped process unlinks it."""
+    try:
+        fd = os.open(lock_path(db, instance), os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def sweep(db: Path, instance: str) -> None:
+    """Remove the lock file of a process that is gone."""
+    with suppress(FileNotFoundError):
+        lock_path(db, instance).unlink()
+
+
+def register(tx: Transaction, lease: float) -> None:
+    tx.run(
+        "INSERT OR REPLACE INTO dt_processes VALUES (?, ?, ?, ?, ?)",
+        (tx.rules.instance, os.getpid(), socket.gethostname(), tx.now, tx.now + lease),
+    )
+
+
+def renew(tx: Transaction, lease: float) -> bool:
+    """Renew this process's lease: one row for all its attempts. False when another has declared it dead."""
+    done = tx.run("UPDATE dt_processes SET lease_until = ? WHERE instance = ?", (tx.now + lease, tx.rules.instance))
+    return done.rowcount == 1
+
+
+def remove(tx: Transaction, instance: str) -> None:
+    tx.run("DELETE FROM dt_processes WHERE instance = ?", (instance,))
+    tx.run("DELETE FROM dt_meta WHERE key = 'leader' AND value = ?", (instance,))
+
+
+def others(conn: sqlite3.Connection, instance: str) -> list[tuple[str, float]]:
+    """(instance, lease end) of every other process, and of owners of attempts that have no row at all."""
+    rows = conn.execute("SELECT instance, lease_until FROM dt_processes WHERE instance <> ?", (instance,)).fetchall()
+    rows += conn.execute(
+        "SELECT DISTINCT process, 0.0 FROM dt_tasks WHERE process IS NOT NULL AND process <> ?"
+        " AND process NOT IN (SELECT instance FROM dt_processes)",
+        (instance,),
+    ).fetchall()
+    return [(str(name), float(until)) for name, until in rows]
+
+
+def lead(tx: Transaction) -> bool:
+    """Become or stay the leader if there is none whose process row still stands."""
+    found = tx.one(
+        "SELECT m.value FROM dt_meta AS m JOIN dt_processes AS p ON p.instance = m.value WHERE m.key = 'leader'"
+    )
+    if found is None:
+        tx.run("INSERT OR REPLACE INTO dt_meta VALUES ('leader', ?)", (tx.rules.instance,))
+        return True
+    return bool(found[0] == tx.rules.instance)

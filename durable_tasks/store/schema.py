@@ -1,0 +1,199 @@
+"""The file itself: checks before it is opened, migrations, and its identity.
+
+It must not know what the tables mean.
+"""
+
+import hashlib
+import os
+import sqlite3
+import time
+import uuid
+from importlib.resources import files
+from pathlib import Path
+
+from durable_tasks.errors import NetworkFileSystem, StoreCorrupt, StoreError, StoreTooNew, StoreUnreadable
+from durable_tasks.store.database import connect, explain
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "fuse.s3fs"}
+)
+CHECK_BUDGET = 2.0
+"""Seconds that the integrity check may take before a start; the rest runs in the background."""
+
+
+def prepare(path: Path, *, now: float, patience: float) -> bool:
+    """Create, check and migrate the file; True when the integrity check ran out of its budget.
+
+    Blocking: it runs before there is anything to serve. Raises StoreUnreadable, StoreCorrupt, StoreTooNew,
+    NetworkFileSystem, StoreBusy."""
+    refuse_network(path)
+    _create_private(path)
+    try:
+        conn = connect(path)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    try:
+        finished = check_integrity(conn, path, budget=CHECK_BUDGET)
+        _enter_wal(conn, path, patience)
+        migrate(conn, path, now=now)
+        _record_identity(conn, path)
+        return not finished
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    finally:
+        conn.close()
+
+
+def refuse_network(path: Path, mounts: str | None = None) -> None:
+    """Raise NetworkFileSystem when `path` lies on one. `mounts` is the text of /proc/self/mounts, where it exists."""
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mounts").read_text()
+        except OSError:
+            return  # not Linux: nothing to read it from
+    place = path.resolve()
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 2 and place.is_relative_to(fields[1]) and len(fields[1]) >= len(best):
+            best, kind = fields[1], fields[2]
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise NetworkFileSystem(
+            f"{path} lies on {kind} (mounted at {best}); SQLite's locks cannot be trusted there, use a local disk",
+            path=str(path),
+            kind=kind,
+        )
+
+
+def _create_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if not path.is_file():
+            raise StoreUnreadable(f"{path} is not a file", path=str(path)) from None
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise StoreUnreadable(f"{path} cannot be read and written by this user", path=str(path)) from None
+    except OSError as error:
+        raise StoreUnreadable(f"{path} cannot be created: {error.strerror}", path=str(path)) from error
+
+
+def check_integrity(conn: sqlite3.Connection, path: Path, *, budget: float | None) -> bool:
+    """Run SQLite's quick_check for at most `budget` seconds. False: out of time. Raises StoreCorrupt."""
+    stop = None if budget is None else time.monotonic() + budget
+    conn.set_progress_handler(lambda: int(stop is not None and time.monotonic() > stop), 10_000)
+    try:
+        found = conn.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if "interrupted" in str(error):
+            return False
+        raise
+    finally:
+        conn.set_progress_handler(None, 0)
+    if found != "ok":
+        raise StoreCorrupt(f"{path} is damaged ({found}); restore it from a backup", path=str(path))
+    return True
+
+
+def _enter_wal(conn: sqlite3.Connection, path: Path, patience: float) -> None:
+    """WAL is the one thing we change of the file. Switching needs a moment without other connections."""
+    stop = time.monotonic() + patience
+    while True:
+        try:
+            mode = conn.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > stop:
+                raise
+            continue
+        if mode != "wal":
+            raise StoreUnreadable(
+                f"{path} cannot use write-ahead logging; its journal mode stays {mode}", path=str(path)
+            )
+        return
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """(number, name, SQL) of every migration that this release knows, in order."""
+    folder = files("durable_tasks.store").joinpath("migrations")
+    known = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return [
+        (int(entry.name[:4]), entry.name, entry.read_text(encoding="utf-8"))
+        for entry in sorted(known, key=lambda entry: entry.name)
+    ]
+
+
+def migrate(conn: sqlite3.Connection, path: Path, *, now: float) -> None:
+    """Bring the schema up to date, one transaction per migration. Two processes at once are safe: the second
+    waits for the first and then finds the work done."""
+    known = migrations()
+    for number, name, sql in known:
+        _begin(conn, path)
+        try:
+            conn.execute(
+                "CREATE TABLE IF NOT EXISTS dt_migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL,"
+                " checksum TEXT NOT NULL, applied_at REAL NOT NULL) STRICT"
+            )
+            _refuse_newer(conn, path, known[-1][0])
+            _apply(conn, path, number, name, sql, now)
+            conn.execute("COMMIT")
+        except BaseException:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            raise
+
+
+def _begin(conn: sqlite3.Connection, path: Path) -> None:
+    stop = time.monotonic() + 30.0
+    while True:
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > stop:
+                raise explain(error, path) from error
+
+
+def _refuse_newer(conn: sqlite3.Connection, path: Path, known: int) -> None:
+    found = conn.execute("SELECT MAX(number) FROM dt_migrations").fetchone()[0]
+    if found is not None and found > known:
+        raise StoreTooNew(
+            f"{path} has schema {found}, this release knows {known}; upgrade durable_tasks",
+            path=str(path),
+            found=found,
+            known=known,
+        )
+
+
+def _apply(conn: sqlite3.Connection, path: Path, number: int, name: str, sql: str, now: float) -> None:
+    checksum = hashlib.sha256(sql.encode()).hexdigest()
+    done = conn.execute("SELECT checksum FROM dt_migrations WHERE number = ?", (number,)).fetchone()
+    if done is not None:
+        if done[0] != checksum:
+            raise StoreError(
+                f"{path}: migration {name} was applied with other content; the file is not ours", path=str(path)
+            )
+        return
+    for statement in _statements(sql):
+        conn.execute(statement)
+    conn.execute("INSERT INTO dt_migrations VALUES (?, ?, ?, ?)", (number, name, checksum, now))
+
+
+def _statements(sql: str) -> list[str]:
+    """Whole statements, as SQLite itself tells where they end: a ";" in a trigger or a string ends none."""
+    found, current = [], ""
+    for line in sql.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            found.append(current)
+            current = ""
+    return found
+
+
+def _record_identity(conn: sqlite3.Connection, path: Path) -> None:
+    conn.execute("INSERT OR IGNORE INTO dt_meta VALUES ('uuid', ?)", (str(uuid.uuid4()),))
+    conn.execute("INSERT OR IGNORE INTO dt_meta VALUES ('inode', ?)", (str(path.stat().st_ino),))
+    conn.execute("INSERT OR IGNORE INTO dt_meta VALUES ('epoch', '1')")
+
+
+def read_uuid(conn: sqlite3.Connection) -> str:
+    """The file's own name, given once at its creation."""
+    return str(conn.execute("SELECT value FROM dt_meta WHERE key = 'uuid'").fetchone()[0])

@@ -1,0 +1,437 @@
+"""The store's front: every operation of the package as one method, one pass of the writer or one read.
+
+It must not know who calls, nor hold any state that is not in the file.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
+from durable_tasks.models import (
+    Attempt,
+    Claim,
+    Engine,
+    Event,
+    Heartbeat,
+    Page,
+    Task,
+    TaskError,
+    TaskFilter,
+    TaskState,
+    Workflow,
+    WorkflowState,
+)
+from durable_tasks.ports import Appetite, Assignment, Clock, Errand, Ids, Listener, Notice, Outcome, Submission
+from durable_tasks.store import attempts, commands, events, groups, processes, schema, submissions, tasks
+from durable_tasks.store.database import Connection, Reader, Rules, Transaction, Writer, connect
+from durable_tasks.store.moves import get, move
+from durable_tasks.store.rows import Row, dump_error, dump_payload
+from durable_tasks.store.settlement import settle
+
+T = TypeVar("T")
+
+EXPIRE_BATCH = 500
+
+
+class Store:
+    """One SQLite file. Methods raise what their operations raise, and StoreError for the file's own troubles."""
+
+    def __init__(self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, patience: float) -> None:
+        self.path = path
+        self._clock = clock
+        self._patience = patience
+        self._listeners: list[Listener] = []
+        self._rules = rules
+        self._writer = Writer(path, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience)
+        self._reader = Reader(path)
+        self._file_uuid = ""
+        self.unchecked = False
+        """The integrity check of the start ran out of time; `check` finishes it."""
+
+    # ----- life
+
+    async def open(self) -> None:
+        """Create, check and migrate the file, then connect."""
+        now = self._clock.now()
+        self.unchecked = await asyncio.to_thread(schema.prepare, self.path, now=now, patience=self._patience)
+        await self._reader.open()
+        await self._writer.open()
+        self._file_uuid = await self.read(schema.read_uuid)
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.close()
+
+    def abandon(self) -> None:
+        """Close without waiting: the event loop is going away."""
+        self._writer.abandon()
+        self._reader.abandon()
+
+    async def check(self) -> None:
+        """The whole integrity check, on a connection of its own. Raises StoreCorrupt."""
+        connection = Connection(lambda: connect(self.path, reading=True))
+        await connection
+        try:
+            await connection.run(lambda conn: schema.check_integrity(conn, self.path, budget=None))
+        finally:
+            await connection.close()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after every commit, on the event loop. The answer ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _publish(self, notice: Notice) -> None:
+        for listener in tuple(self._listeners):
+            listener(notice)
+
+    async def notice_foreign(self) -> None:
+        """Tell listeners if another connection or process has committed."""
+        if await self._writer.foreign_change():
+            self._publish(Notice(foreign=True))
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._reader.run(query)
+
+    async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
+        return await self._writer.run(lambda tx: settled(tx, op), undo=undo and _settling(undo))
+
+    # ----- tasks
+
+    async def create(self, org_id: str, drafted: tasks.Draft) -> Task:
+        return await self._write(lambda tx: tasks.create(tx, org_id, drafted))
+
+    async def create_many(self, org_id: str, drafts: Sequence[tasks.Draft]) -> list[Task]:
+        return await self._write(lambda tx: tasks.create_many(tx, org_id, drafts))
+
+    def create_on(self, conn: sqlite3.Connection, org_id: str, drafted: tasks.Draft, ids: Ids) -> Task:
+        """Insert inside somebody else's transaction, on their connection."""
+        tx = Transaction(conn, self._clock.now(), ids, self._rules)
+        return settled(tx, lambda tx: tasks.create(tx, org_id, drafted))
+
+    async def get(self, org_id: str, task_id: str) -> Task:
+        return await self.read(lambda conn: tasks.read(conn, org_id, task_id))
+
+    async def page(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
+        return await self.read(lambda conn: tasks.page(conn, org_id, wanted, limit=limit, cursor=cursor))
+
+    async def update(self, org_id: str, task_id: str, fields: Row, version: int | None, command_id: str | None) -> Task:
+        return await self._command(
+            org_id, task_id, command_id, "update", lambda tx: tasks.update(tx, org_id, task_id, fields, version)
+        )
+
+    async def history(self, org_id: str, task_id: str) -> list[Attempt]:
+        def query(conn: sqlite3.Connection) -> list[Attempt]:
+            tasks.read(conn, org_id, task_id)
+            return attempts.history(conn, org_id, task_id)
+
+        return await self.read(query)
+
+    async def has_active(self, org_id: str, agent_id: str) -> bool:
+        return await self.read(lambda conn: tasks.has_active(conn, org_id, agent_id))
+
+    # ----- verbs of people and agents
+
+    async def next_claims(
+        self,
+        org_id: str,
+        agent_id: str,
+        space_id: str,
+        capabilities: tuple[str, ...] | None,
+        lease: float | None,
+        limit: int,
+    ) -> list[Claim]:
+        return await self._write(
+            lambda tx: attempts.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, limit),
+            attempts.undo_claims,
+        )
+
+    async def claim(
+        self, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
+    ) -> Claim:
+        return await self._write(
+            lambda tx: attempts.claim(tx, org_id, task_id, agent_id, lease, command_id),
+            lambda tx, made: attempts.undo_claims(tx, [made]),
+        )
+
+    async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
+        return await self._command(
+            org_id, task_id, command_id, "start", lambda tx: attempts.start(tx, org_id, task_id, token)
+        )
+
+    async def heartbeat(self, org_id: str, task_id: str, token: str) -> Heartbeat:
+        return await self._write(lambda tx: attempts.heartbeat(tx, org_id, task_id, token))
+
+    async def progress(
+        self, org_id: str, task_id: str, percent: float, token: str, message: str | None, command_id: str | None
+    ) -> Task:
+        return await self._command(
+            org_id,
+            task_id,
+            command_id,
+            "progress",
+            lambda tx: attempts.progress(tx, org_id, task_id, percent, token, message),
+        )
+
+    async def complete(self, org_id: str, task_id: str, output: str | None, token: str, command_id: str | None) -> Task:
+        return await self._command(
+            org_id, task_id, command_id, "complete", lambda tx: attempts.complete(tx, org_id, task_id, output, token)
+        )
+
+    async def complete_and_next(
+        self,
+        org_id: str,
+        task_id: str,
+        output: str | None,
+        token: str,
+        agent_id: str,
+        space_id: str,
+        capabilities: tuple[str, ...] | None,
+        lease: float | None,
+    ) -> tuple[Task, list[Claim]]:
+        """Complete one task and claim the next, in one operation."""
+
+        def op(tx: Transaction) -> tuple[Task, list[Claim]]:
+            done = settled(tx, lambda tx: attempts.complete(tx, org_id, task_id, output, token))
+            return done, attempts.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, 1)
+
+        return await self._write(op, lambda tx, answer: attempts.undo_claims(tx, answer[1]))
+
+    async def fail(
+        self,
+        org_id: str,
+        task_id: str,
+        error: TaskError,
+        token: str,
+        retryable: bool,
+        after: float | None,
+        command_id: str | None,
+    ) -> Task:
+        return await self._command(
+            org_id,
+            task_id,
+            command_id,
+            "fail",
+            lambda tx: attempts.fail(tx, org_id, task_id, error, token, retryable, after),
+        )
+
+    async def release(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
+        return await self._command(
+            org_id, task_id, command_id, "release", lambda tx: attempts.release(tx, org_id, task_id, token)
+        )
+
+    async def cancel(self, org_id: str, task_id: str, reason: str | None, command_id: str | None) -> Task:
+        return await self._command(
+            org_id, task_id, command_id, "cancel", lambda tx: attempts.cancel(tx, org_id, task_id, reason)
+        )
+
+    async def retry(self, org_id: str, task_id: str, command_id: str | None) -> Task:
+        return await self._command(org_id, task_id, command_id, "retry", lambda tx: attempts.retry(tx, org_id, task_id))
+
+    async def _command(
+        self, org_id: str, task_id: str, command_id: str | None, verb: str, op: Callable[[Transaction], Task]
+    ) -> Task:
+        if command_id is None:
+            return await self._write(op)
+
+        def once(tx: Transaction) -> Task:
+            get(tx, org_id, task_id)  # another organisation's commands are nobody's to repeat
+            said = commands.first_answer(tx, task_id, command_id, verb)
+            if said is not None:
+                return Task.model_validate(said)
+            answer = settled(tx, op)
+            commands.remember_answer(tx, task_id, command_id, verb, answer)
+            return answer
+
+        return await self._write(once)
+
+    # ----- workflows
+
+    async def create_group(self, org_id: str, drafted: groups.GroupDraft) -> Workflow:
+        return await self._write(lambda tx: groups.create(tx, org_id, drafted))
+
+    async def add_members(self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft]) -> list[Task]:
+        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts))
+
+    async def cancel_group(self, org_id: str, workflow_id: str, reason: str | None) -> Workflow:
+        return await self._write(lambda tx: groups.cancel(tx, org_id, workflow_id, reason))
+
+    async def retry_group(self, org_id: str, workflow_id: str) -> Workflow:
+        return await self._write(lambda tx: groups.retry(tx, org_id, workflow_id))
+
+    async def get_group(self, org_id: str, workflow_id: str) -> Workflow:
+        return await self.read(lambda conn: groups.read(conn, org_id, workflow_id))
+
+    async def group_state(self, org_id: str, workflow_id: str) -> WorkflowState:
+        return await self.read(lambda conn: groups.state_of(conn, org_id, workflow_id))
+
+    async def members(self, org_id: str, workflow_id: str) -> list[Task]:
+        return await self.read(lambda conn: groups.members(conn, org_id, workflow_id))
+
+    async def page_groups(
+        self, org_id: str, *, states: Sequence[WorkflowState], space_id: str | None, limit: int, cursor: str | None
+    ) -> Page[Workflow]:
+        return await self.read(
+            lambda conn: groups.page(conn, org_id, states=states, space_id=space_id, limit=limit, cursor=cursor)
+        )
+
+    # ----- events
+
+    async def events(
+        self, org_id: str, *, after: int, limit: int, task_id: str | None = None, workflow_id: str | None = None
+    ) -> list[Event]:
+        return await self.read(
+            lambda conn: events.page(conn, org_id, after=after, limit=limit, task_id=task_id, workflow_id=workflow_id)
+        )
+
+    async def last_seq(self, org_id: str) -> int:
+        return await self.read(lambda conn: events.last_seq(conn, org_id))
+
+    async def audit(self) -> list[str]:
+        """Every disagreement between the event log and the rows; see events.audit."""
+        return await self.read(events.audit)
+
+    # ----- executors and the clock
+
+    async def take(self, appetite: Appetite, after_org: str) -> tuple[list[Assignment], str]:
+        return await self._write(lambda tx: attempts.take(tx, appetite, after_org))
+
+    async def finish(
+        self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
+    ) -> tuple[Task | None, list[Assignment], str]:
+        """Record one end and begin what follows, in one operation."""
+        output = dump_payload(outcome.output, "output")
+
+        def op(tx: Transaction) -> tuple[Task | None, list[Assignment], str]:
+            done = settled(tx, lambda tx: attempts.finish(tx, assignment, outcome, output))
+            if appetite is None or appetite.limit < 1:
+                return done, [], after_org
+            taken, last = attempts.take(tx, appetite, after_org)
+            return done, taken, last
+
+        return await self._write(op)
+
+    async def report(self, assignment: Assignment, percent: float, message: str | None) -> None:
+        """Progress of an executor's attempt."""
+        task = assignment.task
+        await self._write(lambda tx: attempts.progress(tx, task.org_id, task.id, percent, assignment.token, message))
+
+    async def expire(self) -> tuple[int, float | None]:
+        return await self._write(lambda tx: attempts.expire(tx, EXPIRE_BATCH))
+
+    async def begin(self, ref: TaskRef, request: str) -> Assignment | TaskStatus:
+        """Start the attempt that a Temporal workflow asks for, or say why not."""
+
+        def op(tx: Transaction) -> Assignment | TaskStatus:
+            status = submissions.read_status(tx.conn, ref, tx.now)
+            ready = status.verdict is Verdict.LIVE and status.state in (TaskState.PENDING, TaskState.RETRYING)
+            return attempts.begin(tx, get(tx, ref.org_id, ref.task_id), request=request) if ready else status
+
+        return await self._write(op)
+
+    async def stopping(self) -> list[tuple[str, str]]:
+        """(task id, token) of this process's attempts that somebody, perhaps another process, has ended."""
+        instance = self._rules.instance
+        return await self.read(lambda conn: attempts.stopping(conn, instance))
+
+    # ----- processes
+
+    async def register(self, lease: float) -> None:
+        await self._write(lambda tx: processes.register(tx, lease))
+
+    async def renew(self, lease: float) -> bool:
+        return await self._write(lambda tx: processes.renew(tx, lease))
+
+    async def lead(self) -> bool:
+        """Become or stay the leader; the leader checkpoints."""
+        leading = await self._write(processes.lead)
+        self._writer.owns_checkpoints = leading
+        return leading
+
+    async def retire(self, instance: str) -> int:
+        """Forget a process and end its attempts as lost. Answers how many it had."""
+
+        def op(tx: Transaction) -> int:
+            lost = attempts.lose_process(tx, instance)
+            processes.remove(tx, instance)
+            return lost
+
+        return await self._write(op)
+
+    async def other_processes(self) -> list[tuple[str, float]]:
+        return await self.read(lambda conn: processes.others(conn, self._rules.instance))
+
+    async def adopt_engine(self, engine: Engine) -> int:
+        """Hand open tasks of the other engine to this one, as their next generation. Answers how many."""
+        return await self._write(lambda tx: submissions.adopt_engine(tx, engine))
+
+    # ----- SubmissionStore
+
+    @property
+    def file_uuid(self) -> str:
+        return self._file_uuid
+
+    async def status(self, ref: TaskRef) -> TaskStatus:
+        return await self.read(lambda conn: submissions.read_status(conn, ref, self._clock.now()))
+
+    async def is_driver(self, ref: TaskRef, namespace: str, workflow_id: str) -> bool:
+        return await self.read(lambda conn: submissions.is_driver(conn, ref, namespace, workflow_id))
+
+    async def errands(self, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
+        return await self.read(lambda conn: submissions.errands(conn, now, limit=limit, starts=starts, skip=skip))
+
+    async def next_errand_at(self) -> float | None:
+        return await self.read(submissions.next_errand_at)
+
+    async def open_embedded(self, namespace: str) -> int:
+        return await self.read(lambda conn: submissions.open_embedded(conn, namespace))
+
+    async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
+        await self._write(lambda tx: submissions.acknowledge(tx, errand, run_id))
+
+    async def moot(self, errand: Errand) -> None:
+        await self._write(lambda tx: submissions.moot(tx, errand))
+
+    async def defer(self, errand: Errand, *, until: float, error: str) -> None:
+        await self._write(lambda tx: submissions.defer(tx, errand, until=until, error=error))
+
+    async def reject(self, errand: Errand, *, error: str) -> None:
+        def op(tx: Transaction) -> None:
+            submissions.bury(tx, errand, error)
+            row = get(tx, errand.ref.org_id, errand.ref.task_id)
+            if row["state"] == TaskState.PENDING and row["generation"] == errand.ref.generation:
+                failure = TaskError(type="submit_rejected", message=f"Temporal refuses the task: {error[:1000]}")
+                move(tx, row, TaskState.FAILED, "task.failed", {"error": failure.type}, error=dump_error(failure))
+
+        await self._write(op)
+
+    async def submissions(self, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
+        now = self._clock.now()
+        return await self.read(lambda conn: submissions.page(conn, now, states=states, after=after, limit=limit))
+
+    async def resubmit(self, submission: Submission) -> bool:
+        return await self._write(lambda tx: submissions.resubmit(tx, submission))
+
+    async def close_submission(self, submission: Submission) -> None:
+        await self._write(lambda tx: submissions.close(tx, submission))
+
+    async def nudge(self, submission: Submission) -> None:
+        await self._write(lambda tx: submissions.nudge(tx, submission))
+
+
+def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
+    """Run `op` and all that follows from it for other tasks."""
+    result = op(tx)
+    settle(tx)
+    return result
+
+
+def _settling(undo: Callable[[Transaction, T], None]) -> Callable[[Transaction, T], None]:
+    def undo_and_settle(tx: Transaction, result: T) -> None:
+        undo(tx, result)
+        settle(tx)
+
+    return undo_and_settle

@@ -1,0 +1,346 @@
+"""Creating, reading, listing and editing tasks.
+
+It must not know attempts: who runs a task is told in attempts.py.
+"""
+
+import base64
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, UnknownDependency, VersionConflict
+from durable_tasks.lifecycle import HELD, Verb, find_cycle
+from durable_tasks.models import Engine, Mode, NewTask, Page, Placement, Task, TaskFilter, TaskState
+from durable_tasks.store import commands, submissions
+from durable_tasks.store.database import Transaction
+from durable_tasks.store.events import task_event
+from durable_tasks.store.moves import announce, get, move, require
+from durable_tasks.store.rows import (
+    DETAIL_LIMIT,
+    TASK,
+    TASK_COLUMNS,
+    Row,
+    canonical_hash,
+    dump_payload,
+    dump_retry,
+    task_row,
+    to_task,
+)
+
+_INSERT = f"INSERT INTO dt_tasks ({', '.join(TASK_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(TASK_COLUMNS) - 1))})"
+_ENDED = ("completed", "failed", "cancelled")
+
+
+class Draft(NamedTuple):
+    """A new task checked and turned into JSON outside the write lock, with where it is to run."""
+
+    new: NewTask
+    mode: Mode
+    placement: Placement
+    engine: Engine
+    input: str | None
+    labels: str
+    metadata: str
+    retry: str
+    content: str
+    """Hash of the explicitly set fields: the same key with other content is a conflict."""
+
+
+def draft(new: NewTask, *, mode: Mode, placement: Placement, engine: Engine) -> Draft:
+    """Check the payloads of `new`. Raises InvalidInput, PayloadTooLarge."""
+    return Draft(
+        new=new,
+        mode=mode,
+        placement=placement,
+        engine=engine,
+        input=dump_payload(new.input, "input"),
+        labels=json.dumps(new.labels, ensure_ascii=False) if new.labels else "[]",
+        metadata=(dump_payload(new.metadata, "metadata", DETAIL_LIMIT) or "{}") if new.metadata else "{}",
+        retry=dump_retry(new.retry),
+        content=canonical_hash(new.model_dump(mode="json", exclude_unset=True)) if new.idempotency_key else "",
+    )
+
+
+def create(tx: Transaction, org_id: str, drafted: Draft) -> Task:
+    """Insert one task, or return the one that its idempotency key already made."""
+    key = drafted.new.idempotency_key
+    known = commands.known_key(tx, org_id, "create", key, drafted.content)
+    if known is not None:
+        return to_task(get(tx, org_id, known))
+    row = insert(tx, org_id, drafted)
+    commands.remember_key(tx, org_id, "create", key, drafted.content, row["id"])
+    return to_task(row)
+
+
+def create_many(tx: Transaction, org_id: str, drafts: Sequence[Draft]) -> list[Task]:
+    """Insert all or none. They may depend on each other by name, whatever their order."""
+    return [to_task(row) for row in insert_all(tx, org_id, drafts)]
+
+
+def insert_all(tx: Transaction, org_id: str, drafts: Sequence[Draft], **group: Any) -> list[Row]:
+    """Insert drafts that may name each other: names become ids first, and cycles are refused."""
+    ids = {drafted.new.name: tx.ids.task() for drafted in drafts if drafted.new.name is not None}
+    rows: list[Row] = []
+    for drafted in in_order(drafts):
+        key = drafted.new.idempotency_key
+        known = commands.known_key(tx, org_id, "create", key, drafted.content)
+        if known is not None:
+            rows.append(get(tx, org_id, known))
+            if drafted.new.name is not None:
+                ids[drafted.new.name] = known
+            continue
+        parents = tuple(ids.get(parent, parent) for parent in drafted.new.depends_on)
+        row = insert(tx, org_id, drafted, task_id=ids.get(drafted.new.name), parents=parents, **group)
+        commands.remember_key(tx, org_id, "create", key, drafted.content, row["id"])
+        rows.append(row)
+    return rows
+
+
+def in_order(drafts: Sequence[Draft]) -> Sequence[Draft]:
+    """The drafts as given, if every reference points back; else sorted so that they do. Raises
+    DependencyCycle, and InvalidInput for a name given twice."""
+    places: dict[str, int] = {}
+    for place, drafted in enumerate(drafts):
+        name = drafted.new.name
+        if name is not None and places.setdefault(name, place) != place:
+            raise InvalidInput(f"two tasks have the name {name!r}; names are unique within one call", name=name)
+    edges = {
+        place: [places[parent] for parent in drafted.new.depends_on if parent in places]
+        for place, drafted in enumerate(drafts)
+    }
+    if all(parent < place for place, parents in edges.items() for parent in parents):
+        return drafts
+    return [drafts[place] for place in _sorted(edges, drafts)]
+
+
+def _sorted(edges: Mapping[int, Sequence[int]], drafts: Sequence[Draft]) -> list[int]:
+    waiting = {place: len(set(parents)) for place, parents in edges.items()}
+    children: dict[int, list[int]] = {}
+    for place, parents in edges.items():
+        for parent in set(parents):
+            children.setdefault(parent, []).append(place)
+    ready = [place for place, count in waiting.items() if count == 0]
+    done: list[int] = []
+    while ready:
+        place = ready.pop(0)
+        done.append(place)
+        for child in children.get(place, ()):
+            waiting[child] -= 1
+            if waiting[child] == 0:
+                ready.append(child)
+    if len(done) < len(drafts):
+        _raise_cycle(edges, drafts)
+    return done
+
+
+def _raise_cycle(edges: Mapping[int, Sequence[int]], drafts: Sequence[Draft]) -> None:
+    names = {place: drafts[place].new.name or drafts[place].new.heading for place in edges}
+    cycle = find_cycle({names[place]: [names[parent] for parent in parents] for place, parents in edges.items()}) or []
+    raise DependencyCycle(f"the dependencies form a cycle: {' → '.join(cycle)}", cycle=cycle)
+
+
+def insert(
+    tx: Transaction,
+    org_id: str,
+    drafted: Draft,
+    *,
+    task_id: str | None = None,
+    parents: tuple[str, ...] | None = None,
+    workflow_id: str | None = None,
+    position: int | None = None,
+    hold: bool = False,
+) -> Row:
+    """Insert one task with its event, dependencies and outbox row. `hold` keeps it blocked by its group."""
+    new = drafted.new
+    row = _blank(tx, org_id, drafted, task_id or tx.ids.task())
+    row |= {"workflow_id": workflow_id, "position": position}
+    parents = tuple(dict.fromkeys(new.depends_on if parents is None else parents))
+    if new.parent_task_id is not None:
+        get(tx, org_id, new.parent_task_id)
+    failed = _link(tx, row, parents) if parents else None
+    _place(tx, row, hold=hold)
+    if failed is not None:
+        row |= {
+            "state": "cancelled",
+            "reason": "dependency_failed",
+            "completed_at": tx.now,
+            "wake_at": None,
+            "ready_at": None,
+        }
+    row["due_at"] = (
+        None if failed else min((t for t in (row["wake_at"], row["deadline_at"]) if t is not None), default=None)
+    )
+    row["seq"] = tx.run(_INSERT, [row[column] for column in TASK_COLUMNS[1:]]).lastrowid
+    task_event(tx, row, "task.created")
+    _announce_new(tx, row)
+    return row
+
+
+def _announce_new(tx: Transaction, row: Row) -> None:
+    if row["due_at"] is not None and (tx.notice.due is None or row["due_at"] < tx.notice.due):
+        tx.notice.due = row["due_at"]
+    if row["state"] == "pending":
+        announce(tx, row)
+        if row["engine"] == "temporal":
+            submissions.follow(tx, row)
+    elif row["state"] == "cancelled":
+        tx.notice.ended.append(row["id"])
+
+
+def _blank(tx: Transaction, org_id: str, drafted: Draft, task_id: str) -> Row:
+    new = drafted.new
+    row: Row = dict.fromkeys(TASK_COLUMNS)
+    row |= {
+        "id": task_id, "org_id": org_id, "space_id": new.space_id, "title": new.heading, "name": new.name,
+        "description": new.description, "capability": new.capability, "mode": drafted.mode.value,
+        "placement": drafted.placement.value, "engine": drafted.engine.value, "generation": 1,
+        "priority": new.priority.value, "queue": new.queue, "reserved_for": new.assigned_to,
+        "created_by": new.created_by, "parent_task_id": new.parent_task_id, "correlation_id": new.correlation_id,
+        "depends_on": "[]", "on_dependency_failure": new.on_dependency_failure, "blocked_by": 0,
+        "labels": drafted.labels, "metadata": drafted.metadata, "max_retries": new.max_retries, "retry_count": 0,
+        "lost_count": 0, "retry": drafted.retry, "timeout": new.timeout, "attempt": 0, "version": 1,
+        "idempotency_key": new.idempotency_key, "progress": 0.0, "created_at": tx.now, "updated_at": tx.now,
+        "input": drafted.input,
+    }  # fmt: skip
+    if new.delay is not None:
+        row["not_before"] = tx.now + new.delay
+    elif new.not_before is not None:
+        row["not_before"] = new.not_before.timestamp()
+    row["deadline_at"] = instant(new.deadline, tx.now)
+    return row
+
+
+def instant(value: datetime | float | None, now: float) -> float | None:
+    """A datetime as unix seconds, or seconds from now."""
+    if value is None:
+        return None
+    return value.timestamp() if isinstance(value, datetime) else now + value
+
+
+def _link(tx: Transaction, row: Row, parents: tuple[str, ...]) -> str | None:
+    """Write the dependencies; the answer is a parent whose failure cancels the task at once."""
+    failed = None
+    row["depends_on"] = json.dumps(parents)
+    for parent in parents:
+        found = tx.one("SELECT state FROM dt_tasks WHERE id = ? AND org_id = ?", (parent, row["org_id"]))
+        if found is None:
+            raise UnknownDependency(
+                f"task {row['title']!r} depends on {parent!r}, which is no task of organisation {row['org_id']!r}"
+                " and no name in this call",
+                dependency=parent,
+            )
+        met = found[0] == "completed" or (found[0] in _ENDED and row["on_dependency_failure"] == "run")
+        if found[0] in ("failed", "cancelled") and row["on_dependency_failure"] == "cancel":
+            failed = parent
+        row["blocked_by"] += not met
+        tx.run("INSERT INTO dt_dependencies (parent, child, met) VALUES (?, ?, ?)", (parent, row["id"], int(met)))
+    return failed
+
+
+def _place(tx: Transaction, row: Row, *, hold: bool) -> None:
+    if row["blocked_by"] or hold:
+        row["state"] = TaskState.BLOCKED.value
+    elif row["not_before"] is not None and row["not_before"] > tx.now:
+        row |= {"state": TaskState.SCHEDULED.value, "wake_at": row["not_before"]}
+    else:
+        row |= {"state": TaskState.PENDING.value, "ready_at": tx.now}
+
+
+EDITABLE = frozenset(
+    {"title", "description", "priority", "labels", "metadata", "assigned_to", "deadline", "max_retries", "timeout"}
+)
+
+
+def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int | None) -> Task:
+    """Edit an open task. `fields` are columns already checked. Raises NotFound, IllegalMove, VersionConflict."""
+    row = get(tx, org_id, task_id)
+    require(row, Verb.UPDATE)
+    if version is not None and row["version"] != version:
+        raise VersionConflict(
+            f"task {task_id} has version {row['version']}, the edit was made on version {version}; read it again",
+            task_id=task_id,
+            version=row["version"],
+            expected=version,
+        )
+    changes = dict(fields)
+    if "deadline" in changes:
+        changes["deadline_at"] = instant(changes.pop("deadline"), tx.now)
+    if "assigned_to" in changes:
+        changes["reserved_for"] = changes.pop("assigned_to")
+        if TaskState(row["state"]) in HELD:
+            changes["assigned_to"] = row["assigned_to"]
+    move(tx, row, TaskState(row["state"]), "task.updated", {"fields": sorted(fields)}, **changes)
+    return to_task(row)
+
+
+# ----- reading
+
+
+def read(conn: sqlite3.Connection, org_id: str, task_id: str) -> Task:
+    found = conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?", (task_id, org_id)).fetchone()
+    if found is None:
+        raise NotFound(f"there is no task {task_id!r} in organisation {org_id!r}", id=task_id, org=org_id)
+    return to_task(task_row(found))
+
+
+def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
+    """Priority descending, then first in, first out: each state's part comes from the index in that order."""
+    where, values = _where(wanted)
+    if cursor is not None:
+        priority, seq = read_cursor(cursor)
+        where += " AND (priority < ? OR (priority = ? AND seq > ?))"
+        values += [priority, priority, seq]
+    branch = f"SELECT * FROM (SELECT seq, priority FROM dt_tasks WHERE org_id = ? AND state = ?{where} ORDER BY priority DESC, seq LIMIT ?)"
+    states = wanted.state or tuple(TaskState)
+    sql = " UNION ALL ".join([branch] * len(states))
+    bound = [value for state in states for value in (org_id, state.value, *values, limit + 1)]
+    keys = conn.execute(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT ?", (*bound, limit + 1)).fetchall()
+    rows = [_by_seq(conn, seq) for (seq,) in keys[:limit]]
+    more = make_cursor(rows[-1]["priority"], rows[-1]["seq"]) if len(keys) > limit else None
+    return Page([to_task(row) for row in rows], more)
+
+
+def _by_seq(conn: sqlite3.Connection, seq: int) -> Row:
+    return task_row(conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE seq = ?", (seq,)).fetchone())
+
+
+def _where(wanted: TaskFilter) -> tuple[str, list[Any]]:
+    where, values = "", []
+    for column in ("space_id", "workflow_id", "capability"):
+        value = getattr(wanted, column)
+        if value is not None:
+            where += f" AND {column} = ?"
+            values.append(value)
+    if wanted.assigned_to is not None:
+        where += " AND COALESCE(assigned_to, reserved_for) = ?"
+        values.append(wanted.assigned_to)
+    if wanted.priority:
+        where += f" AND priority IN ({', '.join('?' * len(wanted.priority))})"
+        values += [priority.value for priority in wanted.priority]
+    for label in wanted.labels:
+        where += " AND EXISTS (SELECT 1 FROM json_each(labels) WHERE value = ?)"
+        values.append(label)
+    return where, values
+
+
+def make_cursor(*key: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> list[int]:
+    try:
+        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(key, list) or not all(type(part) is int for part in key):
+            raise ValueError("not a list of numbers")
+    except ValueError as error:
+        raise InvalidInput(
+            f"{cursor!r} is not a cursor of this list; pass next_cursor unchanged", cursor=cursor
+        ) from error
+    return key
+
+
+def has_active(conn: sqlite3.Connection, org_id: str, agent_id: str) -> bool:
+    sql = "SELECT EXISTS (SELECT 1 FROM dt_tasks WHERE org_id = ? AND assigned_to = ? AND state IN ('claimed', 'running'))"
+    return bool(conn.execute(sql, (org_id, agent_id)).fetchone()[0])

@@ -1,0 +1,102 @@
+"""The worker on the store queue: runs our Temporal workflows and their activities where the SQLite file is.
+It must not know the relay, nor what the activities do.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+
+from durable_tasks.ports import Clock
+from durable_tasks.temporal.connection import Connection
+from durable_tasks.temporal.faults import pause
+from durable_tasks.workflows.task import AgentTaskWorkflow
+
+_log = logging.getLogger(__name__)
+
+_GRACE = 2.0
+"""Seconds for activities to leave by themselves: each of ours only waits, and leaves when told."""
+_STOP = 5.0
+"""Seconds beyond that for the SDK to stop before it is given up."""
+
+
+class StoreWorker:
+    """Keeps one Temporal worker alive: a worker that fails is built anew, with backoff."""
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        queue: str,
+        activities: Sequence[Callable[..., Awaitable[Any]]],
+        max_concurrent: int,
+        clock: Clock,
+        runner: WorkflowRunner | None = None,
+    ) -> None:
+        self._connection = connection
+        self._queue = queue
+        self._activities = activities
+        self._max_concurrent = max_concurrent
+        self._clock = clock
+        # The tests run our workflows inside the sandbox and replay them; outside it they need half the CPU.
+        self._runner = runner or UnsandboxedWorkflowRunner()
+        self.running = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve the queue until cancelled."""
+        failures = 0
+        while True:
+            client = await self._connection.up()
+            started = self._clock.now()
+            try:
+                await self._serve(client)
+            except RuntimeError as error:
+                failures = 1 if self._clock.now() - started > 60 else failures + 1
+                rest = pause(failures, longest=30.0)
+                _log.warning("the worker on %s failed, again in %.1f s: %r", self._queue, rest, error)
+                self._connection.suspect()
+                await self._clock.wait(asyncio.Event(), self._clock.now() + rest)
+
+    async def _serve(self, client: Client) -> None:
+        worker = self._build(client)
+        serving = asyncio.create_task(worker.run(), name=f"temporal worker on {self._queue}")
+        self.running.set()
+        try:
+            # Shielded: a cancelled run() would cut its own shutdown short.
+            await asyncio.shield(serving)
+        finally:
+            self.running.clear()
+            await self._stop(worker, serving)
+
+    async def _stop(self, worker: Worker, serving: asyncio.Task[None]) -> None:
+        if serving.done():
+            return
+        stopping = asyncio.create_task(worker.shutdown())
+        _, late = await asyncio.wait({serving, stopping}, timeout=_GRACE + _STOP)
+        if late:
+            _log.warning("the worker on %s did not stop within %.0f s; given up", self._queue, _GRACE + _STOP)
+        for task in late:
+            task.cancel()
+        for ended in await asyncio.gather(serving, stopping, return_exceptions=True):
+            if isinstance(ended, Exception):
+                _log.warning("the worker on %s failed while it stopped: %r", self._queue, ended)
+
+    def _build(self, client: Client) -> Worker:
+        slots = 4 * self._max_concurrent + 16
+        return Worker(
+            client,
+            task_queue=self._queue,
+            workflows=[AgentTaskWorkflow],
+            activities=self._activities,
+            workflow_runner=self._runner,
+            # Workflow tasks of a killed process wait this long before another takes them.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+            max_concurrent_workflow_tasks=self._max_concurrent + 4,
+            max_concurrent_local_activities=slots,
+            max_concurrent_activities=slots,
+            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
+        )

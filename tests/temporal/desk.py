@@ -1,0 +1,102 @@
+"""A real SQLite store and what the tests of relay, reconciler and engine do with it.
+It must not know Temporal; its bridge asks the store, and runs nothing unless the test completes it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from durable_tasks.clock import SystemClock, SystemIds
+from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
+from durable_tasks.errors import IllegalMove
+from durable_tasks.models import Engine, Mode, NewTask, Placement, Task
+from durable_tasks.ports import Assignment, Ending, Notice, Outcome
+from durable_tasks.store.database import Rules
+from durable_tasks.store.store import Store
+from durable_tasks.store.tasks import draft
+
+DEADLINE = 30.0
+ORG = "default"
+
+
+class Desk:
+    """Holds a store; waits for what a test expects by looking again after each commit."""
+
+    def __init__(self, path: Path, *, namespace: str = "default") -> None:
+        rules = Rules(namespace=namespace)
+        self.clock = SystemClock()
+        self.store = Store(path, clock=self.clock, ids=SystemIds(), rules=rules, patience=5.0)
+        self.begun: dict[str, Assignment] = {}
+        self.finish_at_once = True
+
+    async def add(self, placement: Placement = Placement.EMBEDDED, **fields: Any) -> Task:
+        mode = Mode.MANUAL if placement is Placement.MANUAL else Mode.AUTO
+        new = NewTask(**{"title": "a task", **fields})
+        return await self.store.create(ORG, draft(new, mode=mode, placement=placement, engine=Engine.TEMPORAL))
+
+    async def submission_state(self, task: Task) -> str:
+        """The newest generation's: none, outbox, open or closed."""
+        found = await self.store.submissions(states=("outbox", "open", "closed"), after="", limit=1000)
+        return next((one.state for one in found if one.ref.task_id == task.id), "none")
+
+    async def generation(self, task: Task) -> int:
+        return (await self.store.get(ORG, task.id)).generation
+
+    async def reaches(self, look: Callable[[], Any], wanted: Any) -> None:
+        """Await `look()` after every commit until it answers `wanted`."""
+        committed = asyncio.Event()
+        unsubscribe = self.store.subscribe(lambda notice: committed.set())
+        seen = None
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while (seen := await look()) != wanted:
+                    await committed.wait()
+                    committed.clear()
+        except TimeoutError:
+            raise AssertionError(f"still {seen!r} instead of {wanted!r}") from None
+        finally:
+            unsubscribe()
+
+    # ----- TaskBridge
+
+    async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
+        assert await self.store.is_driver(request.ref, namespace, workflow_id)
+        begun = await self.store.begin(request.ref, request.request)
+        if isinstance(begun, Assignment):
+            self.begun[request.ref.task_id] = begun
+            if self.finish_at_once:
+                await self.complete(request.ref.task_id, begun.task.input)
+        return await self.store.status(request.ref)
+
+    async def complete(self, task_id: str, output: Any) -> None:
+        outcome = Outcome(Ending.COMPLETED, output=output)
+        await self.store.finish(self.begun[task_id], outcome, None, "")
+
+    async def join(self, ref: TaskRef, *, patience: float) -> TaskStatus:
+        ended = asyncio.Event()
+
+        def heard(notice: Notice) -> None:
+            if ref.task_id in notice.ended:
+                ended.set()
+
+        unsubscribe = self.store.subscribe(heard)
+        try:
+            status = await self.store.status(ref)
+            if status.verdict is Verdict.LIVE:
+                async with asyncio.timeout(patience):
+                    await ended.wait()
+        except TimeoutError:
+            return status
+        finally:
+            unsubscribe()
+        return await self.store.status(ref)
+
+    async def read(self, ref: TaskRef) -> TaskStatus:
+        return await self.store.status(ref)
+
+    async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
+        with suppress(IllegalMove):
+            await self.store.cancel(ref.org_id, ref.task_id, reason, None)
+        return await self.store.status(ref)
