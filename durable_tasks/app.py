@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("durable_tasks")
 
+AFTER_FAILURE = 1.0
+
 
 class _Running:
     """Everything that lives between start and stop, on one event loop of one process."""
@@ -41,8 +43,9 @@ class _Running:
         self.instance = tasks.ids.task()
         rules = Rules(self.instance, settings.namespace, settings.max_lost, settings.cancel_grace)
         self.store = Store(settings.db, clock=clock, ids=tasks.ids, rules=rules, patience=settings.busy_timeout)
+        handlers = tasks.handlers if settings.worker else Handlers()
         self.executor = Executor(
-            tasks.handlers, self.store, clock, slots=settings.max_concurrent, cancel_grace=settings.cancel_grace
+            handlers, self.store, clock, slots=settings.max_concurrent, cancel_grace=settings.cancel_grace
         )
         fallback = settings.fallback_after if settings.fallback == "local" else None
         self.local = LocalEngine(self.store, self.executor, clock, temporal=settings.enabled, fallback_after=fallback)
@@ -50,6 +53,7 @@ class _Running:
         self.presence = Presence(
             self.store, clock, db=settings.db, instance=self.instance, lease=settings.process_lease
         )
+        self.engine = Engine.LOCAL
         self.temporal: TemporalEngine | None = None
         self.foreign = asyncio.Event()
         self.background: list[asyncio.Task[None]] = []
@@ -67,7 +71,7 @@ class DurableTasks:
         self.handlers = Handlers()
         self.waiters = Waiters()
         self._running: _Running | None = None
-        self._changing: asyncio.Lock | None = None
+        self._changing = asyncio.Lock()
 
     # ----- handlers
 
@@ -95,8 +99,6 @@ class DurableTasks:
 
     async def start(self) -> None:
         """Open the file and begin to work. Idempotent. Raises StoreError and its kin, ConfigurationError."""
-        if self._changing is None:
-            self._changing = asyncio.Lock()
         async with self._changing:
             if self._running is not None and self._running.pid == os.getpid() and not self._running.loop.is_closed():
                 return
@@ -106,8 +108,9 @@ class DurableTasks:
             try:
                 self._wire(running)
                 await running.presence.enter()
-                await running.store.adopt_engine(self._engine)
+                running.engine = await running.store.settle_engine(self._wanted_engine)
             except BaseException:
+                running.presence.drop()
                 await running.store.close()
                 raise
             self._running = running
@@ -115,14 +118,11 @@ class DurableTasks:
 
     async def stop(self) -> None:
         """Drain handlers for up to `shutdown_grace`, release the rest, close everything. Idempotent."""
-        if self._running is None or self._changing is None:
-            return
         async with self._changing:
             running, self._running = self._running, None
-            if running is None:
-                return
-            await self._halt(running)
-            self.waiters.wake_all()
+            if running is not None:
+                await self._halt(running)
+                self.waiters.wake_all()
 
     def _wire(self, running: _Running) -> None:
         store, presence = running.store, running.presence
@@ -167,17 +167,24 @@ class DurableTasks:
     def _keep(self, running: _Running, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def guarded() -> None:
             try:
-                await work()
+                while await self._failed(name, work):
+                    await self.clock.wait(asyncio.Event(), self.clock.now() + AFTER_FAILURE)
             except asyncio.CancelledError:
                 if self._running is running:  # not stop() but the end of the event loop: close without waiting
                     running.store.abandon()
                     running.presence.drop()
                 raise
-            except Exception:
-                log.exception("a background task of durable_tasks ended", extra={"part": name})
-                raise
 
         running.background.append(asyncio.create_task(guarded(), name=f"durable_tasks {name}"))
+
+    async def _failed(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Run one part. True when it broke: a part that ends in silence would leave tasks stuck, so it is run again."""
+        try:
+            await work()
+        except Exception:
+            log.exception("a part of durable_tasks broke and is run again", extra={"part": name})
+            return True
+        return False
 
     async def _halt(self, running: _Running) -> None:
         try:
@@ -232,8 +239,12 @@ class DurableTasks:
         return 0 if self._running is None else self._running.executor.running
 
     @property
-    def _engine(self) -> Engine:
-        return Engine.TEMPORAL if self.settings.enabled else Engine.LOCAL
+    def _wanted_engine(self) -> Engine | None:
+        """The engine that this process decides for the file. One that neither runs handlers nor speaks to
+        Temporal (a tool, a producer of tasks) has no say: it follows what the file has."""
+        if self.settings.enabled:
+            return Engine.TEMPORAL
+        return Engine.LOCAL if self.settings.worker else None
 
     def place(self, new: NewTask) -> tuple[Mode, Placement, Engine]:
         """How a new task is to run: auto with a capability or a default handler, else manual."""
@@ -246,4 +257,5 @@ class DurableTasks:
                 f" file, on its queue {self.settings.queue!r}",
                 queue=new.queue,
             )
-        return mode, Placement.MANUAL if mode is Mode.MANUAL else Placement.EMBEDDED, self._engine
+        engine = Engine.LOCAL if self._running is None else self._running.engine
+        return mode, Placement.MANUAL if mode is Mode.MANUAL else Placement.EMBEDDED, engine

@@ -6,6 +6,7 @@ It must not know clocks, tasks or settings.
 import math
 import re
 from datetime import timedelta
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -53,7 +54,7 @@ def _parse_text(text: str) -> float | None:
     if _HUMAN.fullmatch(text):
         parts = _PART.findall(text)
         sizes = [_SECONDS[unit] for _, unit in parts]
-        if any(later >= earlier for earlier, later in zip(sizes, sizes[1:], strict=False)):
+        if any(later >= earlier for earlier, later in pairwise(sizes)):
             return None  # "5m1h" or "5m5m" is more likely a slip than a wish
         return sum(float(number) * size for (number, _), size in zip(parts, sizes, strict=True))
     iso = _ISO.fullmatch(text)

@@ -4,11 +4,11 @@ It must not know SQL, Temporal or other organisations.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, Unpack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, Unpack
 
 import aiosqlite
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import Waiters, org_key
@@ -44,6 +44,10 @@ from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import EDITABLE, Draft, draft
 
+T = TypeVar("T")
+Model = TypeVar("Model", bound=BaseModel)
+
+_ALL = Join("all")
 LARGEST_PAGE = 1000
 LARGEST_BATCH = 100_000
 ERROR_LIMIT = 8 * 1024
@@ -278,7 +282,7 @@ class Org:
 
         return await self._wait_for(workflow_id, look, timeout)
 
-    async def _wait_for(self, key: str, look: "Callable[[], Any]", timeout: DurationLike | None) -> Any:
+    async def _wait_for(self, key: str, look: Callable[[], Awaitable[T | None]], timeout: DurationLike | None) -> T:
         clock = self._host.clock
         until = None if timeout is None else clock.now() + parse_duration(timeout)
         with self._host.waiters.waiting(key) as happened:
@@ -381,7 +385,7 @@ class Org:
         tasks: Sequence[NewTask],
         options: dict[str, Any],
         *,
-        join: Join = Join("all"),
+        join: Join = _ALL,
         max_parallel: int | None = None,
         default_policy: FailurePolicy = "continue",
     ) -> Workflow:
@@ -426,7 +430,7 @@ def _new_task(title: str | None, fields: Mapping[str, Any]) -> NewTask:
     return _checked(NewTask, title=title, **fields) if title is not None else _checked(NewTask, **fields)
 
 
-def _checked(model: Any, **values: Any) -> Any:
+def _checked(model: type[Model], **values: Any) -> Model:
     try:
         return model(**values)
     except ValidationError as error:

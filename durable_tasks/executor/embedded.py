@@ -4,6 +4,7 @@ It must not know Temporal's client, nor decide anything: SQLite does.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Protocol
 
 from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
@@ -71,8 +72,6 @@ class EmbeddedBridge:
     async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
         status = await self._store.status(ref)
         if status.verdict not in (Verdict.ENDED, Verdict.SUPERSEDED):
-            try:
+            with suppress(Conflict):  # it ended meanwhile; the status below says how
                 await self._store.cancel(ref.org_id, ref.task_id, reason, None)
-            except Conflict:
-                pass  # it ended meanwhile; the status below says how
         return await self._store.status(ref)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from durable_tasks.contracts import TaskRef, TaskStatus
-from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, NotFound
+from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, NotFound, StoreError
 from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
@@ -95,18 +95,21 @@ class Executor:
 
     async def _begin_admitted(self) -> None:
         while self._admitted and self.free > 0:
-            _, _, ref, request = heapq.heappop(self._admitted)
-            self._waiting.discard(ref)
+            wanted = heapq.heappop(self._admitted)
+            _, _, ref, request = wanted
             self._reserved += 1
             try:
                 answer = await self._store.begin(ref, request)
-            except NotFound as error:
-                log.warning(
-                    "a Temporal workflow asked for a task that is not here", extra={"task_id": error.facts.get("id")}
-                )
+            except StoreError:
+                heapq.heappush(self._admitted, wanted)
+                raise
+            except NotFound:
+                log.warning("a Temporal workflow asked for a task that is not here", extra={"task_id": ref.task_id})
+                self._waiting.discard(ref)
                 continue
             finally:
                 self._reserved -= 1
+            self._waiting.discard(ref)
             if isinstance(answer, Assignment):
                 self._start([answer])
 
@@ -141,7 +144,10 @@ class Executor:
             self._drop(run)
         else:
             await self._record(run, outcome)
-        await self._begin_admitted()
+        try:
+            await self._begin_admitted()
+        except StoreError as error:
+            log.warning("admitted work could not be begun yet", extra={"error": error.code, "said": error.message})
 
     async def _record(self, run: Run, outcome: Outcome) -> None:
         """Write the end and, in the same operation, begin what follows on the slot that becomes free."""

@@ -27,7 +27,7 @@ def append(
     tx.notice.orgs.add(org_id)
     digest = event_hash(org_id, seq, kind, tx.now, task_id, workflow_id, data)
     tx.run(
-        "INSERT INTO dt_events (org_id, seq, kind, at, task_id, workflow_id, data, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO dt_events ({EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (org_id, seq, kind, tx.now, task_id, workflow_id, data, digest),
     )
 

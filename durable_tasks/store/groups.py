@@ -29,7 +29,8 @@ from durable_tasks.store.settlement import advance, cancel_members, finish
 from durable_tasks.store.tasks import Draft, insert, make_cursor, read_cursor
 from durable_tasks.store.tasks import in_order as in_dependency_order
 
-_INSERT = f"INSERT INTO dt_workflows ({', '.join(WORKFLOW_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(WORKFLOW_COLUMNS) - 1))})"
+_COLUMNS = WORKFLOW_COLUMNS[1:]
+_INSERT = f"INSERT INTO dt_workflows ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
 class GroupDraft(NamedTuple):
@@ -55,7 +56,7 @@ def create(tx: Transaction, org_id: str, drafted: GroupDraft) -> Workflow:
     if known is not None:
         return _workflow(tx.conn, _get(tx, org_id, known))
     group = _blank(tx, org_id, drafted)
-    group["seq"] = tx.run(_INSERT, [group[column] for column in WORKFLOW_COLUMNS[1:]]).lastrowid
+    group["seq"] = tx.run(_INSERT, [group[column] for column in _COLUMNS]).lastrowid
     append(tx, org_id, "workflow.created", dump({"state": "pending", "kind": drafted.kind}), workflow_id=group["id"])
     _insert_members(tx, group, drafted.members, first=0)
     commands.remember_key(tx, org_id, drafted.kind, drafted.idempotency_key, drafted.content, group["id"])
@@ -110,7 +111,8 @@ def _count_new(tx: Transaction, workflow_id: str, rows: Sequence[Row]) -> None:
     cancelled = sum(row["state"] == "cancelled" for row in rows)
     active = sum(row["state"] in ("pending", "scheduled") for row in rows)
     tx.run(
-        "UPDATE dt_workflows SET total = total + ?, active = active + ?, cancelled = cancelled + ?, updated_at = ? WHERE id = ?",
+        "UPDATE dt_workflows SET total = total + ?, active = active + ?, cancelled = cancelled + ?, updated_at = ?"
+        " WHERE id = ?",
         (len(rows), active, cancelled, tx.now, workflow_id),
     )
 

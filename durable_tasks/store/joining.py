@@ -55,7 +55,7 @@ def _require_joinable(conn: sqlite3.Connection, path: Path) -> None:
     synchronous = conn.execute("PRAGMA synchronous").fetchone()[0]
     if synchronous < 2:
         raise ForeignTransaction(
-            f"the connection has synchronous={synchronous}; a task could be lost in a power cut, set PRAGMA synchronous=FULL",
+            f"the connection has synchronous={synchronous}: a power cut could lose the task; set PRAGMA synchronous=FULL",
             found=synchronous,
         )
     if _is_write_lock_free(path):

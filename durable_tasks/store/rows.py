@@ -150,7 +150,8 @@ _ENGINES = {str(engine): engine for engine in Engine}
 _PRIORITIES = {int(priority): priority for priority in Priority}
 
 
-_BLANK = Task.model_construct(**dict.fromkeys(Task.model_fields))
+_NOTHING: Row = dict.fromkeys(Task.model_fields)
+_BLANK = Task.model_construct(**_NOTHING)
 
 
 def _time(seconds: float | None) -> Any:

@@ -26,7 +26,8 @@ def settle(tx: Transaction) -> None:
 
 def _tell_dependants(tx: Transaction, parent_id: str) -> None:
     children = tx.all(
-        f"SELECT {_PREFIXED} FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.child WHERE d.parent = ? AND d.met = 0",
+        f"SELECT {_PREFIXED} FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.child"
+        " WHERE d.parent = ? AND d.met = 0",
         (parent_id,),
     )
     if not children:

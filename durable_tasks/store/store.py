@@ -57,9 +57,13 @@ class Store:
         """Create, check and migrate the file, then connect."""
         now = self._clock.now()
         self.unchecked = await asyncio.to_thread(schema.prepare, self.path, now=now, patience=self._patience)
-        await self._reader.open()
-        await self._writer.open()
-        self._file_uuid = await self.read(schema.read_uuid)
+        try:
+            await self._reader.open()
+            await self._writer.open()
+            self._file_uuid = await self.read(schema.read_uuid)
+        except BaseException:
+            self.abandon()
+            raise
 
     async def close(self) -> None:
         await self._writer.close()
@@ -364,9 +368,10 @@ class Store:
     async def other_processes(self) -> list[tuple[str, float]]:
         return await self.read(lambda conn: processes.others(conn, self._rules.instance))
 
-    async def adopt_engine(self, engine: Engine) -> int:
-        """Hand open tasks of the other engine to this one, as their next generation. Answers how many."""
-        return await self._write(lambda tx: submissions.adopt_engine(tx, engine))
+    async def settle_engine(self, wanted: Engine | None) -> Engine:
+        """The engine that drives this file's tasks from now on: `wanted`, or what the file has. Open tasks of
+        the other one go on with it as their next generation."""
+        return await self._write(lambda tx: submissions.settle_engine(tx, wanted))
 
     # ----- SubmissionStore
 

@@ -3,6 +3,7 @@
 It must not know how it is sent, nor what a change means for other tasks.
 """
 
+import logging
 import sqlite3
 from typing import Any
 
@@ -14,6 +15,8 @@ from durable_tasks.ports import Errand, OutboxKind, Submission
 from durable_tasks.store.database import Transaction
 from durable_tasks.store.events import task_event
 from durable_tasks.store.rows import TASK, Row, load, load_error, task_row
+
+log = logging.getLogger("durable_tasks.store")
 
 _SUBMISSION = "subject_id, generation, org_id, placement, namespace, workflow_id, run_id, state, updated_at"
 # An embedded workflow learns of these ends by asking; once it was started there is nothing left to tell it.
@@ -41,19 +44,12 @@ def follow(tx: Transaction, row: Row) -> None:
 
 def _submit(tx: Transaction, row: Row) -> bool:
     generation = row["generation"]
+    workflow_id = task_workflow_id(row["id"], generation)
+    subject = (row["id"], generation, row["org_id"], row["placement"], tx.rules.namespace, workflow_id)
     added = tx.run(
-        "INSERT OR IGNORE INTO dt_submissions (subject_id, generation, org_id, placement, namespace, workflow_id, state,"
-        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, 'outbox', ?, ?)",
-        (
-            row["id"],
-            generation,
-            row["org_id"],
-            row["placement"],
-            tx.rules.namespace,
-            task_workflow_id(row["id"], generation),
-            tx.now,
-            tx.now,
-        ),  # fmt: skip
+        "INSERT OR IGNORE INTO dt_submissions (subject_id, generation, org_id, placement, namespace, workflow_id,"
+        " state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, 'outbox', ?, ?)",
+        (*subject, tx.now, tx.now),
     )
     if added.rowcount == 0:
         return False
@@ -144,7 +140,7 @@ def is_driver(conn: sqlite3.Connection, ref: TaskRef, namespace: str, workflow_i
         "SELECT namespace, workflow_id FROM dt_submissions WHERE subject_id = ? AND generation = ?",
         (ref.task_id, ref.generation),
     ).fetchone()
-    return found == (namespace, workflow_id)
+    return bool(found == (namespace, workflow_id))
 
 
 def errands(conn: sqlite3.Connection, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
@@ -247,8 +243,8 @@ def acknowledge(tx: Transaction, errand: Errand, run_id: str | None) -> None:
     gone = tx.run("DELETE FROM dt_outbox WHERE id = ? AND request_id = ?", (errand.id, errand.request_id))
     if errand.kind is OutboxKind.START:
         tx.run(
-            f"UPDATE dt_submissions SET state = CASE WHEN {_SELF_ENDING.format(outcome='outcome')} THEN 'closed' ELSE 'open' END,"
-            " run_id = ?, updated_at = ? WHERE subject_id = ? AND generation = ?",
+            f"UPDATE dt_submissions SET state = CASE WHEN {_SELF_ENDING.format(outcome='outcome')} THEN 'closed'"
+            " ELSE 'open' END, run_id = ?, updated_at = ? WHERE subject_id = ? AND generation = ?",
             (run_id, tx.now, errand.ref.task_id, errand.ref.generation),
         )
         tx.notice.outbox = True  # commands for it were held back until it is there
@@ -348,7 +344,19 @@ def _current(tx: Transaction, submission: Submission) -> Row | None:
     return row if row["generation"] == submission.ref.generation else None
 
 
-def adopt_engine(tx: Transaction, engine: Engine) -> int:
+def settle_engine(tx: Transaction, wanted: Engine | None) -> Engine:
+    """Record the engine of the file and hand it the open tasks of the other one."""
+    found = tx.one("SELECT value FROM dt_meta WHERE key = 'engine'")
+    if wanted is None:
+        return Engine.LOCAL if found is None else Engine(found[0])
+    tx.run("INSERT OR REPLACE INTO dt_meta VALUES ('engine', ?)", (wanted.value,))
+    adopted = _adopt(tx, wanted)
+    if adopted:
+        log.warning("durable mode was switched", extra={"engine": wanted.value, "tasks": adopted})
+    return wanted
+
+
+def _adopt(tx: Transaction, engine: Engine) -> int:
     """Durable mode was switched: open tasks of the other engine go on with this one. What Temporal still runs
     of them is terminated when it is next reachable; commands of older generations are refused anyway."""
     states = ", ".join(f"'{state.value}'" for state in TaskState if not is_terminal(state))

@@ -92,7 +92,7 @@ def insert_all(tx: Transaction, org_id: str, drafts: Sequence[Draft], **group: A
                 ids[drafted.new.name] = known
             continue
         parents = tuple(ids.get(parent, parent) for parent in drafted.new.depends_on)
-        row = insert(tx, org_id, drafted, task_id=ids.get(drafted.new.name), parents=parents, **group)
+        row = insert(tx, org_id, drafted, task_id=ids.get(drafted.new.name or ""), parents=parents, **group)
         commands.remember_key(tx, org_id, "create", key, drafted.content, row["id"])
         rows.append(row)
     return rows
@@ -292,7 +292,10 @@ def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: in
         priority, seq = read_cursor(cursor)
         where += " AND (priority < ? OR (priority = ? AND seq > ?))"
         values += [priority, priority, seq]
-    branch = f"SELECT * FROM (SELECT seq, priority FROM dt_tasks WHERE org_id = ? AND state = ?{where} ORDER BY priority DESC, seq LIMIT ?)"
+    branch = (
+        f"SELECT * FROM (SELECT seq, priority FROM dt_tasks WHERE org_id = ? AND state = ?{where}"
+        " ORDER BY priority DESC, seq LIMIT ?)"
+    )
     states = wanted.state or tuple(TaskState)
     sql = " UNION ALL ".join([branch] * len(states))
     bound = [value for state in states for value in (org_id, state.value, *values, limit + 1)]
@@ -342,5 +345,5 @@ def read_cursor(cursor: str) -> list[int]:
 
 
 def has_active(conn: sqlite3.Connection, org_id: str, agent_id: str) -> bool:
-    sql = "SELECT EXISTS (SELECT 1 FROM dt_tasks WHERE org_id = ? AND assigned_to = ? AND state IN ('claimed', 'running'))"
-    return bool(conn.execute(sql, (org_id, agent_id)).fetchone()[0])
+    sql = "SELECT 1 FROM dt_tasks WHERE org_id = ? AND assigned_to = ? AND state IN ('claimed', 'running') LIMIT 1"
+    return conn.execute(sql, (org_id, agent_id)).fetchone() is not None

@@ -38,7 +38,7 @@ def _runtime() -> Runtime:
     """The SDK's native runtime. One per process, made on first use, for each owns a thread pool; it carries
     no state of ours. Its logs go to Python's logging: by default they would go to stdout."""
     forwarding = LogForwardingConfig(logger=logging.getLogger("durable_tasks.temporal.core"))
-    logs = LoggingConfig(TelemetryFilter(core_level="WARN", other_level="ERROR"), forwarding=forwarding)
+    logs = LoggingConfig(TelemetryFilter(core_level="ERROR", other_level="ERROR"), forwarding=forwarding)
     return Runtime(telemetry=TelemetryConfig(logging=logs))
 
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 _GRACE = 2.0
 """Seconds for activities to leave by themselves: each of ours only waits, and leaves when told."""
-_STOP = 5.0
+_STOP = 3.0
 """Seconds beyond that for the SDK to stop before it is given up."""
 
 
