@@ -51,7 +51,10 @@ class TaskActivities:
     async def join_task(self, ref: TaskRef) -> TaskStatus:
         """Wait for the attempt's end. When the worker shuts down first, answer how the task stands, so that
         the workflow joins again wherever the next worker is."""
-        joining = asyncio.ensure_future(self._bridge.join(ref, patience=_PATIENCE))
+        info = activity.info()
+        joining = asyncio.ensure_future(
+            self._bridge.join(ref, namespace=info.namespace, workflow_id=info.workflow_id or "", patience=_PATIENCE)
+        )
         leaving = asyncio.ensure_future(activity.wait_for_worker_shutdown())
         try:
             while not joining.done() and not leaving.done():

@@ -149,7 +149,7 @@ class DurableTasks:
         # Loaded only here: a process without Temporal must not pay for the SDK (20 MB).
         from durable_tasks.temporal.engine import TemporalEngine
 
-        bridge = EmbeddedBridge(running.store, running.executor, self._wait_for_end, self.clock)
+        bridge = EmbeddedBridge(running.store, running.executor, self.waiters.waiting, self.clock)
         engine = TemporalEngine(self.settings, running.store, bridge, running.store.subscribe, self.clock)
         running.temporal = engine
         engine.start()
@@ -205,10 +205,6 @@ class DurableTasks:
             await self.store.check()
         except StoreError as error:
             log.critical("the database file is damaged", extra={"error": error.code, "said": error.message})
-
-    async def _wait_for_end(self, task_id: str, until: float) -> None:
-        with self.waiters.waiting(task_id) as happened:
-            await self.clock.wait(happened, until)
 
     # ----- use
 

@@ -49,6 +49,8 @@ class TaskRef(Payload):
     org_id: str
     generation: int
     placement: Placement
+    priority: int = 1
+    """As it was when the task was submitted: which of the waiting ones is begun first."""
 
 
 class Verdict(StrEnum):

@@ -228,7 +228,8 @@ class Org:
         """Report progress, 0 to 100; renews the lease."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
             raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
-        return await self._host.store.progress(self.id, task_id, float(percent), token, message, command_id)
+        said = None if message is None else _text(message, "message", ERROR_LIMIT, empty=True)
+        return await self._host.store.progress(self.id, task_id, float(percent), token, said, command_id)
 
     async def complete(self, task_id: str, output: Any = None, *, token: str, command_id: str | None = None) -> Task:
         """End the attempt well. Repeated with the same token and output it returns the task again."""
@@ -246,6 +247,8 @@ class Org:
     ) -> Task:
         """End the attempt badly: retried while retries remain and `retryable`, else failed."""
         failure = error if isinstance(error, TaskError) else TaskError(type="failed", message=str(error)[:ERROR_LIMIT])
+        _text(failure.type, "error.type", 256)
+        _text(failure.message, "error.message", ERROR_LIMIT, empty=True)
         dump_payload(failure.details, "error.details", DETAIL_LIMIT)
         after = None if retry_after is None else parse_duration(retry_after)
         return await self._host.store.fail(self.id, task_id, failure, token, retryable, after, command_id)
@@ -256,7 +259,7 @@ class Org:
 
     async def cancel(self, task_id: str, *, reason: str | None = None, command_id: str | None = None) -> Task:
         """Cancel at once; its attempt is told to stop and its result refused."""
-        return await self._host.store.cancel(self.id, task_id, reason, command_id)
+        return await self._host.store.cancel(self.id, task_id, _reason(reason), command_id)
 
     async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
         """Run a failed or cancelled task again, with fresh counters."""
@@ -372,7 +375,7 @@ class Org:
 
     async def cancel_workflow(self, workflow_id: str, *, reason: str | None = None) -> Workflow:
         """Cancel the workflow and its open members."""
-        return await self._host.store.cancel_group(self.id, workflow_id, reason)
+        return await self._host.store.cancel_group(self.id, workflow_id, _reason(reason))
 
     async def retry_workflow(self, workflow_id: str) -> Workflow:
         """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
@@ -396,20 +399,22 @@ class Org:
                 f"{kind} takes {', '.join(sorted(_GROUP_OPTIONS))}; not {', '.join(unknown)}", options=unknown
             )
         required = _required(join, len(tasks))
-        if max_parallel is not None and (isinstance(max_parallel, bool) or max_parallel < 1):
+        names = {option: options.get(option) for option in ("created_by", "idempotency_key")}
+        checked = _checked(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE, **names)
+        if max_parallel is not None and (type(max_parallel) is not int or max_parallel < 1):
             raise InvalidInput(f"max_parallel is at least 1, not {max_parallel!r}", max_parallel=max_parallel)
         drafts = tuple(self._draft(new) for new in tasks)
         drafted = GroupDraft(
             kind=kind,
             name=_text(name, "name", 512),
             description=_text(options.get("description") or "", "description", 65536, empty=True),
-            space_id=_checked(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE).space_id,
+            space_id=checked.space_id,
             metadata=dump_payload(options.get("metadata") or {}, "metadata", DETAIL_LIMIT) or "{}",
-            created_by=options.get("created_by"),
+            created_by=checked.created_by,
             required=required,
             max_parallel=max_parallel,
             failure_policy=_policy(options.get("failure_policy") or default_policy),
-            idempotency_key=options.get("idempotency_key"),
+            idempotency_key=checked.idempotency_key,
             content=_content(name, tasks, options, join, max_parallel) if options.get("idempotency_key") else "",
             members=drafts,
         )
@@ -472,6 +477,10 @@ def _text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:
             f"{what} is a text of {0 if empty else 1} to {longest} characters, not {value!r:.200}", value=value
         )
     return value
+
+
+def _reason(reason: str | None) -> str | None:
+    return None if reason is None else _text(reason, "reason", ERROR_LIMIT, empty=True)
 
 
 def _lease(lease: DurationLike | None) -> float | None:

@@ -101,6 +101,16 @@ class Appetite:
     """Take tasks of the Temporal engine too when they became ready before this instant (None: never)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A Temporal workflow's wish that its task be begun: who asks, and under which request id."""
+
+    ref: TaskRef
+    request: str
+    namespace: str
+    workflow_id: str
+
+
 class OutboxKind(StrEnum):
     START = "start"
     SYNC = "sync"
@@ -205,7 +215,7 @@ class TaskBridge(Protocol):
         Idempotent by `request.request`. Raises NotFound when the file knows no such task."""
         ...
 
-    async def join(self, ref: TaskRef, *, patience: float) -> TaskStatus:
+    async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         """Wait until the attempt under way has ended, at most `patience` seconds. A cancelled join cancels nothing."""
         ...
 

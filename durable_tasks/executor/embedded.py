@@ -3,15 +3,16 @@
 It must not know Temporal's client, nor decide anything: SQLite does.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
 from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import Conflict
 from durable_tasks.executor.executor import Executor
-from durable_tasks.models import Task, TaskState
-from durable_tasks.ports import Clock
+from durable_tasks.models import Task
+from durable_tasks.ports import Asked, Clock
 
 PATIENCE = 1.0
 """Seconds that `run` waits for the end before it answers that the attempt is under way."""
@@ -22,49 +23,37 @@ class BridgeStore(Protocol):
 
     async def status(self, ref: TaskRef) -> TaskStatus: ...
 
-    async def is_driver(self, ref: TaskRef, namespace: str, workflow_id: str) -> bool: ...
-
-    async def get(self, org_id: str, task_id: str) -> Task: ...
-
     async def cancel(self, org_id: str, task_id: str, reason: str | None, command_id: str | None) -> Task: ...
 
 
-WaitForEnd = Callable[[str, float], Awaitable[None]]
-"""(task id, instant): return when an attempt or the task's life ended, or the instant came."""
+Waiting = Callable[[str], AbstractContextManager[asyncio.Event]]
+"""task id → an event that is set when an attempt or the task's life ends."""
 
 
 class EmbeddedBridge:
     """Implements ports.TaskBridge for the process that owns the file."""
 
-    def __init__(self, store: BridgeStore, executor: Executor, wait_for_end: WaitForEnd, clock: Clock) -> None:
+    def __init__(self, store: BridgeStore, executor: Executor, waiting: Waiting, clock: Clock) -> None:
         self._store = store
         self._executor = executor
-        self._wait_for_end = wait_for_end
+        self._waiting = waiting
         self._clock = clock
 
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
-        ref = request.ref
-        if not await self._store.is_driver(ref, namespace, workflow_id):
-            status = await self._store.status(ref)
-            return status.model_copy(update={"verdict": Verdict.SUPERSEDED})
-        return await self._run(ref, request.request, PATIENCE)
+        return await self._run(Asked(request.ref, request.request, namespace, workflow_id), PATIENCE)
 
-    async def _run(self, ref: TaskRef, request: str, patience: float) -> TaskStatus:
-        task = await self._store.get(ref.org_id, ref.task_id)
-        if task.state in (TaskState.PENDING, TaskState.RETRYING) and task.generation == ref.generation:
-            if not self._executor.can_run(task.capability):
-                status = await self._store.status(ref)
-                return status.model_copy(update={"verdict": Verdict.NOT_HERE})
-            await self._executor.admit(ref, request, task.priority)
-        status = await self._store.status(ref)
-        if status.verdict is not Verdict.LIVE:
-            return status
-        await self._wait_for_end(ref.task_id, self._clock.now() + patience)
-        return await self._store.status(ref)
-
-    async def join(self, ref: TaskRef, *, patience: float) -> TaskStatus:
+    async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         # What waits for a slot is remembered in memory only: a join asks for it again after a restart.
-        return await self._run(ref, f"join/{ref.generation}", patience)
+        return await self._run(Asked(ref, f"join/{workflow_id}", namespace, workflow_id), patience)
+
+    async def _run(self, asked: Asked, patience: float) -> TaskStatus:
+        until = self._clock.now() + patience
+        with self._waiting(asked.ref.task_id) as happened:
+            status = await self._executor.admit(asked)
+            if status is not None and status.verdict is not Verdict.LIVE:
+                return status
+            await self._clock.wait(happened, until)
+        return await self._store.status(asked.ref)
 
     async def read(self, ref: TaskRef) -> TaskStatus:
         return await self._store.status(ref)

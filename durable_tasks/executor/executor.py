@@ -15,7 +15,7 @@ from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
 from durable_tasks.models import Task
-from durable_tasks.ports import Appetite, Assignment, Clock, Ending, Outcome
+from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Outcome
 
 log = logging.getLogger("durable_tasks.executor")
 
@@ -29,7 +29,7 @@ class WorkStore(Protocol):
         self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
     ) -> tuple[Task | None, list[Assignment], str]: ...
 
-    async def begin(self, ref: TaskRef, request: str) -> Assignment | TaskStatus: ...
+    async def begin(self, asked: Asked, can_run: Callable[[str | None], bool]) -> Assignment | TaskStatus: ...
 
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None: ...
 
@@ -46,7 +46,7 @@ class Executor:
         self._cancel_grace = cancel_grace
         self._runs: dict[str, Run] = {}
         self._reserved = 0
-        self._admitted: list[tuple[int, int, TaskRef, str]] = []
+        self._admitted: list[tuple[int, int, Asked]] = []
         self._admissions = 0
         self._waiting: set[TaskRef] = set()
         self._after_org = ""
@@ -84,34 +84,42 @@ class Executor:
         await self._begin_admitted()
         return len(taken)
 
-    async def admit(self, ref: TaskRef, request: str, priority: int) -> None:
-        """Begin the task that a Temporal workflow asks for, now or when a slot is free, urgent ones first."""
-        if ref in self._waiting:
-            return
-        self._waiting.add(ref)
-        self._admissions += 1
-        heapq.heappush(self._admitted, (-priority, self._admissions, ref, request))
-        await self._begin_admitted()
+    async def admit(self, asked: Asked) -> TaskStatus | None:
+        """Begin the task that a Temporal workflow asks for: now, or when a slot is free, urgent ones first.
+        Answers how it stands when it cannot be begun, None when it was begun or waits for a slot."""
+        if self.free > 0 and not self._admitted:
+            return await self._begin(asked)
+        if asked.ref not in self._waiting:
+            self._waiting.add(asked.ref)
+            self._admissions += 1
+            heapq.heappush(self._admitted, (-asked.ref.priority, self._admissions, asked))
+        return None
+
+    async def _begin(self, asked: Asked) -> TaskStatus | None:
+        self._reserved += 1
+        try:
+            answer = await self._store.begin(asked, self.can_run)
+        finally:
+            self._reserved -= 1
+        if isinstance(answer, Assignment):
+            self._start([answer])
+            return None
+        return answer
 
     async def _begin_admitted(self) -> None:
         while self._admitted and self.free > 0:
             wanted = heapq.heappop(self._admitted)
-            _, _, ref, request = wanted
-            self._reserved += 1
+            asked = wanted[-1]
             try:
-                answer = await self._store.begin(ref, request)
+                await self._begin(asked)
             except StoreError:
                 heapq.heappush(self._admitted, wanted)
                 raise
             except NotFound:
-                log.warning("a Temporal workflow asked for a task that is not here", extra={"task_id": ref.task_id})
-                self._waiting.discard(ref)
-                continue
-            finally:
-                self._reserved -= 1
-            self._waiting.discard(ref)
-            if isinstance(answer, Assignment):
-                self._start([answer])
+                log.warning(
+                    "a Temporal workflow asked for a task that is not here", extra={"task_id": asked.ref.task_id}
+                )
+            self._waiting.discard(asked.ref)
 
     def _appetite(self, limit: int) -> Appetite:
         return Appetite(self._handlers.capabilities, self._handlers.has_default, limit, self.temporal_before())
@@ -119,6 +127,8 @@ class Executor:
     # ----- running
 
     def _start(self, assignments: list[Assignment]) -> None:
+        if self._closing:
+            return  # taken while stop() began: the process releases them when it leaves
         for assignment in assignments:
             handler = self._handlers.find(assignment.task.capability)
             if handler is None:  # a handler cannot be unregistered; a row's capability cannot change

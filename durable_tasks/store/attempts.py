@@ -84,11 +84,12 @@ def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Cla
 
 def claim(
     tx: Transaction, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
-) -> Claim:
+) -> tuple[Claim, bool]:
+    """Claim this very task. The answer says whether the claim is new, or the first answer again."""
     row = get(tx, org_id, task_id)
     said = commands.first_answer(tx, task_id, command_id, "claim")
     if said is not None:
-        return Claim(Task.model_validate(said["task"]), said["token"], to_task(row).lease_expires_at)
+        return Claim(Task.model_validate(said["task"]), said["token"], to_task(row).lease_expires_at), False
     if row["mode"] == Mode.AUTO.value:
         raise IllegalMove(
             f"task {task_id} is {row['state']} and runs by a handler; only manual tasks are claimed",
@@ -107,13 +108,19 @@ def claim(
     require(row, Verb.CLAIM)
     if row["stop_by"] is not None:
         raise Conflict(
-            f"attempt {row['attempt']} of task {task_id} is still stopping; try again",
+            f"task {task_id} is {row['state']}, but its attempt {row['attempt']} is still stopping; try again",
             task_id=task_id,
             state=row["state"],
         )
     made = _claim(tx, row, agent_id, lease)
     commands.remember_answer(tx, task_id, command_id, "claim", {"task": made.task, "token": made.token})
-    return made
+    return made, True
+
+
+def undo_claim(tx: Transaction, made: Claim, command_id: str | None) -> None:
+    """Give one claim back, and forget its answer: the same command may claim anew."""
+    commands.forget_answer(tx, made.task.id, command_id)
+    undo_claims(tx, [made])
 
 
 def undo_claims(tx: Transaction, claims: Sequence[Claim]) -> None:
@@ -230,8 +237,9 @@ def _release(tx: Transaction, row: Row, why: str) -> None:
 
 
 def _check(row: Row, verb: Verb, token: str) -> None:
-    """State first, then token: a caller learns that the task is over rather than that its token is old."""
-    if S(row["state"]) in HELD:
+    """A task that has ended says so. Else the token comes first: who lost an attempt hears the same before
+    and after somebody else has taken the next."""
+    if S(row["state"]) not in TERMINAL and row["attempt"] > 0:
         require_token(row, token)
     require(row, verb)
 
@@ -261,8 +269,9 @@ def retry(tx: Transaction, org_id: str, task_id: str) -> Task:
     """Run a failed or cancelled task again: a new generation with fresh counters."""
     row = get(tx, org_id, task_id)
     require(row, Verb.RETRY)
+    found = None
     if row["workflow_id"] is not None:
-        found = tx.one("SELECT state FROM dt_workflows WHERE id = ?", (row["workflow_id"],))
+        found = tx.one("SELECT state, max_parallel FROM dt_workflows WHERE id = ?", (row["workflow_id"],))
         if found is not None and found[0] in ("completed", "failed", "cancelled"):
             raise Conflict(
                 f"task {task_id} belongs to workflow {row['workflow_id']}, which is {found[0]}; use retry_workflow",
@@ -270,7 +279,10 @@ def retry(tx: Transaction, org_id: str, task_id: str) -> Task:
                 state=row["state"],
             )
     _refuse_failed_parents(tx, row)
-    reopen(tx, row)
+    limited = found is not None and found[1] is not None
+    if limited:
+        tx.groups[row["workflow_id"]] = None  # to be released as far as the group's limit allows
+    reopen(tx, row, hold=limited)
     return to_task(row)
 
 
@@ -280,7 +292,7 @@ def _refuse_failed_parents(tx: Transaction, row: Row) -> None:
         " WHERE d.child = ? AND d.met = 0 AND t.state IN ('failed', 'cancelled') LIMIT 1",
         (row["id"],),
     )
-    if found is not None:
+    if found is not None and row["on_dependency_failure"] == "cancel":
         raise Conflict(
             f"task {row['id']} depends on {found[0]}, which is {found[1]}; retry that one first",
             task_id=row["id"],
@@ -291,15 +303,30 @@ def _refuse_failed_parents(tx: Transaction, row: Row) -> None:
 def reopen(tx: Transaction, row: Row, *, hold: bool = False) -> None:
     """The next generation of an ended task: blocked while a dependency is unfinished or its group holds it,
     else pending."""
-    state = S.BLOCKED if row["blocked_by"] or hold else S.PENDING
+    blocked_by = _count_unmet(tx, row)
+    state = S.BLOCKED if blocked_by or hold else S.PENDING
     deadline_at = row["deadline_at"]
     if deadline_at is not None and deadline_at <= tx.now:
         deadline_at = None  # it was missed; a retry by hand is not bound by it
     move(
         tx, row, state, "task.retried", None,
-        **{**_PROGRESS_FREE, "generation": row["generation"] + 1, "retry_count": 0, "lost_count": 0, "error": None,
+        **{**_PROGRESS_FREE, "blocked_by": blocked_by, "generation": row["generation"] + 1, "retry_count": 0, "lost_count": 0, "error": None,
            "reason": None, "output": None, "deadline_at": deadline_at},
     )  # fmt: skip
+
+
+def _count_unmet(tx: Transaction, row: Row) -> int:
+    """Dependencies that the task still waits for. Nobody told it of those that ended while it had ended itself."""
+    if row["depends_on"] == "[]":
+        return 0
+    ended = "'completed', 'failed', 'cancelled'" if row["on_dependency_failure"] == "run" else "'completed'"
+    tx.run(
+        f"UPDATE dt_dependencies SET met = 1 WHERE child = ? AND met = 0"
+        f" AND parent IN (SELECT id FROM dt_tasks WHERE state IN ({ended}))",
+        (row["id"],),
+    )
+    found = tx.one("SELECT COUNT(*) FROM dt_dependencies WHERE child = ? AND met = 0", (row["id"],))
+    return 0 if found is None else int(found[0])
 
 
 # ----- executors
@@ -409,14 +436,19 @@ def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: st
 
 
 def lose_process(tx: Transaction, instance: str) -> int:
-    """End every attempt of a process that is gone: lost, not retried."""
+    """End every attempt of a process that is gone: lost, not retried. One that leaves in good order releases
+    what it took and never began."""
+    leaves = instance == tx.rules.instance
     rows = tx.all("SELECT seq FROM dt_tasks WHERE process = ?", (instance,))
     for (seq,) in rows:
         row = by_seq(tx, seq)
         if row["stop_by"] is not None:
             attempt_stopped(tx, row)
         elif S(row["state"]) in HELD:
-            _lose(tx, row, "its process is gone")
+            if leaves:
+                _release(tx, row, "shutdown")
+            else:
+                _lose(tx, row, "its process is gone")
         else:
             save(tx, row, process=None)
     return len(rows)

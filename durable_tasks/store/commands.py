@@ -52,6 +52,10 @@ def first_answer(tx: Transaction, task_id: str, command_id: str | None, verb: st
     return load(found[1])
 
 
+def forget_answer(tx: Transaction, task_id: str, command_id: str | None) -> None:
+    tx.run("DELETE FROM dt_commands WHERE task_id = ? AND command_id = ?", (task_id, command_id))
+
+
 def remember_answer(tx: Transaction, task_id: str, command_id: str | None, verb: str, answer: Any) -> None:
     if command_id is not None:
         tx.run("INSERT INTO dt_commands VALUES (?, ?, ?, ?, ?)", (task_id, command_id, verb, dump(answer), tx.now))

@@ -14,13 +14,15 @@ from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
 
-from durable_tasks.errors import Closed, DurableTasksError, StoreBusy, StoreCorrupt, StoreError, StoreUnreadable
+from durable_tasks.errors import Closed, DurableTasksError, InvalidInput, StoreBusy, StoreCorrupt, StoreError, StoreUnreadable
 from durable_tasks.ports import Clock, Ids, Notice
 
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
 
 BATCH = 256
+RIDE = 0.05
+"""Seconds that an operation nobody waits for looks for a transaction to join: it saves a commit of its own."""
 BUSY_SLICE = 0.5
 """Seconds that SQLite itself waits for a lock before we look whether anybody still wants the answer."""
 CHECKPOINT_OPERATIONS = 1000
@@ -90,9 +92,17 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     return conn
 
 
-def explain(error: sqlite3.Error, path: Path) -> StoreError:
-    """Our error for SQLite's: busy, corrupt or unreadable."""
+REFUSED_VALUES = (
+    sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, UnicodeEncodeError,
+)  # fmt: skip
+"""What comes of one call's values that SQLite cannot hold; all else concerns the file."""
+
+
+def explain(error: Exception, path: Path) -> DurableTasksError:
+    """Our error for SQLite's: a value it cannot hold, busy, corrupt or unreadable."""
     text = str(error)
+    if isinstance(error, REFUSED_VALUES):
+        return InvalidInput(f"SQLite cannot hold a value of this call: {text}")
     if "locked" in text or "busy" in text:
         return StoreBusy(f"{path} is locked by another connection: {text}", path=str(path))
     if "malformed" in text or "not a database" in text:
@@ -117,8 +127,8 @@ class Connection(aiosqlite.Connection):
 
 
 class Writer:
-    """The only connection that writes. Calls queue up; a leader runs all that wait in one transaction with a
-    savepoint each, commits once, and only then answers them. A failing call rolls back alone."""
+    """The only connection that writes. Calls queue up; a leader runs all that wait in one transaction, commits
+    once, and only then answers them. A failing call rolls back alone."""
 
     def __init__(
         self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, publish: Callable[[Notice], None], patience: float
@@ -130,6 +140,7 @@ class Writer:
         self._publish = publish
         self._patience = patience
         self._queue: list[_Call[Any]] = []
+        self._riders: list[_Call[Any]] = []
         self._wake = asyncio.Event()
         self._connection = Connection(lambda: connect(path))
         self._pump: asyncio.Task[None] | None = None
@@ -150,7 +161,7 @@ class Writer:
         if self._closing:
             return
         self._closing = True
-        self._wake.set()
+        self._board()
         if self._pump is not None:
             await self._pump
         await self._connection.run(self._close_checkpointer)
@@ -161,16 +172,23 @@ class Writer:
         self._closing = True
         self._connection.stop()
 
-    async def run(self, op: Operation[T], *, undo: Undo[T] | None = None, patience: float | None = None) -> T:
+    async def run(
+        self, op: Operation[T], *, undo: Undo[T] | None = None, patience: float | None = None, rides: bool = False
+    ) -> T:
         """Run `op` in a transaction and return its result after the commit.
 
         If the caller is cancelled before the commit, the call is dropped; after it, `undo` takes back what only
-        the caller could have used. Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
+        the caller could have used. With `rides` nobody waits for it: it joins the next transaction, or makes its
+        own a little later. Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
         if self._closing:
             raise Closed("the store is closed; call start() first")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + (self._patience if patience is None else patience)
-        self._submit(_Call(op, undo, future, deadline))
+        call = _Call(op, undo, future, deadline)
+        if rides and not self._queue:
+            self._ride(call)
+        else:
+            self._submit(call)
         try:
             return await future
         except asyncio.CancelledError:
@@ -189,12 +207,24 @@ class Writer:
         self._queue.append(call)
         self._wake.set()
 
+    def _ride(self, call: _Call[Any]) -> None:
+        if not self._riders:
+            asyncio.get_running_loop().call_later(RIDE, self._board)
+        self._riders.append(call)
+
+    def _board(self) -> None:
+        self._queue += self._riders
+        self._riders.clear()
+        self._wake.set()
+
     def _take_back(self, undo: Undo[T], result: T) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         # Nobody awaits an undo; a failure must not pass in silence either.
         future.add_done_callback(_log_failed_undo)
-        self._submit(_Call(lambda tx: undo(tx, result), None, future, time.monotonic() + self._patience))
+        # Ahead of what waits: a repeat of the cancelled command must not be given what is being taken back.
+        self._queue.insert(0, _Call(lambda tx: undo(tx, result), None, future, time.monotonic() + self._patience))
+        self._wake.set()
 
     async def _lead(self) -> None:
         try:
@@ -203,6 +233,7 @@ class Writer:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
+                self._board()
                 batch = [call for call in self._queue[:BATCH] if not call.future.cancelled()]
                 del self._queue[:BATCH]
                 if batch:
@@ -238,13 +269,17 @@ class Writer:
 
     def _commit(
         self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float
-    ) -> list[tuple[Any, BaseException | None, Notice]]:
+    ) -> "list[_Answer]":
         self._begin(conn, batch)
         try:
             self._checkpoint_if_due(conn)
             self._operations += len(batch)
-            tx = Transaction(conn, now, self._ids, self._rules)
-            answers = [_attempt(tx, call.op) for call in batch]
+            answers = _run_together(Transaction(conn, now, self._ids, self._rules), batch)
+            if answers is None:
+                conn.execute("ROLLBACK")
+                self._begin(conn, batch)
+                tx = Transaction(conn, now, self._ids, self._rules)
+                answers = [_run_apart(tx, call.op) for call in batch]
             conn.execute("COMMIT")
         except BaseException:
             if conn.in_transaction:
@@ -293,11 +328,14 @@ class Writer:
 
 
 class Reader:
-    """A read-only connection in its own thread: it never blocks the writer nor the loop."""
+    """A read-only connection in its own thread: it never blocks the writer nor the loop. Queries that wait
+    while it is busy are run in one go, on one snapshot that is newer than all of them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = Connection(lambda: connect(path, reading=True))
+        self._waiting: list[_Query[Any]] = []
+        self._reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         await self._connection
@@ -309,41 +347,102 @@ class Reader:
         self._connection.stop()
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `query` on one snapshot of the file. Raises StoreError."""
+        """Run `query` on one snapshot of the file. Raises StoreError, and whatever `query` raises."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((query, future))
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(), name="durable_tasks reader")
+        return await future
+
+    async def _read(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            await self._read_batch([(query, future) for query, future in batch if not future.cancelled()])
+
+    async def _read_batch(self, batch: "list[_Query[Any]]") -> None:
         try:
-            return await self._connection.run(lambda conn: _on_one_snapshot(conn, query))
-        except sqlite3.Error as error:
-            raise explain(error, self._path) from error
+            answers = await self._connection.run(lambda conn: _on_one_snapshot(conn, batch))
+        except Exception as error:
+            failure = explain(error, self._path) if isinstance(error, sqlite3.Error) else error
+            for _, future in batch:
+                _fail(future, failure)
+            return
+        for (_, future), (result, refusal) in zip(batch, answers, strict=True):
+            if isinstance(refusal, sqlite3.Error):
+                _fail(future, explain(refusal, self._path))
+            elif refusal is not None:
+                _fail(future, refusal)
+            elif not future.done():
+                future.set_result(result)
 
 
-def _on_one_snapshot(conn: sqlite3.Connection, query: Callable[[sqlite3.Connection], T]) -> T:
+_Query = tuple[Callable[[sqlite3.Connection], T], "asyncio.Future[T]"]
+
+
+def _on_one_snapshot(conn: sqlite3.Connection, batch: "list[_Query[Any]]") -> list[tuple[Any, Exception | None]]:
     conn.execute("BEGIN")
     try:
-        return query(conn)
+        return [_ask(conn, query) for query, _ in batch]
     finally:
         conn.execute("COMMIT")
 
 
-def _attempt(tx: Transaction, op: Operation[Any]) -> tuple[Any, BaseException | None, Notice]:
-    """Run one operation in its savepoint. Our own errors and SQLite's refusals of this row fail it alone;
-    an error of the file itself (disk full, I/O) ends the whole batch."""
+def _ask(conn: sqlite3.Connection, query: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return query(conn), None
+    except Exception as error:
+        return None, error
+
+
+_Answer = tuple[Any, BaseException | None, Notice]
+
+
+def _run_together(tx: Transaction, batch: "list[_Call[Any]]") -> list[_Answer] | None:
+    """Run operations without savepoints: each would copy every page that its operation changes, a third of the
+    whole cost. None when one failed after it had written: then all are to be rolled back and run apart."""
+    answers: list[_Answer] = []
+    for call in batch:
+        tx.notice = Notice()
+        written = tx.conn.total_changes
+        try:
+            answers.append((call.op(tx), None, tx.notice))
+        except Exception as error:
+            _raise_fatal(tx.conn, error)
+            if tx.conn.total_changes != written:
+                return None
+            answers.append(_refused(tx, error))
+    return answers
+
+
+def _run_apart(tx: Transaction, op: Operation[Any]) -> _Answer:
+    """Run one operation in its savepoint: a failing one rolls back alone."""
     tx.notice = Notice()
     tx.conn.execute("SAVEPOINT op")
     try:
         result = op(tx)
     except Exception as error:
-        if not tx.conn.in_transaction:
-            raise  # SQLite has rolled the whole transaction back
+        _raise_fatal(tx.conn, error)
         tx.conn.execute("ROLLBACK TO op")
         tx.conn.execute("RELEASE op")
-        tx.last_seq.clear()
-        tx.ended.clear()
-        tx.groups.clear()
-        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
-            raise
-        return None, error, Notice()
+        return _refused(tx, error)
     tx.conn.execute("RELEASE op")
     return result, None, tx.notice
+
+
+def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
+    """Our own errors and SQLite's refusals of a row fail their operation alone; an error of the file itself
+    (disk full, I/O) ends the whole batch, and perhaps SQLite has rolled it back already."""
+    if not conn.in_transaction or (
+        isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError)
+    ):
+        raise error
+
+
+def _refused(tx: Transaction, error: Exception) -> _Answer:
+    tx.last_seq.clear()
+    tx.ended.clear()
+    tx.groups.clear()
+    return None, error, Notice()
 
 
 def merge(into: Notice, more: Notice) -> None:

@@ -81,8 +81,9 @@ def _insert_members(tx: Transaction, group: Row, members: Sequence[Draft], *, fi
     """Members may depend on each other and on earlier members by name, and on any task by id."""
     names = _names(tx, group["id"])
     previous = _last_member(tx, group["id"]) if group["kind"] == "pipeline" else None
-    rows: list[Row] = []
-    for place, drafted in enumerate(in_dependency_order(members)):
+    rows: dict[int, Row] = {}
+    for place in in_dependency_order(members, chained=group["kind"] == "pipeline"):
+        drafted = members[place]
         parents = tuple(names.get(parent, parent) for parent in drafted.new.depends_on)
         if previous is not None:
             parents = (previous, *parents)
@@ -93,9 +94,10 @@ def _insert_members(tx: Transaction, group: Row, members: Sequence[Draft], *, fi
         if drafted.new.name is not None:
             names[drafted.new.name] = row["id"]
         previous = row["id"] if group["kind"] == "pipeline" else None
-        rows.append(row)
-    _count_new(tx, group["id"], rows)
-    return rows
+        rows[place] = row
+    inserted = [rows[place] for place in range(len(members))]
+    _count_new(tx, group["id"], inserted)
+    return inserted
 
 
 def _names(tx: Transaction, workflow_id: str) -> dict[str, str]:
@@ -235,7 +237,7 @@ def page(
     bound: list[Any] = list(values)
     if cursor is not None:
         where += " AND seq < ?"
-        bound += read_cursor(cursor)[:1]
+        bound += read_cursor(cursor, 1)
     sql = f"SELECT {WORKFLOW} FROM dt_workflows WHERE {where} ORDER BY seq DESC LIMIT ?"
     rows = [workflow_row(found) for found in conn.execute(sql, (*bound, limit + 1))]
     more = make_cursor(rows[limit - 1]["seq"]) if len(rows) > limit else None

@@ -22,11 +22,15 @@ async def insert(
     """Insert inside the transaction that `connection` is in. Raises ForeignTransaction."""
 
     def run(conn: sqlite3.Connection) -> Task:
-        _require_joinable(conn, store.path)
+        factories = conn.row_factory, conn.text_factory
+        conn.row_factory, conn.text_factory = None, str  # the application may read rows in its own way
         try:
-            return store.create_on(conn, org_id, drafted, ids)
-        except sqlite3.Error as error:
+            _require_joinable(conn, store.path)
+            return _insert_whole(store, conn, org_id, drafted, ids)
+        except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             raise explain(error, store.path) from error
+        finally:
+            conn.row_factory, conn.text_factory = factories
 
     if isinstance(connection, aiosqlite.Connection):
         # The same protected call as in database.Connection: one hop, in the thread that owns the connection.
@@ -35,10 +39,24 @@ async def insert(
     if isinstance(connection, sqlite3.Connection):
         return run(connection)
     raise ForeignTransaction(
-        f"create_in takes a sqlite3 or aiosqlite connection, not {type(connection).__module__}.{type(connection).__name__}:"
+        f"create_in takes a sqlite3 or aiosqlite connection, not {type(connection).__name__}:"
         " two copies of SQLite in one process can corrupt the file",
         found=type(connection).__name__,
     )
+
+
+def _insert_whole(store: Store, conn: sqlite3.Connection, org_id: str, drafted: Draft, ids: Ids) -> Task:
+    """All or nothing: the application may catch our error and commit."""
+    conn.execute("SAVEPOINT dt_create_in")
+    try:
+        return store.create_on(conn, org_id, drafted, ids)
+    except BaseException:
+        if conn.in_transaction:  # else SQLite has rolled back everything already
+            conn.execute("ROLLBACK TO dt_create_in")
+        raise
+    finally:
+        if conn.in_transaction:
+            conn.execute("RELEASE dt_create_in")
 
 
 def _require_joinable(conn: sqlite3.Connection, path: Path) -> None:
@@ -55,7 +73,7 @@ def _require_joinable(conn: sqlite3.Connection, path: Path) -> None:
     synchronous = conn.execute("PRAGMA synchronous").fetchone()[0]
     if synchronous < 2:
         raise ForeignTransaction(
-            f"the connection has synchronous={synchronous}: a power cut could lose the task; set PRAGMA synchronous=FULL",
+            f"the connection has synchronous={synchronous}: a power cut could lose the task; set it to FULL",
             found=synchronous,
         )
     if _is_write_lock_free(path):

@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,23 +43,30 @@ def lock_path(db: Path, instance: str) -> Path:
 
 def is_free(db: Path, instance: str) -> bool:
     """Whether nobody holds the instance's lock. A missing file counts as free: only a stopped process unlinks it."""
+    return _with_lock(db, instance, lambda path: None)
+
+
+def sweep(db: Path, instance: str) -> None:
+    """Remove the lock file of a process that is gone. One that only stalled still holds it: without the file,
+    others would bury it again at every look once it is back."""
+    _with_lock(db, instance, lambda path: path.unlink(missing_ok=True))
+
+
+def _with_lock(db: Path, instance: str, act: Callable[[Path], None]) -> bool:
+    """Do `act` while holding the instance's lock. False, and nothing done, when its process holds it."""
+    path = lock_path(db, instance)
     try:
-        fd = os.open(lock_path(db, instance), os.O_RDWR)
+        fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        act(path)
     except BlockingIOError:
         return False
     finally:
         os.close(fd)
     return True
-
-
-def sweep(db: Path, instance: str) -> None:
-    """Remove the lock file of a process that is gone."""
-    with suppress(FileNotFoundError):
-        lock_path(db, instance).unlink()
 
 
 def register(tx: Transaction, lease: float) -> None:

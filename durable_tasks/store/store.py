@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
+from durable_tasks.lifecycle import HELD
 from durable_tasks.models import (
     Attempt,
     Claim,
@@ -24,7 +25,7 @@ from durable_tasks.models import (
     Workflow,
     WorkflowState,
 )
-from durable_tasks.ports import Appetite, Assignment, Clock, Errand, Ids, Listener, Notice, Outcome, Submission
+from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Errand, Ids, Listener, Notice, Outcome, Submission
 from durable_tasks.store import attempts, commands, events, groups, processes, schema, submissions, tasks
 from durable_tasks.store.database import Connection, Reader, Rules, Transaction, Writer, connect
 from durable_tasks.store.moves import get, move
@@ -156,10 +157,15 @@ class Store:
     async def claim(
         self, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
     ) -> Claim:
-        return await self._write(
-            lambda tx: attempts.claim(tx, org_id, task_id, agent_id, lease, command_id),
-            lambda tx, made: attempts.undo_claims(tx, [made]),
+        def undo(tx: Transaction, answer: tuple[Claim, bool]) -> None:
+            made, is_new = answer
+            if is_new:
+                attempts.undo_claim(tx, made, command_id)
+
+        made, _ = await self._write(
+            lambda tx: attempts.claim(tx, org_id, task_id, agent_id, lease, command_id), undo
         )
+        return made
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
@@ -326,13 +332,21 @@ class Store:
     async def expire(self) -> tuple[int, float | None]:
         return await self._write(lambda tx: attempts.expire(tx, EXPIRE_BATCH))
 
-    async def begin(self, ref: TaskRef, request: str) -> Assignment | TaskStatus:
+    async def begin(self, asked: Asked, can_run: Callable[[str | None], bool]) -> Assignment | TaskStatus:
         """Start the attempt that a Temporal workflow asks for, or say why not."""
 
         def op(tx: Transaction) -> Assignment | TaskStatus:
+            ref = asked.ref
+            if not submissions.is_driver(tx.conn, ref, asked.namespace, asked.workflow_id):
+                status = submissions.read_status(tx.conn, ref, tx.now)
+                return status.model_copy(update={"verdict": Verdict.SUPERSEDED})
             status = submissions.read_status(tx.conn, ref, tx.now)
-            ready = status.verdict is Verdict.LIVE and status.state in (TaskState.PENDING, TaskState.RETRYING)
-            return attempts.begin(tx, get(tx, ref.org_id, ref.task_id), request=request) if ready else status
+            if status.verdict is not Verdict.LIVE or status.state in HELD:
+                return status
+            row = get(tx, ref.org_id, ref.task_id)
+            if not can_run(row["capability"]):
+                return status.model_copy(update={"verdict": Verdict.NOT_HERE})
+            return attempts.begin(tx, row, request=asked.request)
 
         return await self._write(op)
 
@@ -382,9 +396,6 @@ class Store:
     async def status(self, ref: TaskRef) -> TaskStatus:
         return await self.read(lambda conn: submissions.read_status(conn, ref, self._clock.now()))
 
-    async def is_driver(self, ref: TaskRef, namespace: str, workflow_id: str) -> bool:
-        return await self.read(lambda conn: submissions.is_driver(conn, ref, namespace, workflow_id))
-
     async def errands(self, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
         return await self.read(lambda conn: submissions.errands(conn, now, limit=limit, starts=starts, skip=skip))
 
@@ -395,7 +406,8 @@ class Store:
         return await self.read(lambda conn: submissions.open_embedded(conn, namespace))
 
     async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
-        await self._write(lambda tx: submissions.acknowledge(tx, errand, run_id))
+        # If it is lost, the errand is sent again under the same request id: nobody needs to wait for it.
+        await self._writer.run(lambda tx: submissions.acknowledge(tx, errand, run_id), rides=True)
 
     async def moot(self, errand: Errand) -> None:
         await self._write(lambda tx: submissions.moot(tx, errand))

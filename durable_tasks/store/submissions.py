@@ -211,7 +211,9 @@ def _to_errand(conn: sqlite3.Connection, values: tuple[Any, ...], now: float) ->
         "SELECT placement, namespace, workflow_id, run_id FROM dt_submissions WHERE subject_id = ? AND generation = ?",
         (subject_id, generation),
     ).fetchone()
-    ref = TaskRef(task_id=subject_id, org_id=org_id, generation=generation, placement=Placement(placement))
+    ref = TaskRef(
+        task_id=subject_id, org_id=org_id, generation=generation, placement=Placement(placement), priority=priority
+    )
     row, outcome, error = _row_and_outcome(conn, ref)
     return Errand(
         id=number,

@@ -31,6 +31,7 @@ from durable_tasks.store.rows import (
 
 _INSERT = f"INSERT INTO dt_tasks ({', '.join(TASK_COLUMNS[1:])}) VALUES ({', '.join('?' * (len(TASK_COLUMNS) - 1))})"
 _ENDED = ("completed", "failed", "cancelled")
+MAX_INTEGER = 2**63 - 1
 
 
 class Draft(NamedTuple):
@@ -75,32 +76,33 @@ def create(tx: Transaction, org_id: str, drafted: Draft) -> Task:
 
 
 def create_many(tx: Transaction, org_id: str, drafts: Sequence[Draft]) -> list[Task]:
-    """Insert all or none. They may depend on each other by name, whatever their order."""
+    """Insert all or none; answer in the order given. They may depend on each other by name, whatever it is."""
     return [to_task(row) for row in insert_all(tx, org_id, drafts)]
 
 
 def insert_all(tx: Transaction, org_id: str, drafts: Sequence[Draft], **group: Any) -> list[Row]:
     """Insert drafts that may name each other: names become ids first, and cycles are refused."""
     ids = {drafted.new.name: tx.ids.task() for drafted in drafts if drafted.new.name is not None}
-    rows: list[Row] = []
-    for drafted in in_order(drafts):
+    rows: dict[int, Row] = {}
+    for place in in_order(drafts):
+        drafted = drafts[place]
         key = drafted.new.idempotency_key
         known = commands.known_key(tx, org_id, "create", key, drafted.content)
         if known is not None:
-            rows.append(get(tx, org_id, known))
+            rows[place] = get(tx, org_id, known)
             if drafted.new.name is not None:
                 ids[drafted.new.name] = known
             continue
         parents = tuple(ids.get(parent, parent) for parent in drafted.new.depends_on)
         row = insert(tx, org_id, drafted, task_id=ids.get(drafted.new.name or ""), parents=parents, **group)
         commands.remember_key(tx, org_id, "create", key, drafted.content, row["id"])
-        rows.append(row)
-    return rows
+        rows[place] = row
+    return [rows[place] for place in range(len(drafts))]
 
 
-def in_order(drafts: Sequence[Draft]) -> Sequence[Draft]:
-    """The drafts as given, if every reference points back; else sorted so that they do. Raises
-    DependencyCycle, and InvalidInput for a name given twice."""
+def in_order(drafts: Sequence[Draft], *, chained: bool = False) -> Sequence[int]:
+    """The drafts' places as given, if every reference points back; else sorted so that they do. `chained`: each
+    depends on the one before it too. Raises DependencyCycle, and InvalidInput for a name given twice."""
     places: dict[str, int] = {}
     for place, drafted in enumerate(drafts):
         name = drafted.new.name
@@ -111,8 +113,11 @@ def in_order(drafts: Sequence[Draft]) -> Sequence[Draft]:
         for place, drafted in enumerate(drafts)
     }
     if all(parent < place for place, parents in edges.items() for parent in parents):
-        return drafts
-    return [drafts[place] for place in _sorted(edges, drafts)]
+        return range(len(drafts))
+    if chained:
+        for place in range(1, len(drafts)):
+            edges[place].append(place - 1)
+    return _sorted(edges, drafts)
 
 
 def _sorted(edges: Mapping[int, Sequence[int]], drafts: Sequence[Draft]) -> list[int]:
@@ -136,8 +141,8 @@ def _sorted(edges: Mapping[int, Sequence[int]], drafts: Sequence[Draft]) -> list
 
 
 def _raise_cycle(edges: Mapping[int, Sequence[int]], drafts: Sequence[Draft]) -> None:
-    names = {place: drafts[place].new.name or drafts[place].new.heading for place in edges}
-    cycle = find_cycle({names[place]: [names[parent] for parent in parents] for place, parents in edges.items()}) or []
+    found = find_cycle({str(place): map(str, parents) for place, parents in edges.items()}) or []
+    cycle = [drafts[int(place)].new.name or drafts[int(place)].new.heading for place in found]
     raise DependencyCycle(f"the dependencies form a cycle: {' → '.join(cycle)}", cycle=cycle)
 
 
@@ -289,14 +294,14 @@ def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: in
     """Priority descending, then first in, first out: each state's part comes from the index in that order."""
     where, values = _where(wanted)
     if cursor is not None:
-        priority, seq = read_cursor(cursor)
+        priority, seq = read_cursor(cursor, 2)
         where += " AND (priority < ? OR (priority = ? AND seq > ?))"
         values += [priority, priority, seq]
     branch = (
         f"SELECT * FROM (SELECT seq, priority FROM dt_tasks WHERE org_id = ? AND state = ?{where}"
         " ORDER BY priority DESC, seq LIMIT ?)"
     )
-    states = wanted.state or tuple(TaskState)
+    states = tuple(dict.fromkeys(wanted.state)) or tuple(TaskState)
     sql = " UNION ALL ".join([branch] * len(states))
     bound = [value for state in states for value in (org_id, state.value, *values, limit + 1)]
     keys = conn.execute(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT ?", (*bound, limit + 1)).fetchall()
@@ -332,12 +337,12 @@ def make_cursor(*key: int) -> str:
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
-def read_cursor(cursor: str) -> list[int]:
+def read_cursor(cursor: str, parts: int) -> list[int]:
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(key, list) or not all(type(part) is int for part in key):
-            raise ValueError("not a list of numbers")
-    except ValueError as error:
+        if not isinstance(key, list) or [type(part) for part in key] != [int] * parts or max(map(abs, key)) > MAX_INTEGER:
+            raise ValueError(f"not {parts} numbers")
+    except (ValueError, TypeError) as error:
         raise InvalidInput(
             f"{cursor!r} is not a cursor of this list; pass next_cursor unchanged", cursor=cursor
         ) from error

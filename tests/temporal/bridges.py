@@ -49,7 +49,7 @@ class ScriptedBridge:
         await self._settled(request.ref, 0.05)
         return self._status(request.ref)
 
-    async def join(self, ref: TaskRef, *, patience: float) -> TaskStatus:
+    async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         self._called("join")
         await self._settled(ref, patience)
         return self._status(ref)

@@ -12,7 +12,7 @@ from durable_tasks.clock import SystemClock, SystemIds
 from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import IllegalMove
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task
-from durable_tasks.ports import Assignment, Ending, Notice, Outcome
+from durable_tasks.ports import Asked, Assignment, Ending, Notice, Outcome
 from durable_tasks.store.database import Rules
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import draft
@@ -62,8 +62,8 @@ class Desk:
     # ----- TaskBridge
 
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
-        assert await self.store.is_driver(request.ref, namespace, workflow_id)
-        begun = await self.store.begin(request.ref, request.request)
+        asked = Asked(request.ref, request.request, namespace, workflow_id)
+        begun = await self.store.begin(asked, lambda capability: True)
         if isinstance(begun, Assignment):
             self.begun[request.ref.task_id] = begun
             if self.finish_at_once:
@@ -74,7 +74,7 @@ class Desk:
         outcome = Outcome(Ending.COMPLETED, output=output)
         await self.store.finish(self.begun[task_id], outcome, None, "")
 
-    async def join(self, ref: TaskRef, *, patience: float) -> TaskStatus:
+    async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         ended = asyncio.Event()
 
         def heard(notice: Notice) -> None:

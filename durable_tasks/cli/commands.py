@@ -1,0 +1,65 @@
+"""The commands of `durable-tasks` and their options.
+
+It must not do the work: each command loads what it needs when it runs, so that `--help` stays quick.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from durable_tasks.cli import tasks
+from durable_tasks.cli.talk import failing_plainly, say
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Durable tasks on SQLite and Temporal. Data goes to stdout, everything else to stderr.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.",
+)
+app.add_typer(tasks.app, name="tasks")
+
+Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="any free one")]
+
+
+@app.callback()
+def setup() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+@app.command()
+def up(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", exists=True, file_okay=False, resolve_path=True, help="The folder that the demo surveys."
+        ),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Survey DIR, or this package's own source.")] = False,
+    db: tasks.Db = None,
+    port: Port = None,
+    ui_port: Port = None,
+    persist: Annotated[
+        bool, typer.Option("--persist", help="Keep Temporal's own data beside the SQLite file.")
+    ] = False,
+    leave: Annotated[bool, typer.Option("--exit", help="Approve the demo's report, then stop.")] = False,
+    as_json: tasks.AsJson = False,
+) -> None:
+    """Start an embedded Temporal server and the engine; Ctrl-C drains and stops both."""
+    if folder is not None and not demo:
+        raise typer.BadParameter("DIR belongs to --demo", param_hint="DIR")
+    from durable_tasks.cli.up import Options, supervise
+    from durable_tasks.demo.survey import DemoFailed
+
+    surveyed = (folder or Path(__file__).resolve().parent.parent) if demo else None
+    options = Options(db=db, port=port, ui_port=ui_port, persist=persist, demo=surveyed, exit=leave, json=as_json)
+    with failing_plainly():
+        try:
+            code = asyncio.run(supervise(options))
+        except DemoFailed as error:
+            say(f"error: {error}")
+            code = 1
+    raise typer.Exit(code)

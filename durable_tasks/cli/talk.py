@@ -1,0 +1,89 @@
+"""How the command line talks: data on stdout, everything else on stderr, failures as exit codes.
+
+It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from durable_tasks.errors import (
+    ConfigurationError,
+    Conflict,
+    DurableTasksError,
+    InvalidInput,
+    NotFound,
+    StoreError,
+    TemporalUnavailable,
+)
+
+_CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
+    (InvalidInput, 2),
+    (ConfigurationError, 2),
+    (NotFound, 3),
+    (Conflict, 4),
+    (StoreError, 5),
+    (TemporalUnavailable, 5),
+)
+_STEPS = 10
+
+
+def exit_code(error: DurableTasksError) -> int:
+    """What the process answers when a command ends with `error`."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
+
+
+@contextmanager
+def failing_plainly() -> Iterator[None]:
+    """One sentence and an exit code instead of a traceback, for errors that the caller can do something about."""
+    try:
+        yield
+    except DurableTasksError as error:
+        say(f"error: {error.message}")
+        raise typer.Exit(exit_code(error)) from error
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """A line of data."""
+    print(text, flush=True)
+
+
+def put_json(value: Any) -> None:
+    """One JSON document, on one line."""
+    put(json.dumps(value, ensure_ascii=False))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total): a bar on a terminal, now and then a line elsewhere."""
+    if not sys.stderr.isatty():
+        yield _lines(what)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bars:
+        bar = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+
+def _lines(what: str) -> Callable[[int, int], None]:
+    said = -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal said
+        step = done * _STEPS // total
+        if step > said:
+            said = step
+            say(f"{what}: {done} of {total}")
+
+    return show

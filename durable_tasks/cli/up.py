@@ -1,0 +1,214 @@
+"""`up`: the embedded Temporal server, the engine and the demo, run and supervised as one process.
+
+It must not know how any of them works: it starts, restarts and stops them, and says so.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from durable_tasks.app import DurableTasks
+from durable_tasks.cli.talk import progress, put, put_json, say
+from durable_tasks.demo import survey
+from durable_tasks.errors import TemporalUnavailable
+from durable_tasks.settings import Settings
+from durable_tasks.temporal.engine import TemporalEngine
+from durable_tasks.temporal.server import EmbeddedServer
+
+_CONNECT = 30.0
+_SETTLE = 15.0
+"""Seconds that both sides may take to agree on everything after the last task has ended."""
+_LOOK_AGAIN = 0.1
+_LONGEST_REST = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked of `up`."""
+
+    db: Path | None
+    port: int | None
+    ui_port: int | None
+    persist: bool
+    demo: Path | None
+    exit: bool
+    json: bool
+
+
+async def supervise(options: Options) -> int:
+    """Run `up` until it is done or told to stop; the exit code. Raises DurableTasksError, DemoFailed."""
+    return await _Supervisor(options).run()
+
+
+class _Supervisor:
+    """One run of `up`. The first signal drains and stops everything, the second ends the process at once."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._asked_to_stop)
+        # What was started is stopped by this task, which nothing cancels; only the work is cut short.
+        async with AsyncExitStack() as started:
+            work = asyncio.create_task(self._work(started))
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            work.cancel()
+            stopping.cancel()
+            outcome, _ = await asyncio.gather(work, stopping, return_exceptions=True)
+        if isinstance(outcome, asyncio.CancelledError):
+            say("stopped")
+            return 0
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            os._exit(128 + signal.SIGINT)  # the server's guard sees us go and ends the server
+        say("stopping: handlers may finish first; once more to stop at once")
+        self._stop.set()
+
+    async def _work(self, started: AsyncExitStack) -> int:
+        begun = time.monotonic()
+        settings = Settings(**({} if self._options.db is None else {"db": self._options.db}))
+        server = await started.enter_async_context(self._server(settings))
+        await started.enter_async_context(_kept_alive(server))
+        tasks = DurableTasks(settings.model_copy(update={"enabled": True, "worker": True, "address": server.address}))
+        survey.register(tasks)
+        await started.enter_async_context(tasks)
+        engine = _engine(tasks)
+        await engine.wait_connected(_CONNECT)
+        self._introduce(server, settings)
+        if self._options.demo is not None:
+            await self._try_demo(tasks, engine, self._options.demo, begun)
+        elif self._options.json:
+            put_json({"address": server.address, "ui": server.ui_url, "db": str(settings.db.resolve())})
+        if not self._options.exit:
+            await _narrate(tasks)
+        return 0
+
+    def _server(self, settings: Settings) -> EmbeddedServer:
+        options = self._options
+        ui_port = options.ui_port
+        if ui_port is None and not options.exit:
+            ui_port = 0
+        # In memory: the SQLite file has everything that is needed to fill an empty server again.
+        database = settings.db.with_name(f"{settings.db.name}-temporal.db") if options.persist else None
+        return EmbeddedServer(port=options.port, ui_port=ui_port, database=database, namespaces=(settings.namespace,))
+
+    def _introduce(self, server: EmbeddedServer, settings: Settings) -> None:
+        say(f"tasks     {settings.db.resolve()}")
+        say(f"Temporal  {server.address}, namespace {settings.namespace}")
+        if server.ui_url is not None:
+            say(f"web UI    {server.ui_url}")
+        if not self._options.exit:
+            say("Ctrl-C stops everything")
+
+    async def _try_demo(self, tasks: DurableTasks, engine: TemporalEngine, folder: Path, begun: float) -> None:
+        try:
+            await self._demo(tasks, engine, folder, begun)
+        except survey.DemoFailed as error:
+            if self._options.exit:
+                raise
+            say(f"error: {error}")  # a rejected report ends the demo, not what else is served here
+
+    async def _demo(self, tasks: DurableTasks, engine: TemporalEngine, folder: Path, begun: float) -> None:
+        org = tasks.org()
+        begin = await survey.begin(org, folder)
+        say(f"demo      {begin.name}, run {begin.metadata['run']}")
+        with progress("files counted") as show:
+            run = await survey.follow(org, begin, show)
+        if self._options.exit:
+            await survey.approve(org, run.approval)
+        else:
+            self._ask_for_approval(tasks, run)
+        run = await survey.approved(org, run)
+        figures = survey.summary(run)
+        figures |= {"engine": run.approval.engine.value, "drift": await _drift(tasks, engine)}
+        figures |= {"seconds": round(time.monotonic() - begun, 3)}
+        self._put_summary(figures, run.report["failed"])
+
+    def _ask_for_approval(self, tasks: DurableTasks, run: survey.Run) -> None:
+        report = run.report
+        say(f"counted {report['files']} files, {report['lines']} lines, {report['words']} words")
+        say("The report waits for a person. Approve it in another terminal:")
+        db = tasks.settings.db.resolve()
+        say(f"  durable-tasks tasks complete {run.approval.id} --agent you --db '{db}'")
+
+    def _put_summary(self, figures: dict[str, Any], failed: list[str]) -> None:
+        for path in failed:
+            say(f"could not be counted: {path}")
+        if self._options.json:
+            put_json(figures)
+            return
+        states = ", ".join(f"{count} {state}" for state, count in figures["tasks"].items())
+        put(f"{figures['files']} files, {figures['lines']} lines, {figures['words']} words")
+        put(f"{figures['workflows']} workflows; tasks: {states}; in {figures['seconds']} s")
+        put(f"engine {figures['engine']}; SQLite and Temporal disagree on {figures['drift']} tasks")
+
+
+def _engine(tasks: DurableTasks) -> TemporalEngine:
+    engine = tasks.temporal
+    assert engine is not None, "durable mode is on"
+    return engine
+
+
+@asynccontextmanager
+async def _kept_alive(server: EmbeddedServer) -> AsyncIterator[None]:
+    """Start the server again whenever it ends by itself, at the same address, so that clients reconnect."""
+    keeper = asyncio.create_task(_keep_alive(server))
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def _keep_alive(server: EmbeddedServer) -> None:
+    failures = 0
+    while True:
+        if failures == 0:
+            code = await server.wait_exit()
+            say(f"the Temporal server ended (exit code {code}); starting it again at {server.address}")
+        try:
+            await server.start()
+            failures = 0
+            say("the Temporal server runs again")
+        except TemporalUnavailable as error:
+            failures += 1
+            say(error.message)
+            await _rest(min(2.0**failures, _LONGEST_REST))
+
+
+async def _drift(tasks: DurableTasks, engine: TemporalEngine) -> int:
+    """On how many tasks the two sides disagree, once they have had time to agree."""
+    until = time.monotonic() + _SETTLE
+    while True:
+        unsent = await tasks.store.submissions(states=("outbox",), after="", limit=1)
+        drift = await engine.drift()
+        if not (unsent or drift) or time.monotonic() > until:
+            return len(drift) + len(unsent)
+        await _rest(_LOOK_AGAIN)
+
+
+async def _narrate(tasks: DurableTasks) -> None:
+    """Say what happens to the organisation's tasks, until cancelled."""
+    async for event in tasks.org().watch():
+        say(f"{event.at:%H:%M:%S}  {event.kind}  {event.task_id or event.workflow_id}")
+
+
+async def _rest(seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+    except TimeoutError:
+        return

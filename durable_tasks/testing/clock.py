@@ -1,0 +1,98 @@
+"""A clock that tests move by hand: hours pass at once, and nothing happens between two moves.
+
+It must not know what waits on it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+START = 1_750_000_000.0
+"""Where a clock begins: a Sunday in June 2025."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    task: "asyncio.Task[Any]"
+    event: asyncio.Event
+    until: float | None
+    scope: asyncio.Timeout
+
+    def is_resting(self, now: float) -> bool:
+        return not self.event.is_set() and (self.until is None or self.until > now)
+
+
+class ManualClock:
+    """Implements ports.Clock. Time stands still until `advance`.
+
+        tasks = DurableTasks(Settings(db=path), clock=ManualClock())
+        await tasks.clock.advance(60)   # leases end, backoffs pass, timeouts fire; then this returns
+
+    For one event loop at a time."""
+
+    def __init__(self, now: float = START) -> None:
+        self._now = now
+        self._waiters: list[_Waiter] = []
+        self._regulars: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self._stirred = asyncio.Event()
+
+    def now(self) -> float:
+        return self._now
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> bool:
+        task = asyncio.current_task()
+        assert task is not None
+        if task not in self._regulars:
+            self._regulars.add(task)
+            task.add_done_callback(lambda _: self._stirred.set())
+        while not event.is_set():
+            if until is not None and until <= self._now:
+                return False
+            await self._rest(task, event, until)
+        return True
+
+    async def _rest(self, task: "asyncio.Task[Any]", event: asyncio.Event, until: float | None) -> None:
+        """Until the event comes or `advance` says that the instant has."""
+        try:
+            async with asyncio.timeout(None) as scope:
+                waiter = _Waiter(task, event, until, scope)
+                self._waiters.append(waiter)
+                self._stirred.set()
+                try:
+                    await event.wait()
+                finally:
+                    self._waiters.remove(waiter)
+        except TimeoutError:
+            return
+
+    async def advance(self, seconds: float, *, settle: float = 5.0) -> None:
+        """Move time forward, wake whoever waited for an instant that has come, and let them do their work:
+        return when all who ever waited here wait again or have ended, at the latest after `settle` real seconds.
+
+        Raises ValueError for a step backwards."""
+        if seconds < 0:
+            raise ValueError(f"time goes forward, not by {seconds!r}")
+        await self.settle(settle)
+        self._now += seconds
+        now = asyncio.get_running_loop().time()
+        for waiter in sorted(self._waiters, key=lambda one: one.until or 0.0):
+            if waiter.until is not None and waiter.until <= self._now:
+                waiter.scope.reschedule(now)
+        await self.settle(settle)
+
+    async def settle(self, limit: float = 5.0) -> None:
+        """Let those who wait here do what they were woken for. Gives up after `limit` real seconds: some may
+        have gone on to wait for something else."""
+        try:
+            async with asyncio.timeout(limit):
+                while not self._is_settled():
+                    self._stirred.clear()
+                    await self._stirred.wait()
+        except TimeoutError:
+            return
+
+    def _is_settled(self) -> bool:
+        resting = {waiter.task for waiter in self._waiters if waiter.is_resting(self._now)}
+        me = asyncio.current_task()
+        return all(task.done() or task is me or task in resting for task in self._regulars)

@@ -1,0 +1,4 @@
+"""Tests of the command line, as real processes.
+
+It must not know how commands are implemented.
+"""

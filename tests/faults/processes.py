@@ -1,0 +1,94 @@
+"""Starting, hearing and killing the processes of worker_app; only ones started here are ever signalled.
+It must not know what they do.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEADLINE = 60.0
+
+
+class App:
+    """One process. Its lines are read by the test's event loop; its stderr goes to a file beside the database."""
+
+    def __init__(self, db: Path, mode: str, *, name: str = "app", **config: Any) -> None:
+        self.db, self.name = db, name
+        self._config = {"db": str(db), "mode": mode, "name": name, **config}
+        self._errors = db.parent / f"{name}.stderr"
+        self.process: asyncio.subprocess.Process
+
+    async def start(self) -> Self:
+        with self._errors.open("wb") as errors:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.faults.worker_app", json.dumps(self._config),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}, limit=2**24,
+            )  # fmt: skip
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.returncode is None:
+            await self.kill()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def stderr(self) -> str:
+        return self._errors.read_text()
+
+    async def line(self, start: str) -> str:
+        """The next line that begins with `start`, without it; other lines are skipped."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(DEADLINE):
+            while text := (await self.process.stdout.readline()).decode():
+                if text.startswith(start):
+                    return text.removeprefix(start).strip()
+        raise AssertionError(f"{self.name} ended without a line {start!r}: {self.stderr}")
+
+    async def ready(self) -> float:
+        """When it was ready, by its own clock."""
+        return float(await self.line("READY"))
+
+    def tell(self, command: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n".encode())
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        await self.process.communicate()
+
+    async def lives_for(self, seconds: float) -> None:
+        """Let it go on for so long; that it ends by itself meanwhile is an error."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(seconds):
+                while await self.process.stdout.readline():
+                    pass
+        except TimeoutError:
+            return
+        raise AssertionError(f"{self.name} ended by itself: {self.stderr}")
+
+    async def ends(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        async with asyncio.timeout(DEADLINE):
+            await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode

@@ -1,0 +1,71 @@
+"""What the tests of this folder share: opening tasks on a file, raw looks at it, and bringing tasks into states.
+
+It must not assert what a test is about.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from durable_tasks import Claim, DurableTasks, NewTask, Org, Settings, Task
+from durable_tasks.ports import Clock
+from durable_tasks.testing import ManualClock
+
+DEADLINE = 30.0
+AGENT = "agent-1"
+
+
+def make(path: Path, clock: Clock | None = None, **settings: Any) -> DurableTasks:
+    return DurableTasks(Settings(db=path, **{"enabled": False, "org": "acme", **settings}), clock=clock)
+
+
+@asynccontextmanager
+async def opened(path: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[DurableTasks]:
+    async with make(path, clock, **settings) as tasks:
+        yield tasks
+
+
+def time_of(tasks: DurableTasks) -> ManualClock:
+    assert isinstance(tasks.clock, ManualClock)
+    return tasks.clock
+
+
+def query(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What another program would read from the file."""
+    with closing(sqlite3.connect(path)) as conn:
+        return conn.execute(sql, values).fetchall()
+
+
+def everything(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table of ours that a call can change."""
+    tables = ("tasks", "workflows", "dependencies", "attempts", "events", "idempotency", "commands", "outbox")
+    return {table: query(path, f"SELECT * FROM dt_{table}") for table in tables}
+
+
+async def claimed(org: Org, *, agent: str = AGENT, lease: float | None = 60.0, **fields: Any) -> Claim:
+    """A new manual task, claimed."""
+    task = await org.create("claimed", **fields)
+    return await org.claim(task.id, agent_id=agent, lease=lease)
+
+
+async def within(awaitable: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(DEADLINE):
+        return await awaitable
+
+
+async def spin_until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until the condition holds."""
+    async with asyncio.timeout(DEADLINE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def steps(*names: str, **fields: Any) -> list[NewTask]:
+    return [NewTask(name=name, **fields) for name in names]
+
+
+def states(tasks: list[Task] | Any) -> list[str]:
+    return [task.state.value for task in tasks]
