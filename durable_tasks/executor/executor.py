@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from durable_tasks.contracts import TaskRef, TaskStatus
-from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, NotFound, StoreError
+from durable_tasks.errors import InvalidInput, NonRetryable, NotFound, StoreError
 from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
@@ -18,6 +18,8 @@ from durable_tasks.models import Task
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Outcome
 
 log = logging.getLogger("durable_tasks.executor")
+
+AFTER_ERROR = 1.0
 
 
 class WorkStore(Protocol):
@@ -128,7 +130,7 @@ class Executor:
 
     def _start(self, assignments: list[Assignment]) -> None:
         if self._closing:
-            return  # taken while stop() began: the process releases them when it leaves
+            return  # taken while stop() began: this process gives them back when it leaves
         for assignment in assignments:
             handler = self._handlers.find(assignment.task.capability)
             if handler is None:  # a handler cannot be unregistered; a row's capability cannot change
@@ -162,27 +164,24 @@ class Executor:
     async def _record(self, run: Run, outcome: Outcome) -> None:
         """Write the end and, in the same operation, begin what follows on the slot that becomes free."""
         task = run.assignment.task
-        follow = None if self._closing or self._admitted else self._appetite(1)
-        try:
-            done, taken, self._after_org = await self._finish(run.assignment, outcome, follow)
-        except DurableTasksError as error:
-            facts = {"task_id": task.id, "error": error.code, "said": error.message}
-            log.error("an attempt's end could not be recorded; it will count as lost", extra=facts)
-            self._drop(run)
-            return
+        done, taken, self._after_org = await self._finish(run.assignment, outcome)
         if done is None:
             log.info("a late result was refused", extra={"task_id": task.id, "attempt": task.attempt})
         self._start(taken)
         self._drop(run)
 
-    async def _finish(
-        self, assignment: Assignment, outcome: Outcome, follow: Appetite | None
-    ) -> tuple[Task | None, list[Assignment], str]:
-        try:
-            return await self._store.finish(assignment, outcome, follow, self._after_org)
-        except InvalidInput as error:  # the output cannot be stored: say so as the task's failure
-            refused = to_outcome(NonRetryable(error.message))
-            return await self._store.finish(assignment, refused, follow, self._after_org)
+    async def _finish(self, assignment: Assignment, outcome: Outcome) -> tuple[Task | None, list[Assignment], str]:
+        """Record until it is recorded: while the file is busy or full, a finished result must not be lost."""
+        while True:
+            follow = None if self._closing or self._admitted else self._appetite(1)
+            try:
+                return await self._store.finish(assignment, outcome, follow, self._after_org)
+            except InvalidInput as error:  # the output cannot be stored: say so as the task's failure
+                outcome = to_outcome(NonRetryable(error.message))
+            except StoreError as error:
+                facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
+                log.error("an attempt's end could not be recorded yet", extra=facts)
+                await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
 
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.assignment.token, None)

@@ -310,8 +310,8 @@ def reopen(tx: Transaction, row: Row, *, hold: bool = False) -> None:
         deadline_at = None  # it was missed; a retry by hand is not bound by it
     move(
         tx, row, state, "task.retried", None,
-        **{**_PROGRESS_FREE, "blocked_by": blocked_by, "generation": row["generation"] + 1, "retry_count": 0, "lost_count": 0, "error": None,
-           "reason": None, "output": None, "deadline_at": deadline_at},
+        **{**_PROGRESS_FREE, "blocked_by": blocked_by, "generation": row["generation"] + 1, "retry_count": 0,
+           "lost_count": 0, "error": None, "reason": None, "output": None, "deadline_at": deadline_at},
     )  # fmt: skip
 
 
@@ -435,9 +435,9 @@ def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: st
     return to_task(row)
 
 
-def lose_process(tx: Transaction, instance: str) -> int:
+def end_process(tx: Transaction, instance: str) -> int:
     """End every attempt of a process that is gone: lost, not retried. One that leaves in good order releases
-    what it took and never began."""
+    what it still had."""
     leaves = instance == tx.rules.instance
     rows = tx.all("SELECT seq FROM dt_tasks WHERE process = ?", (instance,))
     for (seq,) in rows:

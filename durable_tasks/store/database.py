@@ -14,7 +14,15 @@ from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
 
-from durable_tasks.errors import Closed, DurableTasksError, InvalidInput, StoreBusy, StoreCorrupt, StoreError, StoreUnreadable
+from durable_tasks.errors import (
+    Closed,
+    DurableTasksError,
+    InvalidInput,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreUnreadable,
+)
 from durable_tasks.ports import Clock, Ids, Notice
 
 T = TypeVar("T")
@@ -96,6 +104,9 @@ REFUSED_VALUES = (
     sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, UnicodeEncodeError,
 )  # fmt: skip
 """What comes of one call's values that SQLite cannot hold; all else concerns the file."""
+
+
+_OF_SQLITE = (sqlite3.Error, *REFUSED_VALUES)
 
 
 def explain(error: Exception, path: Path) -> DurableTasksError:
@@ -256,7 +267,7 @@ class Writer:
         notice = Notice()
         for call, (result, failure, changed) in zip(batch, answers, strict=True):
             if failure is not None:
-                _fail(call.future, failure)
+                _fail(call.future, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)
                 continue
             merge(notice, changed)
             if not call.future.done():
@@ -267,9 +278,7 @@ class Writer:
 
     # ----- below: in the connection's thread
 
-    def _commit(
-        self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float
-    ) -> "list[_Answer]":
+    def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float) -> "list[_Answer]":
         self._begin(conn, batch)
         try:
             self._checkpoint_if_due(conn)
@@ -363,15 +372,10 @@ class Reader:
         try:
             answers = await self._connection.run(lambda conn: _on_one_snapshot(conn, batch))
         except Exception as error:
-            failure = explain(error, self._path) if isinstance(error, sqlite3.Error) else error
-            for _, future in batch:
-                _fail(future, failure)
-            return
+            answers = [(None, error)] * len(batch)
         for (_, future), (result, refusal) in zip(batch, answers, strict=True):
-            if isinstance(refusal, sqlite3.Error):
-                _fail(future, explain(refusal, self._path))
-            elif refusal is not None:
-                _fail(future, refusal)
+            if refusal is not None:
+                _fail(future, explain(refusal, self._path) if isinstance(refusal, _OF_SQLITE) else refusal)
             elif not future.done():
                 future.set_result(result)
 
@@ -394,7 +398,7 @@ def _ask(conn: sqlite3.Connection, query: Callable[[sqlite3.Connection], Any]) -
         return None, error
 
 
-_Answer = tuple[Any, BaseException | None, Notice]
+_Answer = tuple[Any, Exception | None, Notice]
 
 
 def _run_together(tx: Transaction, batch: "list[_Call[Any]]") -> list[_Answer] | None:
@@ -430,11 +434,10 @@ def _run_apart(tx: Transaction, op: Operation[Any]) -> _Answer:
 
 
 def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
-    """Our own errors and SQLite's refusals of a row fail their operation alone; an error of the file itself
-    (disk full, I/O) ends the whole batch, and perhaps SQLite has rolled it back already."""
-    if not conn.in_transaction or (
-        isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError)
-    ):
+    """Our own errors and SQLite's refusals of a row or value fail their operation alone; an error of the file
+    itself (disk full, I/O) ends the whole batch, and perhaps SQLite has rolled it back already."""
+    alone = not isinstance(error, sqlite3.Error) or isinstance(error, (sqlite3.IntegrityError, *REFUSED_VALUES))
+    if not (alone and conn.in_transaction):
         raise error
 
 

@@ -370,10 +370,11 @@ class Store:
         return leading
 
     async def retire(self, instance: str) -> int:
-        """Forget a process and end its attempts as lost. Answers how many it had."""
+        """Forget a process and end its attempts: as lost, or as released when this very process leaves.
+        Answers how many it had."""
 
         def op(tx: Transaction) -> int:
-            lost = attempts.lose_process(tx, instance)
+            lost = attempts.end_process(tx, instance)
             processes.remove(tx, instance)
             return lost
 

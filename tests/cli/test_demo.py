@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ async def test_temporal_drives_it_a_person_approves_and_ctrl_c_stops_it(
         servers = processes("start-dev", str(port))
         assert servers
 
-        done = await run("tasks", "complete", approval, "--agent", "ann", "--output", '{"ok": 1}', "--json", cwd=tmp_path)
+        done = await run(
+            "tasks", "complete", approval, "--agent", "ann", "--output", '{"ok": 1}', "--json", cwd=tmp_path
+        )
         assert (done.code, done.data["state"], done.data["output"]) == (0, "completed", {"ok": 1}), done.err
         assert up.process.stdout is not None
         summary = json.loads(await asyncio.wait_for(up.process.stdout.readline(), 30))
@@ -177,8 +180,6 @@ async def test_an_empty_folder_and_a_second_signal(tmp_path: Path, binary: Path)
 
 
 async def test_a_taken_port_is_named(tmp_path: Path, binary: Path) -> None:
-    import socket
-
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -195,6 +196,10 @@ def test_counting_does_not_depend_on_where_chunks_end(
     monkeypatch.setattr("durable_tasks.demo.files._CHUNK", chunk)
     assert text_files(folder) == sorted(TEXTS)
     counted = [count_file(folder, name) for name in TEXTS]
-    total = {"files": len(counted), "lines": sum(c["lines"] for c in counted), "words": sum(c["words"] for c in counted)}
+    total = {
+        "files": len(counted),
+        "lines": sum(c["lines"] for c in counted),
+        "words": sum(c["words"] for c in counted),
+    }
     assert total == wc(folder)
     assert [one["sha256"] for one in counted] == [hashlib.sha256(text.encode()).hexdigest() for text in TEXTS.values()]

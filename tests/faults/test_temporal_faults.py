@@ -181,7 +181,8 @@ async def test_switched_off_and_on_with_work_in_flight(db: Path, temporal_server
     runs: Counter[str] = Counter()
     made: list[Task] = []
     for enabled in (True, False, True, False, True):
-        work = Work(db, enabled=enabled, address=temporal_server.address, shutdown_grace=0.2)
+        # A slot for each that waits, so that the quick ones end at once.
+        work = Work(db, enabled=enabled, address=temporal_server.address, shutdown_grace=0.2, max_concurrent=20)
         async with work.tasks:
             made += [*await work.create("patient", 2), *await work.create(None, 2), *await work.create("quick", 2)]
             if enabled:

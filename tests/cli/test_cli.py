@@ -1,0 +1,138 @@
+"""The small commands against a file: what they print, where, and how they end.
+
+It must not know Temporal: the file's engine is the local one.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from durable_tasks import DurableTasks, Settings, Task
+from tests.cli.running import Ended, environment, run
+
+NOBODY = "00000000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture
+async def manual(tmp_path: Path) -> Task:
+    """A task that waits for a person, in tmp_path/tasks.db."""
+    async with DurableTasks(Settings(db=tmp_path / "tasks.db")) as tasks:
+        return await tasks.org().create("Read the contract", labels=["legal"])
+
+
+async def test_a_person_lists_claims_and_completes(manual: Task, tmp_path: Path) -> None:
+    listed = await run("tasks", "list", cwd=tmp_path)
+    assert (listed.code, listed.out) == (0, f"{manual.id}  pending    Read the contract\n")
+
+    claimed = await run("tasks", "claim", manual.id, "--agent", "ann", "--json", cwd=tmp_path)
+    assert (claimed.code, claimed.data["task"]["assigned_to"]) == (0, "ann")
+
+    token = claimed.data["token"]
+    done = await run("tasks", "complete", manual.id, "--token", token, "--output", '["fine"]', cwd=tmp_path)
+    assert (done.code, done.out.splitlines()[-1]) == (0, 'output ["fine"]')
+
+    seen = await run("tasks", "get", manual.id, "--json", cwd=tmp_path)
+    assert Task.model_validate(seen.data).output == ["fine"]
+
+
+async def test_the_file_stays_as_its_application_left_it(manual: Task, tmp_path: Path) -> None:
+    """A tool must not switch the engine, begin work or leave a process row behind."""
+    before = (await run("tasks", "get", manual.id, "--json", cwd=tmp_path)).data
+    assert (before["generation"], before["version"], before["engine"]) == (1, 1, "local")
+    assert [path.name for path in (tmp_path / "tasks.db-processes").iterdir()] == []
+
+
+async def test_pages(tmp_path: Path) -> None:
+    async with DurableTasks(Settings(db=tmp_path / "tasks.db")) as tasks:
+        for number in range(3):
+            await tasks.org("acme").create(f"task {number}")
+    first = await run("tasks", "list", "--limit", "2", "--org", "acme", "--json", cwd=tmp_path)
+    assert [task["title"] for task in first.data["items"]] == ["task 0", "task 1"]
+    second = await run(
+        "tasks", "list", "--limit", "2", "--org", "acme", "--cursor", first.data["next_cursor"], "--json", cwd=tmp_path
+    )
+    assert ([task["title"] for task in second.data["items"]], second.data["next_cursor"]) == (["task 2"], None)
+    assert (await run("tasks", "list", "--json", cwd=tmp_path)).data["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ("tasks get {nobody}", 3, "there is no task"),
+        ("tasks get {id} --org other", 3, "there is no task"),
+        ("tasks get {id} --org .bad.", 2, "not an organisation id"),
+        ("tasks list --state odd", 2, "odd"),
+        ("tasks complete {id} --token wrong", 4, "pending"),
+        ("tasks complete {id}", 2, "--token or --agent"),
+        ("tasks complete {id} --agent ann --output {{", 2, "not JSON"),
+        ("tasks claim {id}", 2, "--agent"),
+        ("tasks claim {id} --agent ann --lease soon", 2, "not a duration"),
+        ("tasks list --db nowhere.db", 5, "there is no file nowhere.db"),
+        ("tasks list --db garbage.db", 5, "garbage.db"),
+        ("up --demo nowhere", 2, "nowhere"),
+        ("up .", 2, "--demo"),
+        ("up --port 0", 2, "--port"),
+        ("nonsense", 2, "nonsense"),
+    ],
+)
+async def test_failures_are_a_sentence_and_a_code(
+    arguments: str, code: int, said: str, manual: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "garbage.db").write_bytes(b"garbage" * 1000)
+    ended = await run(*arguments.format(id=manual.id, nobody=NOBODY).split(), cwd=tmp_path)
+    assert (ended.code, ended.out) == (code, ""), ended
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    untouched = (await run("tasks", "get", manual.id, "--json", cwd=tmp_path)).data
+    assert untouched["state"] == "pending"
+
+
+async def test_a_task_of_somebody_else_is_a_conflict_and_a_cancelled_one_stays(manual: Task, tmp_path: Path) -> None:
+    await run("tasks", "claim", manual.id, "--agent", "ann", cwd=tmp_path)
+    refused = await run("tasks", "complete", manual.id, "--agent", "bob", cwd=tmp_path)
+    assert refused.code == 4
+    assert "belongs to 'ann'" in refused.err
+    cancelled = await run("tasks", "cancel", manual.id, "--reason", "not needed", "--json", cwd=tmp_path)
+    assert (cancelled.data["state"], cancelled.data["reason"]) == ("cancelled", "not needed")
+    assert (await run("tasks", "complete", manual.id, "--agent", "ann", cwd=tmp_path)).code == 4
+
+
+async def test_a_wrong_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {**environment(), "TASKS_MAX_CONCURRENT": "many"}
+    monkeypatch.setattr("tests.cli.running.environment", lambda: wrong)
+    ended = await run("up", "--exit", cwd=tmp_path)
+    assert ended.code == 2
+    assert "TASKS_MAX_CONCURRENT" in ended.err
+
+
+async def test_help_names_the_exit_codes(tmp_path: Path) -> None:
+    ended = await run("--help", cwd=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    assert "3 not found" in ended.out
+
+
+def test_without_typer_it_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['typer'] = None; sys.argv = ['durable-tasks'];"
+        " from durable_tasks.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert Ended(done.returncode, done.stdout, done.stderr) == Ended(
+        1, "", "durable-tasks needs typer; install it with: pip install 'durable-tasks[cli]'\n"
+    )
+
+
+def test_help_loads_neither_the_engine_nor_the_server(tmp_path: Path) -> None:
+    code = (
+        "import sys, json\nfrom durable_tasks.cli.commands import app\n"
+        "print(json.dumps([n for n in sys.modules if n.startswith('temporalio') or n == 'durable_tasks.app']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert json.loads(done.stdout) == [], done.stderr
