@@ -135,7 +135,6 @@ class DurableTasks:
     def _launch(self, running: _Running) -> None:
         serves = self.settings.worker
         self._keep(running, "lease", running.presence.beat)
-        self._keep(running, "look", running.presence.look)
         self._keep(running, "clock", running.wheel.turn)
         if running.store.unchecked:
             self._keep(running, "integrity", self._check_in_background)

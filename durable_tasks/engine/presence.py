@@ -1,4 +1,4 @@
-"""Presence: this process's lease and lock, the death of others, leadership, and their commits.
+"""Presence: this process's lease and lock, the death of others, leadership.
 
 It must not know what a process runs.
 """
@@ -15,8 +15,6 @@ from durable_tasks.store.processes import ProcessLock, is_free, sweep
 
 log = logging.getLogger("durable_tasks.engine")
 
-LOOK_EVERY = 0.1
-"""Seconds between looks at PRAGMA data_version: SQLite has no way to be told of another's commit."""
 BEATS_PER_LEASE = 5
 
 
@@ -32,8 +30,6 @@ class PresenceStore(Protocol):
     async def retire(self, instance: str) -> int: ...
 
     async def other_processes(self) -> list[tuple[str, float]]: ...
-
-    async def notice_foreign(self) -> None: ...
 
 
 class Presence:
@@ -86,15 +82,6 @@ class Presence:
                 log.warning(
                     "this process could not renew its lease", extra={"error": error.code, "said": error.message}
                 )
-
-    async def look(self) -> None:
-        """Notice the commits of other connections, until cancelled."""
-        while True:
-            await self._clock.wait(self._never, self._clock.now() + LOOK_EVERY)
-            try:
-                await self._store.notice_foreign()
-            except StoreError as error:
-                log.warning("the file could not be looked at", extra={"error": error.code, "said": error.message})
 
     async def _renew(self) -> None:
         if await self._store.renew(self._lease):

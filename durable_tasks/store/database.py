@@ -20,7 +20,6 @@ from durable_tasks.errors import (
     InvalidInput,
     StoreBusy,
     StoreCorrupt,
-    StoreError,
     StoreUnreadable,
 )
 from durable_tasks.ports import Clock, Ids, Notice
@@ -29,6 +28,8 @@ T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
 
 BATCH = 256
+LOOK_EVERY = 0.1
+"""Seconds between looks at PRAGMA data_version."""
 RIDE = 0.05
 """Seconds that an operation nobody waits for looks for a transaction to join: it saves a commit of its own."""
 BUSY_SLICE = 0.5
@@ -131,6 +132,10 @@ class Connection(aiosqlite.Connection):
         # A process that forgets stop() must still exit; what was acknowledged is on disk already.
         self._thread.daemon = True
 
+    def post(self, function: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `function` in the connection's thread and tell nobody: it must handle its own errors."""
+        self._tx.put_nowait((None, lambda: function(self._conn)))
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` on the raw connection in the connection's thread."""
         # The one use of a protected method: aiosqlite has no public call for many statements in one hop.
@@ -157,6 +162,7 @@ class Writer:
         self._pump: asyncio.Task[None] | None = None
         self._closing = False
         self._version: int | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._checkpointer: sqlite3.Connection | None = None
         self._operations = 0
         self._wal_size = 0
@@ -166,12 +172,14 @@ class Writer:
     async def open(self) -> None:
         await self._connection
         self._pump = asyncio.create_task(self._lead(), name="durable_tasks writer")
+        self._look()
 
     async def close(self) -> None:
         """Finish what is queued, then close. Later calls raise Closed."""
         if self._closing:
             return
         self._closing = True
+        self._stop_looking()
         self._board()
         if self._pump is not None:
             await self._pump
@@ -181,7 +189,12 @@ class Writer:
     def abandon(self) -> None:
         """Close without waiting, when the event loop goes away under us."""
         self._closing = True
+        self._stop_looking()
         self._connection.stop()
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
 
     async def run(
         self, op: Operation[T], *, undo: Undo[T] | None = None, patience: float | None = None, rides: bool = False
@@ -207,12 +220,12 @@ class Writer:
                 self._take_back(undo, future.result())
             raise
 
-    async def foreign_change(self) -> bool:
-        """Whether another connection has committed since the last look."""
-        version = await self._connection.run(_data_version)
-        changed = self._version is not None and version != self._version
-        self._version = version
-        return changed
+    def _look(self) -> None:
+        """Ask ten times a second whether another connection has committed: SQLite has no way to be told. An
+        idle process must cost nothing, so the answer comes back to the event loop only when it is yes."""
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(LOOK_EVERY, self._look)
+        self._connection.post(lambda conn: self._compare(conn, loop))
 
     def _submit(self, call: _Call[Any]) -> None:
         self._queue.append(call)
@@ -277,6 +290,15 @@ class Writer:
         self._publish(notice)
 
     # ----- below: in the connection's thread
+
+    def _compare(self, conn: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            version = conn.execute("PRAGMA data_version").fetchone()[0]
+            if self._version is not None and version != self._version:
+                loop.call_soon_threadsafe(self._publish, Notice(foreign=True))
+            self._version = version
+        except (sqlite3.Error, RuntimeError) as error:  # the file is in trouble, or the loop has closed
+            log.warning("another connection's commits cannot be noticed now", extra={"said": str(error)})
 
     def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float) -> "list[_Answer]":
         self._begin(conn, batch)
@@ -470,12 +492,3 @@ def _log_failed_undo(future: "asyncio.Future[None]") -> None:
     if error is not None:
         code = error.code if isinstance(error, DurableTasksError) else type(error).__name__
         log.warning("a cancelled call could not be undone; its lease will end it", extra={"error": code})
-
-
-def _data_version(conn: sqlite3.Connection) -> int:
-    return int(conn.execute("PRAGMA data_version").fetchone()[0])
-
-
-def same_library(connection: sqlite3.Connection) -> bool:
-    """Whether `connection` belongs to the SQLite library that we use: two copies on one file corrupt it."""
-    return isinstance(connection, sqlite3.Connection)

@@ -161,24 +161,24 @@ def _time(seconds: float | None) -> Any:
 def to_task(row: Row) -> Task:
     """The model of a row. Rows were checked on their way in, so a copy of a blank task is filled without
     checking again: validation costs as much as the SQL."""
-    return _BLANK.model_copy(update=dict(
-        id=row["id"], org_id=row["org_id"], space_id=row["space_id"], title=row["title"], name=row["name"],
-        description=row["description"], capability=row["capability"], mode=_MODES[row["mode"]],
-        placement=_PLACEMENTS[row["placement"]], engine=_ENGINES[row["engine"]], generation=row["generation"],
-        state=_STATES[row["state"]], priority=_PRIORITIES[row["priority"]], queue=row["queue"],
-        assigned_to=row["assigned_to"] or row["reserved_for"], created_by=row["created_by"],
-        workflow_id=row["workflow_id"], parent_task_id=row["parent_task_id"], correlation_id=row["correlation_id"],
-        depends_on=_texts(row["depends_on"]), on_dependency_failure=row["on_dependency_failure"],
-        labels=_texts(row["labels"]), metadata={} if row["metadata"] == "{}" else load(row["metadata"]),
-        input=load(row["input"]), output=load(row["output"]), error=load_error(row["error"]), reason=row["reason"],
-        progress=row["progress"], progress_message=row["progress_message"], max_retries=row["max_retries"],
-        retry_count=row["retry_count"], lost_count=row["lost_count"], retry=load_retry(row["retry"]),
-        timeout=row["timeout"], not_before=_time(row["not_before"]), deadline_at=_time(row["deadline_at"]),
-        lease_expires_at=_time(row["lease_expires_at"]), attempt=row["attempt"], version=row["version"],
-        idempotency_key=row["idempotency_key"], created_at=utc(row["created_at"]), updated_at=utc(row["updated_at"]),
-        started_at=_time(row["started_at"]), completed_at=_time(row["completed_at"]),
-        archived_at=_time(row["archived_at"]),
-    ))  # fmt: skip
+    return _BLANK.model_copy(update={
+        "id": row["id"], "org_id": row["org_id"], "space_id": row["space_id"], "title": row["title"], "name": row["name"],
+        "description": row["description"], "capability": row["capability"], "mode": _MODES[row["mode"]],
+        "placement": _PLACEMENTS[row["placement"]], "engine": _ENGINES[row["engine"]], "generation": row["generation"],
+        "state": _STATES[row["state"]], "priority": _PRIORITIES[row["priority"]], "queue": row["queue"],
+        "assigned_to": row["assigned_to"] or row["reserved_for"], "created_by": row["created_by"],
+        "workflow_id": row["workflow_id"], "parent_task_id": row["parent_task_id"], "correlation_id": row["correlation_id"],
+        "depends_on": _texts(row["depends_on"]), "on_dependency_failure": row["on_dependency_failure"],
+        "labels": _texts(row["labels"]), "metadata": {} if row["metadata"] == "{}" else load(row["metadata"]),
+        "input": load(row["input"]), "output": load(row["output"]), "error": load_error(row["error"]), "reason": row["reason"],
+        "progress": row["progress"], "progress_message": row["progress_message"], "max_retries": row["max_retries"],
+        "retry_count": row["retry_count"], "lost_count": row["lost_count"], "retry": load_retry(row["retry"]),
+        "timeout": row["timeout"], "not_before": _time(row["not_before"]), "deadline_at": _time(row["deadline_at"]),
+        "lease_expires_at": _time(row["lease_expires_at"]), "attempt": row["attempt"], "version": row["version"],
+        "idempotency_key": row["idempotency_key"], "created_at": utc(row["created_at"]), "updated_at": utc(row["updated_at"]),
+        "started_at": _time(row["started_at"]), "completed_at": _time(row["completed_at"]),
+        "archived_at": _time(row["archived_at"]),
+    })  # fmt: skip
 
 
 def _texts(text: str) -> tuple[str, ...]:

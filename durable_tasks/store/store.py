@@ -93,11 +93,6 @@ class Store:
         for listener in tuple(self._listeners):
             listener(notice)
 
-    async def notice_foreign(self) -> None:
-        """Tell listeners if another connection or process has committed."""
-        if await self._writer.foreign_change():
-            self._publish(Notice(foreign=True))
-
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         return await self._reader.run(query)
 
@@ -162,9 +157,7 @@ class Store:
             if is_new:
                 attempts.undo_claim(tx, made, command_id)
 
-        made, _ = await self._write(
-            lambda tx: attempts.claim(tx, org_id, task_id, agent_id, lease, command_id), undo
-        )
+        made, _ = await self._write(lambda tx: attempts.claim(tx, org_id, task_id, agent_id, lease, command_id), undo)
         return made
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:

@@ -340,7 +340,11 @@ def make_cursor(*key: int) -> str:
 def read_cursor(cursor: str, parts: int) -> list[int]:
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(key, list) or [type(part) for part in key] != [int] * parts or max(map(abs, key)) > MAX_INTEGER:
+        if (
+            not isinstance(key, list)
+            or [type(part) for part in key] != [int] * parts
+            or max(map(abs, key)) > MAX_INTEGER
+        ):
             raise ValueError(f"not {parts} numbers")
     except (ValueError, TypeError) as error:
         raise InvalidInput(

@@ -37,7 +37,7 @@ class Story:
 
     async def kill_one(self) -> None:
         self._kills += 1
-        load = {"name": f"round-{self._kills}", "seed": self._rng.random(), "clients": CLIENTS}
+        load: dict[str, Any] = {"name": f"round-{self._kills}", "seed": self._rng.random(), "clients": CLIENTS}
         started = time.time()
         async with App(self.db, "load", settings=self.settings, **load) as app:
             ready = await app.ready()

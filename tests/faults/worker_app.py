@@ -304,7 +304,7 @@ async def settled_drift(tasks: DurableTasks, *, until: float) -> list[Any]:
             client = await Client.connect(engine.address, namespace=tasks.settings.namespace)
             while drift := await _drift_and_errands(tasks):
                 changed.clear()
-                waits = [asyncio.create_task(changed.wait())]
+                waits: list[asyncio.Task[Any]] = [asyncio.create_task(changed.wait())]
                 for one in drift:
                     if getattr(one, "temporal_status", "") == "RUNNING":
                         handle = client.get_workflow_handle(f"task/{one.task_id}/{one.generation}")
