@@ -4,12 +4,30 @@ It must not know SQL, Temporal or other organisations.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Unpack
 
 import aiosqlite
-from pydantic import BaseModel, ValidationError
 
+from durable_tasks.checks import (
+    ERROR_LIMIT,
+    LARGEST_PAGE,
+    as_tuple,
+    build,
+    capability_list,
+    check_agent,
+    check_batch,
+    check_policy,
+    check_reason,
+    check_text,
+    edited_columns,
+    group_content,
+    lease_seconds,
+    new_task,
+    one_or_more,
+    page_limit,
+    required_members,
+)
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import Waiters, org_key
 from durable_tasks.errors import InvalidInput, WaitTimeout
@@ -40,17 +58,13 @@ from durable_tasks.models import (
 from durable_tasks.ports import Clock, Ids
 from durable_tasks.store import joining
 from durable_tasks.store.groups import GroupDraft
-from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
+from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import EDITABLE, Draft, draft
 
 T = TypeVar("T")
-Model = TypeVar("Model", bound=BaseModel)
 
 _ALL = Join("all")
-LARGEST_PAGE = 1000
-LARGEST_BATCH = 100_000
-ERROR_LIMIT = 8 * 1024
 
 
 class Host(Protocol):
@@ -86,11 +100,11 @@ class Org:
 
         Raises InvalidInput, PayloadTooLarge, UnknownDependency, NotFound (parent), IdempotencyConflict."""
         store = self._host.store
-        return await store.create(self.id, self._draft(_new_task(title, fields)))
+        return await store.create(self.id, self._draft(new_task(title, fields)))
 
     async def create_many(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Create all or none, in one transaction. They may depend on each other by name."""
-        _check_batch(tasks)
+        check_batch(tasks)
         store = self._host.store
         return await store.create_many(self.id, [self._draft(new) for new in tasks])
 
@@ -105,7 +119,7 @@ class Org:
         The connection must be to the same file, inside BEGIN IMMEDIATE, with synchronous FULL; else
         ForeignTransaction."""
         host = self._host
-        drafted = self._draft(_new_task(title, fields))
+        drafted = self._draft(new_task(title, fields))
         store = host.store
         return await joining.insert(store, connection, self.id, drafted, host.ids)
 
@@ -127,17 +141,17 @@ class Org:
         cursor: str | None = None,
     ) -> Page[Task]:
         """A page of tasks, priority descending, then oldest first. Pass `next_cursor` for the next page."""
-        wanted = _checked(
+        wanted = build(
             TaskFilter,
-            state=_several(state),
+            state=one_or_more(state),
             space_id=space_id,
             assigned_to=assigned_to,
-            priority=_several(priority),
-            labels=_listed(labels, "labels"),
+            priority=one_or_more(priority),
+            labels=as_tuple(labels, "labels"),
             workflow_id=workflow_id,
             capability=capability,
         )
-        return await self._host.store.page(self.id, wanted, limit=_limit(limit), cursor=cursor)
+        return await self._host.store.page(self.id, wanted, limit=page_limit(limit), cursor=cursor)
 
     async def update(
         self, task_id: str, *, version: int | None = None, command_id: str | None = None, **fields: Any
@@ -149,7 +163,7 @@ class Org:
             raise InvalidInput(
                 f"update takes {', '.join(sorted(EDITABLE))}; not {', '.join(unknown) or 'nothing'}", fields=unknown
             )
-        return await self._host.store.update(self.id, task_id, _columns(fields), version, command_id)
+        return await self._host.store.update(self.id, task_id, edited_columns(fields), version, command_id)
 
     async def attempts(self, task_id: str) -> Sequence[Attempt]:
         """Every execution of the task, oldest first."""
@@ -187,7 +201,12 @@ class Org:
     ) -> Sequence[Claim]:
         """Claim up to `limit` tasks in one operation, in the order of `next`."""
         return await self._host.store.next_claims(
-            self.id, _agent(agent_id), space_id, _capabilities(capabilities), _lease(lease), _limit(limit)
+            self.id,
+            check_agent(agent_id),
+            space_id,
+            capability_list(capabilities),
+            lease_seconds(lease),
+            page_limit(limit),
         )
 
     async def complete_and_next(
@@ -204,7 +223,7 @@ class Org:
         """Complete one task and claim the next, in one operation and one commit."""
         done, claims = await self._host.store.complete_and_next(
             self.id, task_id, dump_payload(output, "output"), token,
-            _agent(agent_id), space_id, _capabilities(capabilities), _lease(lease),
+            check_agent(agent_id), space_id, capability_list(capabilities), lease_seconds(lease),
         )  # fmt: skip
         return done, (claims[0] if claims else None)
 
@@ -212,7 +231,7 @@ class Org:
         self, task_id: str, *, agent_id: str, lease: DurationLike | None = 60.0, command_id: str | None = None
     ) -> Claim:
         """Claim this very task. Raises AlreadyClaimed, IllegalMove (also for a task that a handler runs)."""
-        return await self._host.store.claim(self.id, task_id, _agent(agent_id), _lease(lease), command_id)
+        return await self._host.store.claim(self.id, task_id, check_agent(agent_id), lease_seconds(lease), command_id)
 
     async def start(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
         """Say that the work has begun: claimed → running, and the timeout starts."""
@@ -228,7 +247,7 @@ class Org:
         """Report progress, 0 to 100; renews the lease."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
             raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
-        said = None if message is None else _text(message, "message", ERROR_LIMIT, empty=True)
+        said = None if message is None else check_text(message, "message", ERROR_LIMIT, empty=True)
         return await self._host.store.progress(self.id, task_id, float(percent), token, said, command_id)
 
     async def complete(self, task_id: str, output: Any = None, *, token: str, command_id: str | None = None) -> Task:
@@ -247,8 +266,8 @@ class Org:
     ) -> Task:
         """End the attempt badly: retried while retries remain and `retryable`, else failed."""
         failure = error if isinstance(error, TaskError) else TaskError(type="failed", message=str(error)[:ERROR_LIMIT])
-        _text(failure.type, "error.type", 256)
-        _text(failure.message, "error.message", ERROR_LIMIT, empty=True)
+        check_text(failure.type, "error.type", 256)
+        check_text(failure.message, "error.message", ERROR_LIMIT, empty=True)
         dump_payload(failure.details, "error.details", DETAIL_LIMIT)
         after = None if retry_after is None else parse_duration(retry_after)
         return await self._host.store.fail(self.id, task_id, failure, token, retryable, after, command_id)
@@ -259,7 +278,7 @@ class Org:
 
     async def cancel(self, task_id: str, *, reason: str | None = None, command_id: str | None = None) -> Task:
         """Cancel at once; its attempt is told to stop and its result refused."""
-        return await self._host.store.cancel(self.id, task_id, _reason(reason), command_id)
+        return await self._host.store.cancel(self.id, task_id, check_reason(reason), command_id)
 
     async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
         """Run a failed or cancelled task again, with fresh counters."""
@@ -302,7 +321,7 @@ class Org:
     ) -> Sequence[Event]:
         """A page of events in order, numbered above `after`."""
         return await self._host.store.events(
-            self.id, after=after, limit=_limit(limit), task_id=task_id, workflow_id=workflow_id
+            self.id, after=after, limit=page_limit(limit), task_id=task_id, workflow_id=workflow_id
         )
 
     async def watch(self, *, after: int | None = None) -> AsyncIterator[Event]:
@@ -361,21 +380,21 @@ class Org:
     ) -> Page[Workflow]:
         """A page of workflows, newest first."""
         try:
-            states = [WorkflowState(one) for one in _several(state)]
+            states = [WorkflowState(one) for one in one_or_more(state)]
         except ValueError as error:
             raise InvalidInput(f"{error}; use {', '.join(WorkflowState)}", state=state) from error
         return await self._host.store.page_groups(
-            self.id, states=states, space_id=space_id, limit=_limit(limit), cursor=cursor
+            self.id, states=states, space_id=space_id, limit=page_limit(limit), cursor=cursor
         )
 
     async def add_tasks(self, workflow_id: str, tasks: Sequence[NewTask]) -> Sequence[Task]:
         """Add members to an open workflow; a pipeline grows at its end."""
-        _check_batch(tasks)
+        check_batch(tasks)
         return await self._host.store.add_members(self.id, workflow_id, [self._draft(new) for new in tasks])
 
     async def cancel_workflow(self, workflow_id: str, *, reason: str | None = None) -> Workflow:
         """Cancel the workflow and its open members."""
-        return await self._host.store.cancel_group(self.id, workflow_id, _reason(reason))
+        return await self._host.store.cancel_group(self.id, workflow_id, check_reason(reason))
 
     async def retry_workflow(self, workflow_id: str) -> Workflow:
         """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
@@ -392,30 +411,30 @@ class Org:
         max_parallel: int | None = None,
         default_policy: FailurePolicy = "continue",
     ) -> Workflow:
-        _check_batch(tasks)
+        check_batch(tasks)
         unknown = sorted(set(options) - _GROUP_OPTIONS)
         if unknown:
             raise InvalidInput(
                 f"{kind} takes {', '.join(sorted(_GROUP_OPTIONS))}; not {', '.join(unknown)}", options=unknown
             )
-        required = _required(join, len(tasks))
+        required = required_members(join, len(tasks))
         names = {option: options.get(option) for option in ("created_by", "idempotency_key")}
-        checked = _checked(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE, **names)
+        checked = build(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE, **names)
         if max_parallel is not None and (type(max_parallel) is not int or max_parallel < 1):
             raise InvalidInput(f"max_parallel is at least 1, not {max_parallel!r}", max_parallel=max_parallel)
         drafts = tuple(self._draft(new) for new in tasks)
         drafted = GroupDraft(
             kind=kind,
-            name=_text(name, "name", 512),
-            description=_text(options.get("description") or "", "description", 65536, empty=True),
+            name=check_text(name, "name", 512),
+            description=check_text(options.get("description") or "", "description", 65536, empty=True),
             space_id=checked.space_id,
             metadata=dump_payload(options.get("metadata") or {}, "metadata", DETAIL_LIMIT) or "{}",
             created_by=checked.created_by,
             required=required,
             max_parallel=max_parallel,
-            failure_policy=_policy(options.get("failure_policy") or default_policy),
+            failure_policy=check_policy(options.get("failure_policy") or default_policy),
             idempotency_key=checked.idempotency_key,
-            content=_content(name, tasks, options, join, max_parallel) if options.get("idempotency_key") else "",
+            content=group_content(name, tasks, options, join, max_parallel) if options.get("idempotency_key") else "",
             members=drafts,
         )
         return await self._host.store.create_group(self.id, drafted)
@@ -426,126 +445,3 @@ class Org:
 
 
 _GROUP_OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})
-
-
-# ----- checks of arguments: each raises InvalidInput with the value
-
-
-def _new_task(title: str | None, fields: Mapping[str, Any]) -> NewTask:
-    return _checked(NewTask, title=title, **fields) if title is not None else _checked(NewTask, **fields)
-
-
-def _checked(model: type[Model], **values: Any) -> Model:
-    try:
-        return model(**values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or model.__name__
-        said = first["msg"].removeprefix("Value error, ")
-        raise InvalidInput(
-            f"{field}: {said}; it was {str(first['input'])[:200]!r}", field=field, value=first["input"]
-        ) from error
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str | int):
-        return (value,)
-    return tuple(value)
-
-
-def _listed(values: Sequence[str], what: str) -> tuple[str, ...]:
-    if isinstance(values, str):
-        raise InvalidInput(f"{what} is a list of texts, not the text {values!r}", value=values)
-    return tuple(values)
-
-
-def _limit(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}, not {limit!r}", limit=limit)
-    return limit
-
-
-def _agent(agent_id: str) -> str:
-    return _text(agent_id, "agent_id", 256)
-
-
-def _text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:
-    if not isinstance(value, str) or not (empty or value) or len(value) > longest:
-        raise InvalidInput(
-            f"{what} is a text of {0 if empty else 1} to {longest} characters, not {value!r:.200}", value=value
-        )
-    return value
-
-
-def _reason(reason: str | None) -> str | None:
-    return None if reason is None else _text(reason, "reason", ERROR_LIMIT, empty=True)
-
-
-def _lease(lease: DurationLike | None) -> float | None:
-    if lease is None:
-        return None
-    seconds = parse_duration(lease)
-    if seconds <= 0:
-        raise InvalidInput(f"a lease is above 0 seconds, not {lease!r}; None holds until release", lease=lease)
-    return seconds
-
-
-def _capabilities(capabilities: Sequence[str] | None) -> tuple[str, ...] | None:
-    if capabilities is None:
-        return None
-    listed = tuple(dict.fromkeys(_listed(capabilities, "capabilities")))
-    for capability in listed:
-        _checked(NewTask, name="x", capability=capability)
-    if len(listed) > 100:
-        raise InvalidInput(f"at most 100 capabilities in one call, not {len(listed)}", count=len(listed))
-    return listed
-
-
-def _check_batch(tasks: Sequence[NewTask]) -> None:
-    if not 1 <= len(tasks) <= LARGEST_BATCH:
-        raise InvalidInput(f"give 1 to {LARGEST_BATCH} tasks, not {len(tasks)}", count=len(tasks))
-    for new in tasks:
-        if not isinstance(new, NewTask):
-            raise InvalidInput(f"{new!r:.200} is not a NewTask", value=new)
-
-
-def _required(join: Join, total: int) -> int | None:
-    if join.wanted == "all":
-        return None
-    if join.wanted != "any" and (
-        isinstance(join.wanted, bool) or not isinstance(join.wanted, int) or not 1 <= join.wanted <= total
-    ):
-        raise InvalidInput(f'join is "all", "any" or a number from 1 to {total}, not {join.wanted!r}', join=join.wanted)
-    return join.required(total)
-
-
-def _policy(policy: str) -> str:
-    if policy not in ("fail_fast", "continue"):
-        raise InvalidInput(f'failure_policy is "fail_fast" or "continue", not {policy!r}', failure_policy=policy)
-    return policy
-
-
-def _content(
-    name: str, tasks: Sequence[NewTask], options: Mapping[str, Any], join: Join, max_parallel: int | None
-) -> str:
-    members = [new.model_dump(mode="json", exclude_unset=True) for new in tasks]
-    return canonical_hash([name, members, dict(options), list(join), max_parallel])
-
-
-def _columns(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Edited fields as columns, each checked by the model that new tasks are checked by."""
-    new = _checked(NewTask, **{"name": "x", **{name: value for name, value in fields.items() if value is not None}})
-    columns: dict[str, Any] = {}
-    for name, value in fields.items():
-        if value is None and name not in ("assigned_to", "deadline", "timeout"):
-            raise InvalidInput(f"{name} cannot be removed; give a value", field=name)
-        columns[name] = None if value is None else _column(name, getattr(new, name))
-    return columns
-
-
-def _column(name: str, value: Any) -> Any:
-    if name in ("labels", "metadata"):
-        return dump_payload(value, name, DETAIL_LIMIT)
-    return int(value) if name == "priority" else value

@@ -1,0 +1,141 @@
+"""Checks of arguments: each returns the value in the store's terms, or raises InvalidInput naming it.
+
+It must not know the store; what depends on rows is checked there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from durable_tasks.durations import DurationLike, parse_duration
+from durable_tasks.errors import InvalidInput
+from durable_tasks.models import Join, NewTask
+from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
+
+Model = TypeVar("Model", bound=BaseModel)
+
+LARGEST_PAGE = 1000
+LARGEST_BATCH = 100_000
+ERROR_LIMIT = 8 * 1024
+
+
+def new_task(title: str | None, fields: Mapping[str, Any]) -> NewTask:
+    return build(NewTask, title=title, **fields) if title is not None else build(NewTask, **fields)
+
+
+def build(model: type[Model], **values: Any) -> Model:
+    """The model of `values`; pydantic's complaint becomes one sentence of ours."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or model.__name__
+        said = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(
+            f"{field}: {said}; it was {str(first['input'])[:200]!r}", field=field, value=first["input"]
+        ) from error
+
+
+def one_or_more(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str | int):
+        return (value,)
+    return tuple(value)
+
+
+def as_tuple(values: Sequence[str], what: str) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise InvalidInput(f"{what} is a list of texts, not the text {values!r}", value=values)
+    return tuple(values)
+
+
+def page_limit(limit: int) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}, not {limit!r}", limit=limit)
+    return limit
+
+
+def check_agent(agent_id: str) -> str:
+    return check_text(agent_id, "agent_id", 256)
+
+
+def check_text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:
+    if not isinstance(value, str) or not (empty or value) or len(value) > longest:
+        raise InvalidInput(
+            f"{what} is a text of {0 if empty else 1} to {longest} characters, not {value!r:.200}", value=value
+        )
+    return value
+
+
+def check_reason(reason: str | None) -> str | None:
+    return None if reason is None else check_text(reason, "reason", ERROR_LIMIT, empty=True)
+
+
+def lease_seconds(lease: DurationLike | None) -> float | None:
+    if lease is None:
+        return None
+    seconds = parse_duration(lease)
+    if seconds <= 0:
+        raise InvalidInput(f"a lease is above 0 seconds, not {lease!r}; None holds until release", lease=lease)
+    return seconds
+
+
+def capability_list(capabilities: Sequence[str] | None) -> tuple[str, ...] | None:
+    if capabilities is None:
+        return None
+    listed = tuple(dict.fromkeys(as_tuple(capabilities, "capabilities")))
+    for capability in listed:
+        build(NewTask, name="x", capability=capability)
+    if len(listed) > 100:
+        raise InvalidInput(f"at most 100 capabilities in one call, not {len(listed)}", count=len(listed))
+    return listed
+
+
+def check_batch(tasks: Sequence[NewTask]) -> None:
+    if not 1 <= len(tasks) <= LARGEST_BATCH:
+        raise InvalidInput(f"give 1 to {LARGEST_BATCH} tasks, not {len(tasks)}", count=len(tasks))
+    for new in tasks:
+        if not isinstance(new, NewTask):
+            raise InvalidInput(f"{new!r:.200} is not a NewTask", value=new)
+
+
+def required_members(join: Join, total: int) -> int | None:
+    if join.wanted == "all":
+        return None
+    if join.wanted != "any" and (
+        isinstance(join.wanted, bool) or not isinstance(join.wanted, int) or not 1 <= join.wanted <= total
+    ):
+        raise InvalidInput(f'join is "all", "any" or a number from 1 to {total}, not {join.wanted!r}', join=join.wanted)
+    return join.required(total)
+
+
+def check_policy(policy: str) -> str:
+    if policy not in ("fail_fast", "continue"):
+        raise InvalidInput(f'failure_policy is "fail_fast" or "continue", not {policy!r}', failure_policy=policy)
+    return policy
+
+
+def group_content(
+    name: str, tasks: Sequence[NewTask], options: Mapping[str, Any], join: Join, max_parallel: int | None
+) -> str:
+    members = [new.model_dump(mode="json", exclude_unset=True) for new in tasks]
+    return canonical_hash([name, members, dict(options), list(join), max_parallel])
+
+
+def edited_columns(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Edited fields as columns, each checked by the model that new tasks are checked by."""
+    new = build(NewTask, **{"name": "x", **{name: value for name, value in fields.items() if value is not None}})
+    columns: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is None and name not in ("assigned_to", "deadline", "timeout"):
+            raise InvalidInput(f"{name} cannot be removed; give a value", field=name)
+        columns[name] = None if value is None else _column(name, getattr(new, name))
+    return columns
+
+
+def _column(name: str, value: Any) -> Any:
+    if name in ("labels", "metadata"):
+        return dump_payload(value, name, DETAIL_LIMIT)
+    return int(value) if name == "priority" else value
