@@ -11,8 +11,8 @@ from durable_tasks.errors import Conflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
 from durable_tasks.store import commands
-from durable_tasks.store.attempts import reopen
 from durable_tasks.store.database import Transaction
+from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
     TASK,

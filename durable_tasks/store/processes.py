@@ -1,6 +1,6 @@
 """Processes on one file: each has a row with a lease and a lock file; one of them is the leader.
 
-It must not know what processes run; losing one's attempts is in attempts.py.
+It must not know what processes run; ending one's attempts is in dispatch.py.
 """
 
 import fcntl

@@ -26,7 +26,7 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Errand, Ids, Listener, Notice, Outcome, Submission
-from durable_tasks.store import attempts, commands, events, groups, processes, schema, submissions, tasks
+from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, schema, submissions, tasks
 from durable_tasks.store.database import Connection, Reader, Rules, Transaction, Writer, connect
 from durable_tasks.store.moves import get, move
 from durable_tasks.store.rows import Row, dump_error, dump_payload
@@ -126,7 +126,7 @@ class Store:
     async def history(self, org_id: str, task_id: str) -> list[Attempt]:
         def query(conn: sqlite3.Connection) -> list[Attempt]:
             tasks.read(conn, org_id, task_id)
-            return attempts.history(conn, org_id, task_id)
+            return claims.history(conn, org_id, task_id)
 
         return await self.read(query)
 
@@ -145,8 +145,8 @@ class Store:
         limit: int,
     ) -> list[Claim]:
         return await self._write(
-            lambda tx: attempts.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, limit),
-            attempts.undo_claims,
+            lambda tx: claims.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, limit),
+            claims.undo_claims,
         )
 
     async def claim(
@@ -155,18 +155,18 @@ class Store:
         def undo(tx: Transaction, answer: tuple[Claim, bool]) -> None:
             made, is_new = answer
             if is_new:
-                attempts.undo_claim(tx, made, command_id)
+                claims.undo_claim(tx, made, command_id)
 
-        made, _ = await self._write(lambda tx: attempts.claim(tx, org_id, task_id, agent_id, lease, command_id), undo)
+        made, _ = await self._write(lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, command_id), undo)
         return made
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "start", lambda tx: attempts.start(tx, org_id, task_id, token)
+            org_id, task_id, command_id, "start", lambda tx: claims.start(tx, org_id, task_id, token)
         )
 
     async def heartbeat(self, org_id: str, task_id: str, token: str) -> Heartbeat:
-        return await self._write(lambda tx: attempts.heartbeat(tx, org_id, task_id, token))
+        return await self._write(lambda tx: claims.heartbeat(tx, org_id, task_id, token))
 
     async def progress(
         self, org_id: str, task_id: str, percent: float, token: str, message: str | None, command_id: str | None
@@ -176,12 +176,12 @@ class Store:
             task_id,
             command_id,
             "progress",
-            lambda tx: attempts.progress(tx, org_id, task_id, percent, token, message),
+            lambda tx: claims.progress(tx, org_id, task_id, percent, token, message),
         )
 
     async def complete(self, org_id: str, task_id: str, output: str | None, token: str, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "complete", lambda tx: attempts.complete(tx, org_id, task_id, output, token)
+            org_id, task_id, command_id, "complete", lambda tx: claims.complete(tx, org_id, task_id, output, token)
         )
 
     async def complete_and_next(
@@ -198,10 +198,10 @@ class Store:
         """Complete one task and claim the next, in one operation."""
 
         def op(tx: Transaction) -> tuple[Task, list[Claim]]:
-            done = settled(tx, lambda tx: attempts.complete(tx, org_id, task_id, output, token))
-            return done, attempts.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, 1)
+            done = settled(tx, lambda tx: claims.complete(tx, org_id, task_id, output, token))
+            return done, claims.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, 1)
 
-        return await self._write(op, lambda tx, answer: attempts.undo_claims(tx, answer[1]))
+        return await self._write(op, lambda tx, answer: claims.undo_claims(tx, answer[1]))
 
     async def fail(
         self,
@@ -218,21 +218,21 @@ class Store:
             task_id,
             command_id,
             "fail",
-            lambda tx: attempts.fail(tx, org_id, task_id, error, token, retryable, after),
+            lambda tx: claims.fail(tx, org_id, task_id, error, token, retryable, after),
         )
 
     async def release(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "release", lambda tx: attempts.release(tx, org_id, task_id, token)
+            org_id, task_id, command_id, "release", lambda tx: claims.release(tx, org_id, task_id, token)
         )
 
     async def cancel(self, org_id: str, task_id: str, reason: str | None, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "cancel", lambda tx: attempts.cancel(tx, org_id, task_id, reason)
+            org_id, task_id, command_id, "cancel", lambda tx: claims.cancel(tx, org_id, task_id, reason)
         )
 
     async def retry(self, org_id: str, task_id: str, command_id: str | None) -> Task:
-        return await self._command(org_id, task_id, command_id, "retry", lambda tx: attempts.retry(tx, org_id, task_id))
+        return await self._command(org_id, task_id, command_id, "retry", lambda tx: claims.retry(tx, org_id, task_id))
 
     async def _command(
         self, org_id: str, task_id: str, command_id: str | None, verb: str, op: Callable[[Transaction], Task]
@@ -300,7 +300,7 @@ class Store:
     # ----- executors and the clock
 
     async def take(self, appetite: Appetite, after_org: str) -> tuple[list[Assignment], str]:
-        return await self._write(lambda tx: attempts.take(tx, appetite, after_org))
+        return await self._write(lambda tx: dispatch.take(tx, appetite, after_org))
 
     async def finish(
         self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
@@ -309,10 +309,10 @@ class Store:
         output = dump_payload(outcome.output, "output")
 
         def op(tx: Transaction) -> tuple[Task | None, list[Assignment], str]:
-            done = settled(tx, lambda tx: attempts.finish(tx, assignment, outcome, output))
+            done = settled(tx, lambda tx: dispatch.finish(tx, assignment, outcome, output))
             if appetite is None or appetite.limit < 1:
                 return done, [], after_org
-            taken, last = attempts.take(tx, appetite, after_org)
+            taken, last = dispatch.take(tx, appetite, after_org)
             return done, taken, last
 
         return await self._write(op)
@@ -320,10 +320,10 @@ class Store:
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None:
         """Progress of an executor's attempt."""
         task = assignment.task
-        await self._write(lambda tx: attempts.progress(tx, task.org_id, task.id, percent, assignment.token, message))
+        await self._write(lambda tx: claims.progress(tx, task.org_id, task.id, percent, assignment.token, message))
 
     async def expire(self) -> tuple[int, float | None]:
-        return await self._write(lambda tx: attempts.expire(tx, EXPIRE_BATCH))
+        return await self._write(lambda tx: due.expire(tx, EXPIRE_BATCH))
 
     async def begin(self, asked: Asked, can_run: Callable[[str | None], bool]) -> Assignment | TaskStatus:
         """Start the attempt that a Temporal workflow asks for, or say why not."""
@@ -339,14 +339,14 @@ class Store:
             row = get(tx, ref.org_id, ref.task_id)
             if not can_run(row["capability"]):
                 return status.model_copy(update={"verdict": Verdict.NOT_HERE})
-            return attempts.begin(tx, row, request=asked.request)
+            return dispatch.begin(tx, row, request=asked.request)
 
         return await self._write(op)
 
     async def stopping(self) -> list[tuple[str, str]]:
         """(task id, token) of this process's attempts that somebody, perhaps another process, has ended."""
         instance = self._rules.instance
-        return await self.read(lambda conn: attempts.stopping(conn, instance))
+        return await self.read(lambda conn: dispatch.stopping(conn, instance))
 
     # ----- processes
 
@@ -367,7 +367,7 @@ class Store:
         Answers how many it had."""
 
         def op(tx: Transaction) -> int:
-            lost = attempts.end_process(tx, instance)
+            lost = dispatch.end_process(tx, instance)
             processes.remove(tx, instance)
             return lost
 

@@ -1,6 +1,6 @@
 """Creating, reading, listing and editing tasks.
 
-It must not know attempts: who runs a task is told in attempts.py.
+It must not know attempts: who runs a task is told in claims.py and dispatch.py.
 """
 
 import base64

@@ -1,0 +1,261 @@
+"""Claims: what people and agents do to tasks, each verb one operation fenced by its token.
+
+It must not know executors or Temporal.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
+from durable_tasks.lifecycle import HELD, TERMINAL, Verb
+from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState, utc
+from durable_tasks.store import commands
+from durable_tasks.store.database import Transaction
+from durable_tasks.store.endings import end_completed, end_failed, end_released, reopen
+from durable_tasks.store.events import PROGRESS_EVERY, task_event
+from durable_tasks.store.moves import (
+    READY,
+    attempt_stopped,
+    by_seq,
+    get,
+    move,
+    open_attempt,
+    require,
+    require_token,
+    save,
+)
+from durable_tasks.store.rows import ATTEMPT, Row, dump_error, text_hash, to_attempt, to_task
+from durable_tasks.store.settlement import cancel as cancel_row
+
+S = TaskState
+
+
+def next_claims(
+    tx: Transaction,
+    org_id: str,
+    agent_id: str,
+    space_id: str,
+    capabilities: tuple[str, ...] | None,
+    lease: float | None,
+    limit: int,
+) -> list[Claim]:
+    """Claim the first `limit` ready manual tasks: priority descending, then first in, first out."""
+    claims: list[Claim] = []
+    while len(claims) < limit:
+        seq = _next_claimable(tx, org_id, agent_id, space_id, capabilities)
+        if seq is None:
+            break
+        claims.append(_claim(tx, by_seq(tx, seq), agent_id, lease))
+    return claims
+
+
+def _next_claimable(
+    tx: Transaction, org_id: str, agent_id: str, space_id: str, capabilities: tuple[str, ...] | None
+) -> int | None:
+    """One statement; each of its branches is one descent into an index that holds ready rows only."""
+    asks: Sequence[tuple[Any, ...]] = [()] if capabilities is None else [(None,), *((c,) for c in capabilities)]
+    index = "dt_tasks_claimable" if capabilities is None else "dt_tasks_claimable_by"
+    extra = "" if capabilities is None else " AND capability IS ?"
+    branch = (
+        f"SELECT * FROM (SELECT seq, priority FROM dt_tasks INDEXED BY {index} WHERE {READY} AND mode = 'manual'"
+        f" AND org_id = ? AND space_id = ? AND reserved_for IS ?{extra} ORDER BY priority DESC, seq LIMIT 1)"
+    )
+    bound = [value for ask in asks for holder in (None, agent_id) for value in (org_id, space_id, holder, *ask)]
+    sql = " UNION ALL ".join([branch] * (2 * len(asks)))
+    found = tx.one(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", bound)
+    return None if found is None else int(found[0])
+
+
+def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Claim:
+    opened = open_attempt(tx, row, agent_id=agent_id, request=None, started=False)
+    expires = None if lease is None else tx.now + lease
+    move(
+        tx, row, S.CLAIMED, "task.claimed",
+        **opened, assigned_to=agent_id, lease=lease, lease_expires_at=expires, error=None, reason=None,
+    )  # fmt: skip
+    return Claim(to_task(row), row["token"], None if expires is None else utc(expires))
+
+
+def claim(
+    tx: Transaction, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
+) -> tuple[Claim, bool]:
+    """Claim this very task. The answer says whether the claim is new, or the first answer again."""
+    row = get(tx, org_id, task_id)
+    said = commands.first_answer(tx, task_id, command_id, "claim")
+    if said is not None:
+        return Claim(Task.model_validate(said["task"]), said["token"], to_task(row).lease_expires_at), False
+    if row["mode"] == Mode.AUTO.value:
+        raise IllegalMove(
+            f"task {task_id} is {row['state']} and runs by a handler; only manual tasks are claimed",
+            task_id=task_id,
+            state=row["state"],
+            verb="claim",
+        )
+    holder = row["assigned_to"] or row["reserved_for"]
+    if holder is not None and (holder != agent_id or S(row["state"]) in HELD) and S(row["state"]) not in TERMINAL:
+        raise AlreadyClaimed(
+            f"task {task_id} is {row['state']} and belongs to {holder!r}",
+            task_id=task_id,
+            state=row["state"],
+            assigned_to=holder,
+        )
+    require(row, Verb.CLAIM)
+    if row["stop_by"] is not None:
+        raise Conflict(
+            f"task {task_id} is {row['state']}, but its attempt {row['attempt']} is still stopping; try again",
+            task_id=task_id,
+            state=row["state"],
+        )
+    made = _claim(tx, row, agent_id, lease)
+    commands.remember_answer(tx, task_id, command_id, "claim", {"task": made.task, "token": made.token})
+    return made, True
+
+
+def undo_claim(tx: Transaction, made: Claim, command_id: str | None) -> None:
+    """Give one claim back, and forget its answer: the same command may claim anew."""
+    commands.forget_answer(tx, made.task.id, command_id)
+    undo_claims(tx, [made])
+
+
+def undo_claims(tx: Transaction, claims: Sequence[Claim]) -> None:
+    """Give back what a cancelled caller never heard of, unless it has moved on meanwhile."""
+    for made in claims:
+        row = get(tx, made.task.org_id, made.task.id)
+        if row["token"] == made.token and S(row["state"]) in HELD:
+            end_released(tx, row, "undone")
+
+
+def start(tx: Transaction, org_id: str, task_id: str, token: str) -> Task:
+    row = get(tx, org_id, task_id)
+    _check(row, Verb.START, token)
+    timeout_at = None if row["timeout"] is None else tx.now + row["timeout"]
+    tx.run("UPDATE dt_attempts SET started_at = ? WHERE task_id = ? AND number = ?", (tx.now, task_id, row["attempt"]))
+    move(tx, row, S.RUNNING, "task.started", started_at=tx.now, timeout_at=timeout_at)
+    return to_task(row)
+
+
+def heartbeat(tx: Transaction, org_id: str, task_id: str, token: str) -> Heartbeat:
+    """Renew the lease. A cancelled attempt that is still stopping is told so instead."""
+    row = get(tx, org_id, task_id)
+    if row["token"] == token and row["stop_by"] is not None:
+        return Heartbeat(None, cancel_requested=True)
+    _check(row, Verb.HEARTBEAT, token)
+    if row["lease"] is None:
+        return Heartbeat(None, cancel_requested=False)
+    save(tx, row, lease_expires_at=tx.now + row["lease"])
+    return Heartbeat(utc(row["lease_expires_at"]), cancel_requested=False)
+
+
+def progress(tx: Transaction, org_id: str, task_id: str, percent: float, token: str, message: str | None) -> Task:
+    row = get(tx, org_id, task_id)
+    _check(row, Verb.PROGRESS, token)
+    changes: Row = {"progress": percent, "progress_message": message}
+    if row["lease"] is not None:
+        changes["lease_expires_at"] = tx.now + row["lease"]
+    told = row["progress_event_at"]
+    if told is None or tx.now - told >= PROGRESS_EVERY:
+        changes["progress_event_at"] = tx.now
+    save(tx, row, **changes)
+    if "progress_event_at" in changes:
+        task_event(tx, row, "task.progress", {"progress": percent, "message": message})
+    return to_task(row)
+
+
+def complete(tx: Transaction, org_id: str, task_id: str, output: str | None, token: str) -> Task:
+    """End the attempt well. The same token with the same output again returns the task."""
+    row = get(tx, org_id, task_id)
+    if _is_repeat(tx, row, token, "completed", text_hash(output)):
+        return to_task(row)
+    _check(row, Verb.COMPLETE, token)
+    end_completed(tx, row, output)
+    return to_task(row)
+
+
+def fail(
+    tx: Transaction, org_id: str, task_id: str, error: TaskError, token: str, retryable: bool, after: float | None
+) -> Task:
+    """End the attempt badly: SQLite decides whether it is retried. The same again returns the task."""
+    row = get(tx, org_id, task_id)
+    if _is_repeat(tx, row, token, "failed", text_hash(dump_error(error))):
+        return to_task(row)
+    _check(row, Verb.FAIL, token)
+    end_failed(tx, row, error, retryable=retryable, after=after)
+    return to_task(row)
+
+
+def release(tx: Transaction, org_id: str, task_id: str, token: str) -> Task:
+    """Give the task back; no retry is used. Also how an agent says that a cancelled attempt has stopped."""
+    row = get(tx, org_id, task_id)
+    if row["token"] == token and row["stop_by"] is not None:
+        attempt_stopped(tx, row)
+        return to_task(row)
+    _check(row, Verb.RELEASE, token)
+    end_released(tx, row, "released")
+    return to_task(row)
+
+
+def _check(row: Row, verb: Verb, token: str) -> None:
+    """A task that has ended says so. Else the token comes first: who lost an attempt hears the same before
+    and after somebody else has taken the next."""
+    if S(row["state"]) not in TERMINAL and row["attempt"] > 0:
+        require_token(row, token)
+    require(row, verb)
+
+
+def _is_repeat(tx: Transaction, row: Row, token: str, state: str, answer_hash: str | None) -> bool:
+    if row["token"] == token:
+        return False
+    found = tx.one(
+        "SELECT answer_hash FROM dt_attempts WHERE task_id = ? AND token = ? AND state = ?", (row["id"], token, state)
+    )
+    return found is not None and found[0] == answer_hash
+
+
+def cancel(tx: Transaction, org_id: str, task_id: str, reason: str | None) -> Task:
+    row = get(tx, org_id, task_id)
+    if row["state"] == S.CANCELLED:
+        return to_task(row)
+    require(row, Verb.CANCEL)
+    cancel_row(tx, row, reason)
+    return to_task(row)
+
+
+def retry(tx: Transaction, org_id: str, task_id: str) -> Task:
+    """Run a failed or cancelled task again: a new generation with fresh counters."""
+    row = get(tx, org_id, task_id)
+    require(row, Verb.RETRY)
+    found = None
+    if row["workflow_id"] is not None:
+        found = tx.one("SELECT state, max_parallel FROM dt_workflows WHERE id = ?", (row["workflow_id"],))
+        if found is not None and found[0] in ("completed", "failed", "cancelled"):
+            raise Conflict(
+                f"task {task_id} belongs to workflow {row['workflow_id']}, which is {found[0]}; use retry_workflow",
+                task_id=task_id,
+                state=row["state"],
+            )
+    _refuse_failed_parents(tx, row)
+    limited = found is not None and found[1] is not None
+    if limited:
+        tx.groups[row["workflow_id"]] = None  # to be released as far as the group's limit allows
+    reopen(tx, row, hold=limited)
+    return to_task(row)
+
+
+def _refuse_failed_parents(tx: Transaction, row: Row) -> None:
+    found = tx.one(
+        "SELECT t.id, t.state FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.parent"
+        " WHERE d.child = ? AND d.met = 0 AND t.state IN ('failed', 'cancelled') LIMIT 1",
+        (row["id"],),
+    )
+    if found is not None and row["on_dependency_failure"] == "cancel":
+        raise Conflict(
+            f"task {row['id']} depends on {found[0]}, which is {found[1]}; retry that one first",
+            task_id=row["id"],
+            state=row["state"],
+        )
+
+
+def history(conn: sqlite3.Connection, org_id: str, task_id: str) -> list[Attempt]:
+    sql = f"SELECT {ATTEMPT} FROM dt_attempts WHERE task_id = ? ORDER BY number"
+    return [to_attempt(values) for values in conn.execute(sql, (task_id,))]

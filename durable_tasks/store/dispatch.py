@@ -1,0 +1,155 @@
+"""Dispatch: handing ready tasks to executors, and taking their ends back.
+
+It must not know handlers; an executor is its process's instance name.
+"""
+
+import sqlite3
+from typing import Any
+
+from durable_tasks.lifecycle import HELD, Verb
+from durable_tasks.models import Task, TaskError, TaskState
+from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
+from durable_tasks.store.database import Transaction
+from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
+from durable_tasks.store.moves import (
+    READY,
+    attempt_stopped,
+    by_seq,
+    get,
+    move,
+    open_attempt,
+    require,
+    save,
+)
+from durable_tasks.store.rows import Row, load, to_task
+
+S = TaskState
+
+
+def take(tx: Transaction, appetite: Appetite, after_org: str) -> tuple[list[Assignment], str]:
+    """Begin up to `appetite.limit` ready embedded tasks: priority, then first in, first out within an
+    organisation, and one organisation after the other. Also answers the last organisation served."""
+    taken: list[Assignment] = []
+    orgs = _orgs_in_turn(tx, after_org)
+    while orgs and len(taken) < appetite.limit:
+        share = max(1, (appetite.limit - len(taken)) // len(orgs))
+        for org_id in list(orgs):
+            found = _ready(tx, org_id, appetite, min(share, appetite.limit - len(taken)))
+            if not found:
+                orgs.remove(org_id)
+                continue
+            taken += [begin(tx, by_seq(tx, seq)) for seq in found]
+            after_org = org_id
+            if len(taken) >= appetite.limit:
+                break
+    return taken, after_org
+
+
+def _orgs_in_turn(tx: Transaction, after_org: str) -> list[str]:
+    """Organisations with ready embedded tasks, beginning behind the last one served."""
+    sql = (
+        f"SELECT org_id FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY} AND placement = 'embedded'"
+        " AND org_id > ? ORDER BY org_id LIMIT 1"
+    )
+    orgs: list[str] = []
+    found = tx.one(sql, ("",))
+    while found is not None:
+        orgs.append(found[0])
+        found = tx.one(sql, (found[0],))
+    return [o for o in orgs if o > after_org] + [o for o in orgs if o <= after_org]
+
+
+def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int) -> list[int]:
+    sql = (
+        f"SELECT priority, seq FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY} AND placement = 'embedded'"
+        " AND org_id = ? AND engine = ? AND capability IS ?{} ORDER BY priority DESC, seq LIMIT ?"
+    )
+    asks = [*appetite.capabilities, *((None,) if appetite.unnamed else ())]
+    found: list[tuple[int, int]] = []
+    for capability in asks:
+        found += tx.all(sql.format(""), (org_id, "local", capability, limit))
+        if appetite.temporal_before is not None:
+            values = (org_id, "temporal", capability, appetite.temporal_before, limit)
+            found += tx.all(sql.format(" AND ready_at < ?"), values)
+    found.sort(key=lambda key: (-key[0], key[1]))
+    return [seq for _, seq in found[:limit]]
+
+
+def begin(tx: Transaction, row: Row, *, request: str | None = None) -> Assignment:
+    """Start an attempt of a ready task in this process's executor."""
+    require(row, Verb.BEGIN)
+    opened = open_attempt(tx, row, agent_id=None, request=request, started=True)
+    timeout_at = None if row["timeout"] is None else tx.now + row["timeout"]
+    move(
+        tx, row, S.RUNNING, "task.started",
+        **opened, process=tx.rules.instance, started_at=tx.now, timeout_at=timeout_at, wake_at=None,
+        progress=0.0, progress_message=None, reason=None,
+    )  # fmt: skip
+    return Assignment(to_task(row), row["token"], timeout_at, prior_outputs(tx, row))
+
+
+def prior_outputs(tx: Transaction, row: Row) -> dict[str, Any]:
+    """Outputs by name (or id) of the pipeline's steps before this one; elsewhere of its dependencies."""
+    if row["depends_on"] == "[]":
+        return {}
+    kind = None
+    if row["workflow_id"] is not None:
+        kind = tx.one("SELECT kind FROM dt_workflows WHERE id = ?", (row["workflow_id"],))
+    if kind is not None and kind[0] == "pipeline":
+        sql = (
+            "SELECT COALESCE(name, id), output FROM dt_tasks WHERE workflow_id = ? AND state = 'completed'"
+            " AND position < ? ORDER BY position"
+        )
+        rows = tx.all(sql, (row["workflow_id"], row["position"]))
+    else:
+        sql = (
+            "SELECT COALESCE(t.name, t.id), t.output FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.parent"
+            " WHERE d.child = ? AND t.state = 'completed' ORDER BY t.seq"
+        )
+        rows = tx.all(sql, (row["id"],))
+    return {name: load(output) for name, output in rows}
+
+
+def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: str | None) -> Task | None:
+    """Record how an executor's attempt ended. None when the row had already ended it: a late result is
+    refused, and the executor's stop noted."""
+    row = get(tx, assignment.task.org_id, assignment.task.id)
+    if row["token"] != assignment.token:
+        return None
+    if row["stop_by"] is not None:
+        attempt_stopped(tx, row)
+        return None
+    if outcome.ending is Ending.COMPLETED:
+        end_completed(tx, row, output)
+    elif outcome.ending is Ending.RELEASED:
+        end_released(tx, row, "shutdown")
+    else:
+        error = outcome.error or TaskError(type="error", message="the handler failed")
+        end_failed(tx, row, error, retryable=outcome.retryable, after=outcome.retry_after)
+    return to_task(row)
+
+
+def end_process(tx: Transaction, instance: str) -> int:
+    """End every attempt of a process that is gone: lost, not retried. One that leaves in good order releases
+    what it still had."""
+    leaves = instance == tx.rules.instance
+    rows = tx.all("SELECT seq FROM dt_tasks WHERE process = ?", (instance,))
+    for (seq,) in rows:
+        row = by_seq(tx, seq)
+        if row["stop_by"] is not None:
+            attempt_stopped(tx, row)
+        elif S(row["state"]) in HELD:
+            if leaves:
+                end_released(tx, row, "shutdown")
+            else:
+                end_lost(tx, row, "its process is gone")
+        else:
+            save(tx, row, process=None)
+    return len(rows)
+
+
+def stopping(conn: sqlite3.Connection, instance: str) -> list[tuple[str, str]]:
+    """(task id, token) of the attempts of one process that were told to stop."""
+    return conn.execute(
+        "SELECT id, token FROM dt_tasks WHERE process = ? AND stop_by IS NOT NULL", (instance,)
+    ).fetchall()

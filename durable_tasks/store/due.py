@@ -1,0 +1,63 @@
+"""What is due: deadlines, timeouts, leases, backoffs and delays whose instant has come.
+
+It must not know the clock; it is called with a transaction's time.
+"""
+
+from durable_tasks.lifecycle import HELD, TERMINAL
+from durable_tasks.models import TaskError, TaskState
+from durable_tasks.store.database import Transaction
+from durable_tasks.store.endings import end_failed, end_lost
+from durable_tasks.store.moves import (
+    attempt_stopped,
+    by_seq,
+    move,
+    stop_attempt,
+)
+from durable_tasks.store.rows import Row, dump_error
+
+S = TaskState
+
+
+def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
+    """Do what is due: give up stopping attempts, end what is past its deadline, timeout or lease, and wake
+    what has slept long enough. Answers how many rows were due, and when the next is."""
+    rows = tx.all(
+        "SELECT seq FROM dt_tasks WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?", (tx.now, limit)
+    )
+    for (seq,) in rows:
+        _expire(tx, by_seq(tx, seq))
+    found = tx.one("SELECT MIN(due_at) FROM dt_tasks WHERE due_at IS NOT NULL")
+    return len(rows), None if found is None else found[0]
+
+
+def _expire(tx: Transaction, row: Row) -> None:
+    state = S(row["state"])
+    held = state in HELD
+    if _passed(row["stop_by"], tx.now):
+        attempt_stopped(tx, row)
+    elif state not in TERMINAL and _passed(row["deadline_at"], tx.now):
+        _miss_deadline(tx, row, held)
+    elif held and _passed(row["timeout_at"], tx.now):
+        error = TaskError(type="timeout", message=f"the attempt ran longer than {row['timeout']:g} s")
+        end_failed(tx, row, error, retryable=True, stop=row["process"] is not None)
+    elif held and _passed(row["lease_expires_at"], tx.now):
+        end_lost(tx, row, "its lease ended without a heartbeat")
+    elif state in (S.SCHEDULED, S.RETRYING) and _passed(row["wake_at"], tx.now):
+        move(tx, row, S.PENDING, "task.ready")
+
+
+def _passed(instant: float | None, now: float) -> bool:
+    return instant is not None and instant <= now
+
+
+def _miss_deadline(tx: Transaction, row: Row, held: bool) -> None:
+    error = TaskError(type="deadline", message="the deadline passed before the task was completed")
+    changes = stop_attempt(tx, row, error=error) if held else {}
+    move(
+        tx,
+        row,
+        S.FAILED,
+        "task.failed",
+        {"error": "deadline"},
+        **{**changes, "error": dump_error(error), "wake_at": None},
+    )
