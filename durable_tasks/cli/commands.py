@@ -35,7 +35,7 @@ def up(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]", exists=True, file_okay=False, resolve_path=True, help="The folder that the demo surveys."
+            metavar="DIR", exists=True, file_okay=False, resolve_path=True, help="The folder that the demo surveys."
         ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Survey DIR, or this package's own source.")] = False,

@@ -16,7 +16,7 @@ from typing import Any
 from durable_tasks.app import DurableTasks
 from durable_tasks.cli.talk import progress, put, put_json, say
 from durable_tasks.demo import survey
-from durable_tasks.errors import TemporalUnavailable
+from durable_tasks.errors import DurableTasksError, TemporalUnavailable
 from durable_tasks.settings import Settings
 from durable_tasks.temporal.engine import TemporalEngine
 from durable_tasks.temporal.server import EmbeddedServer
@@ -183,20 +183,25 @@ async def _keep_alive(server: EmbeddedServer) -> None:
             await server.start()
             failures = 0
             say("the Temporal server runs again")
-        except TemporalUnavailable as error:
+        except DurableTasksError as error:
             failures += 1
             say(error.message)
             await _rest(min(2.0**failures, _LONGEST_REST))
 
 
 async def _drift(tasks: DurableTasks, engine: TemporalEngine) -> int:
-    """On how many tasks the two sides disagree, once they have had time to agree."""
+    """On how many tasks the two sides disagree, once they have had time to agree. Raises TemporalUnavailable."""
     until = time.monotonic() + _SETTLE
     while True:
-        unsent = await tasks.store.submissions(states=("outbox",), after="", limit=1)
-        drift = await engine.drift()
-        if not (unsent or drift) or time.monotonic() > until:
-            return len(drift) + len(unsent)
+        try:
+            unsent = await tasks.store.submissions(states=("outbox",), after="", limit=1)
+            differences = len(unsent) + len(await engine.drift())
+        except TemporalUnavailable:  # perhaps it is being started again
+            if time.monotonic() > until:
+                raise
+            differences = -1
+        if differences == 0 or time.monotonic() > until:
+            return differences
         await _rest(_LOOK_AGAIN)
 
 

@@ -281,10 +281,12 @@ def bury(tx: Transaction, errand: Errand, error: str) -> None:
 
 
 def page(conn: sqlite3.Connection, now: float, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
-    marks = ", ".join("?" * len(states))
+    wanted = ", ".join("?" * len(states))
+    # The index of what is not closed serves only a query that says so in its own words.
+    unless_closed = "" if "closed" in states else " AND state <> 'closed'"
     rows = conn.execute(
-        f"SELECT {_SUBMISSION} FROM dt_submissions AS s WHERE state IN ({marks}) AND workflow_id > ? AND generation ="
-        " (SELECT generation FROM dt_tasks WHERE id = s.subject_id) ORDER BY workflow_id LIMIT ?",
+        f"SELECT {_SUBMISSION} FROM dt_submissions AS s WHERE state IN ({wanted}){unless_closed} AND workflow_id > ?"
+        " AND generation = (SELECT generation FROM dt_tasks WHERE id = s.subject_id) ORDER BY workflow_id LIMIT ?",
         (*states, after, limit),
     ).fetchall()
     return [_to_submission(conn, values, now) for values in rows]
@@ -352,8 +354,8 @@ def settle_engine(tx: Transaction, wanted: Engine | None) -> Engine:
     if wanted is None:
         return Engine.LOCAL if found is None else Engine(found[0])
     tx.run("INSERT OR REPLACE INTO dt_meta VALUES ('engine', ?)", (wanted.value,))
-    adopted = _adopt(tx, wanted)
-    if adopted:
+    if found is not None and found[0] != wanted.value:
+        adopted = _adopt(tx, wanted)
         log.warning("durable mode was switched", extra={"engine": wanted.value, "tasks": adopted})
     return wanted
 

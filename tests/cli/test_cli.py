@@ -86,8 +86,8 @@ async def test_failures_are_a_sentence_and_a_code(
     assert (ended.code, ended.out) == (code, ""), ended
     assert said in ended.err
     assert "Traceback" not in ended.err
-    untouched = (await run("tasks", "get", manual.id, "--json", cwd=tmp_path)).data
-    assert untouched["state"] == "pending"
+    async with DurableTasks(Settings(db=tmp_path / "tasks.db", worker=False)) as tasks:
+        assert await tasks.org().get(manual.id) == manual
 
 
 async def test_a_task_of_somebody_else_is_a_conflict_and_a_cancelled_one_stays(manual: Task, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ async def test_an_empty_folder_and_a_second_signal(tmp_path: Path, binary: Path)
         await up.hear("stopping")
         up.send(signal.SIGINT)
         ended = await up.ended()
-    assert ended.code in (0, 130), ended.err  # 0: the first had done its work already
+    assert ended.code == 130, ended.err  # a server alone takes a second to stop
     await all_gone(servers)
 
 

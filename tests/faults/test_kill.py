@@ -16,6 +16,8 @@ from tests.faults.processes import App
 
 CLIENTS = 6
 KILLS_PER_FILE = 10
+WINDOWS = (0.5, 2.0, 5.0)
+"""Seconds within which a process is killed: while it recovers, while Temporal connects, and in full swing."""
 MEDIAN_RECOVERY = 5.0
 
 
@@ -41,7 +43,7 @@ class Story:
         started = time.time()
         async with App(self.db, "load", settings=self.settings, **load) as app:
             ready = await app.ready()
-            await app.lives_for(self._rng.uniform(0.05, 1.5))
+            await app.lives_for(self._rng.uniform(0.05, self._rng.choice(WINDOWS)))
         self.startups.append(ready - started)
         assert faults(self.db) == []
         self._note_recovery(started, ready)

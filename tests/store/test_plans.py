@@ -1,0 +1,85 @@
+"""Query plans: everything the store runs while tasks live finds its rows by an index.
+
+It must not know the statements: it overhears them.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from durable_tasks import DurableTasks, NewTask, Settings
+from durable_tasks.models import Engine, Mode, Placement
+from durable_tasks.ports import Appetite
+from durable_tasks.store import database
+from durable_tasks.store.tasks import draft
+
+GROWING = ("dt_tasks", "dt_events", "dt_attempts", "dt_dependencies", "dt_submissions", "dt_outbox", "dt_idempotency")
+
+
+@pytest.fixture
+def overheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Every statement that any connection of the store runs, with its values."""
+    said: set[str] = set()
+    connect = database.connect
+
+    def connect_and_listen(path: Path, *, reading: bool = False) -> sqlite3.Connection:
+        conn = connect(path, reading=reading)
+        conn.set_trace_callback(said.add)
+        return conn
+
+    monkeypatch.setattr(database, "connect", connect_and_listen)
+    yield said
+
+
+def scans(path: Path, statements: set[str]) -> list[str]:
+    """The statements that walk through a whole growing table."""
+    conn = sqlite3.connect(path)
+    found = []
+    for statement in statements:
+        if not statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
+            continue
+        steps = [row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        if any(step.startswith(f"SCAN {table}") and "USING" not in step for step in steps for table in GROWING):
+            found.append(f"{statement}: {steps}")
+    conn.close()
+    return found
+
+
+async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path, overheard: set[str]) -> None:
+    tasks = DurableTasks(Settings(db=tmp_path / "tasks.db"))
+    async with tasks:
+        acme = tasks.org("acme")
+        first = await acme.create("first", assigned_to="ana", idempotency_key="k", deadline="1h")
+        await acme.create("second", depends_on=[first.id], delay="1h", labels=["a"])
+        claim = await acme.next(agent_id="ana", capabilities=["x"])
+        assert claim is not None
+        await acme.heartbeat(first.id, token=claim.token)
+        await acme.complete_and_next(first.id, {"ok": True}, token=claim.token, agent_id="ana")
+        group = await acme.fan_out("g", [NewTask(name=f"m{n}") for n in range(3)], max_parallel=1)
+        await acme.list(state="blocked")
+        await acme.list(workflow_id=group.id)
+        await acme.cancel_workflow(group.id)
+        await acme.retry_workflow(group.id)
+        await acme.events(task_id=first.id)
+        await acme.attempts(first.id)
+        await acme.has_active_task("ana")
+        store = tasks.store
+        new = NewTask(name="auto", capability="x")
+        for engine in (Engine.LOCAL, Engine.TEMPORAL):
+            await store.create("acme", draft(new, mode=Mode.AUTO, placement=Placement.EMBEDDED, engine=engine))
+        await store.take(Appetite(("x",), True, 10, temporal_before=0.0), "")
+        await store.expire()
+        await store.errands(tasks.clock.now(), limit=10, starts=10, skip=frozenset())
+        await store.next_errand_at()
+        await store.open_embedded("default")
+        await store.submissions(states=("open",), after="", limit=10)
+        await store.stopping()
+    assert overheard
+    assert scans(tmp_path / "tasks.db", overheard) == []
+
+
+def test_a_scan_would_be_found(tmp_path: Path) -> None:
+    database.connect(tmp_path / "x.db").executescript("CREATE TABLE dt_tasks (a, b)")
+    assert scans(tmp_path / "x.db", {"SELECT * FROM dt_tasks WHERE b = 1"})
