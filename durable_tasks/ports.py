@@ -215,6 +215,11 @@ class TaskBridge(Protocol):
         Idempotent by `request.request`. Raises NotFound when the file knows no such task."""
         ...
 
+    async def started(self, errand: Errand, run_id: str) -> None:
+        """Temporal has taken the start: acknowledge it, and begin the task in the same operation when a slot is
+        free. Its workflow then finds the attempt under way; waiting for it to ask would only cost time."""
+        ...
+
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         """Wait until the attempt under way has ended, at most `patience` seconds. A cancelled join cancels nothing."""
         ...

@@ -12,7 +12,7 @@ from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import Conflict
 from durable_tasks.executor.executor import Executor
 from durable_tasks.models import Task
-from durable_tasks.ports import Asked, Clock
+from durable_tasks.ports import Asked, Clock, Errand
 
 PATIENCE = 1.0
 """Seconds that `run` waits for the end before it answers that the attempt is under way."""
@@ -41,6 +41,9 @@ class EmbeddedBridge:
 
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
         return await self._run(Asked(request.ref, request.request, namespace, workflow_id), PATIENCE)
+
+    async def started(self, errand: Errand, run_id: str) -> None:
+        await self._executor.begin_started(errand, run_id)
 
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         # What waits for a slot is remembered in memory only: a join asks for it again after a restart.

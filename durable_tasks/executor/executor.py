@@ -6,16 +6,17 @@ It must not know where assignments come from beyond its ports, nor what their en
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
-from durable_tasks.contracts import TaskRef, TaskStatus
+from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import InvalidInput, NonRetryable, NotFound, StoreError
 from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
-from durable_tasks.models import Task
-from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Outcome
+from durable_tasks.lifecycle import HELD
+from durable_tasks.models import Placement, Task
+from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Errand, Outcome
 
 log = logging.getLogger("durable_tasks.executor")
 
@@ -32,6 +33,14 @@ class WorkStore(Protocol):
     ) -> tuple[Task | None, list[Assignment], str]: ...
 
     async def begin(self, asked: Asked, can_run: Callable[[str | None], bool]) -> Assignment | TaskStatus: ...
+
+    async def status(self, ref: TaskRef) -> TaskStatus: ...
+
+    async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None: ...
+
+    async def acknowledge_and_begin(
+        self, errand: Errand, run_id: str, can_run: Callable[[str | None], bool]
+    ) -> Assignment | TaskStatus: ...
 
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None: ...
 
@@ -91,16 +100,30 @@ class Executor:
         Answers how it stands when it cannot be begun, None when it was begun or waits for a slot."""
         if self.free > 0 and not self._admitted:
             return await self._begin(asked)
+        status = await self._store.status(asked.ref)
+        if status.verdict is not Verdict.LIVE or status.state in HELD:
+            return status  # it has ended, or goes on without us: who waits for a slot would not be told
         if asked.ref not in self._waiting:
             self._waiting.add(asked.ref)
             self._admissions += 1
             heapq.heappush(self._admitted, (-asked.ref.priority, self._admissions, asked))
+        await self._begin_admitted()  # a slot may have become free while we looked
         return None
 
+    async def begin_started(self, errand: Errand, run_id: str) -> None:
+        """Temporal has taken the task's start: note that, and begin it at once if a slot is free."""
+        if errand.ref.placement is not Placement.EMBEDDED or self.free < 1 or self._admitted:
+            await self._store.acknowledge(errand, run_id=run_id)
+        else:
+            await self._begin_on_slot(self._store.acknowledge_and_begin(errand, run_id, self.can_run))
+
     async def _begin(self, asked: Asked) -> TaskStatus | None:
+        return await self._begin_on_slot(self._store.begin(asked, self.can_run))
+
+    async def _begin_on_slot(self, beginning: Awaitable[Assignment | TaskStatus]) -> TaskStatus | None:
         self._reserved += 1
         try:
-            answer = await self._store.begin(asked, self.can_run)
+            answer = await beginning
         finally:
             self._reserved -= 1
         if isinstance(answer, Assignment):

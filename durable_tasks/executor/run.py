@@ -98,9 +98,9 @@ def to_outcome(error: BaseException) -> Outcome:
     """What a handler's exception means for its task."""
     details: dict[str, Any] = {"traceback": _traceback(error)}
     if isinstance(error, DurableTasksError) and error.facts:
-        details["facts"] = {name: repr(value)[:1000] for name, value in error.facts.items()}
+        details["facts"] = {name: _storable(repr(value)[:1000]) for name, value in error.facts.items()}
     described = TaskError(
-        type=type(error).__name__, message=(str(error) or repr(error))[:MESSAGE_LIMIT], details=details
+        type=type(error).__name__, message=_said(error)[:MESSAGE_LIMIT], details=details
     )
     return Outcome(
         Ending.FAILED,
@@ -114,5 +114,17 @@ def _failure(kind: str, message: str) -> Outcome:
     return Outcome(Ending.FAILED, error=TaskError(type=kind, message=message))
 
 
+def _said(error: BaseException) -> str:
+    try:
+        return _storable(str(error) or repr(error))
+    except Exception:  # an exception whose own words fail must not cost the slot
+        return "<the exception cannot say what it is>"
+
+
 def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error, limit=-8))[-MESSAGE_LIMIT:]
+    return _storable("".join(traceback.format_exception(error, limit=-8))[-MESSAGE_LIMIT:])
+
+
+def _storable(text: str) -> str:
+    """Without lone surrogates: they are no UTF-8."""
+    return text.encode(errors="replace").decode()

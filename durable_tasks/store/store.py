@@ -333,13 +333,18 @@ class Store:
             if not submissions.is_driver(tx.conn, ref, asked.namespace, asked.workflow_id):
                 status = submissions.read_status(tx.conn, ref, tx.now)
                 return status.model_copy(update={"verdict": Verdict.SUPERSEDED})
-            status = submissions.read_status(tx.conn, ref, tx.now)
-            if status.verdict is not Verdict.LIVE or status.state in HELD:
-                return status
-            row = get(tx, ref.org_id, ref.task_id)
-            if not can_run(row["capability"]):
-                return status.model_copy(update={"verdict": Verdict.NOT_HERE})
-            return dispatch.begin(tx, row, request=asked.request)
+            return _begin(tx, ref, asked.request, can_run)
+
+        return await self._write(op)
+
+    async def acknowledge_and_begin(
+        self, errand: Errand, run_id: str, can_run: Callable[[str | None], bool]
+    ) -> Assignment | TaskStatus:
+        """Note that Temporal has taken the start, and start the attempt at once."""
+
+        def op(tx: Transaction) -> Assignment | TaskStatus:
+            submissions.acknowledge(tx, errand, run_id)
+            return _begin(tx, errand.ref, errand.request_id, can_run)
 
         return await self._write(op)
 
@@ -431,6 +436,19 @@ class Store:
 
     async def nudge(self, submission: Submission) -> None:
         await self._write(lambda tx: submissions.nudge(tx, submission))
+
+
+def _begin(
+    tx: Transaction, ref: TaskRef, request: str, can_run: Callable[[str | None], bool]
+) -> Assignment | TaskStatus:
+    """Begin what is ready, of the newest generation, and has a handler here; else say how it stands."""
+    status = submissions.read_status(tx.conn, ref, tx.now)
+    if status.verdict is not Verdict.LIVE or status.state in HELD:
+        return status
+    row = get(tx, ref.org_id, ref.task_id)
+    if not can_run(row["capability"]):
+        return status.model_copy(update={"verdict": Verdict.NOT_HERE})
+    return dispatch.begin(tx, row, request=request)
 
 
 def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:

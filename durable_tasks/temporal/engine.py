@@ -55,6 +55,7 @@ class TemporalEngine:
             subscribe=subscribe,
             clock=clock,
             max_open=_OPEN_PER_SLOT * settings.max_concurrent,
+            on_started=bridge.started,
             on_missing=self._reconciler.hasten,
         )
         self._always: list[asyncio.Task[None]] = []

@@ -64,6 +64,7 @@ class Relay:
         subscribe: Subscribe,
         clock: Clock,
         max_open: int,
+        on_started: Callable[[Errand, str], Awaitable[None]],
         on_missing: Callable[[], None],
     ) -> None:
         self._store = store
@@ -71,6 +72,7 @@ class Relay:
         self._subscribe = subscribe
         self._clock = clock
         self._max_open = max_open
+        self._on_started = on_started
         self._on_missing = on_missing
         self._wake = asyncio.Event()
         self._sending: dict[int, OutboxKind] = {}
@@ -153,7 +155,7 @@ class Relay:
         if not started:
             await self._closed(errand)
         elif isinstance(answer, StartWorkflowExecutionResponse):
-            await self._store.acknowledge(errand, run_id=answer.run_id)
+            await self._on_started(errand, answer.run_id)
         else:
             await self._store.acknowledge(errand)
 

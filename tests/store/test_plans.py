@@ -4,7 +4,6 @@ It must not know the statements: it overhears them.
 """
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ GROWING = ("dt_tasks", "dt_events", "dt_attempts", "dt_dependencies", "dt_submis
 
 
 @pytest.fixture
-def overheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+def overheard(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Every statement that any connection of the store runs, with its values."""
     said: set[str] = set()
     connect = database.connect
@@ -30,7 +29,7 @@ def overheard(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
         return conn
 
     monkeypatch.setattr(database, "connect", connect_and_listen)
-    yield said
+    return said
 
 
 def scans(path: Path, statements: set[str]) -> list[str]:

@@ -11,6 +11,7 @@ from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import DurableTasksError, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import TaskState
+from durable_tasks.ports import Errand
 
 DEADLINE = 20.0
 
@@ -48,6 +49,9 @@ class ScriptedBridge:
         self._called("run")
         await self._settled(request.ref, 0.05)
         return self._status(request.ref)
+
+    async def started(self, errand: Errand, run_id: str) -> None:
+        raise AssertionError("no relay runs in these tests")
 
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         self._called("join")

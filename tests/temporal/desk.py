@@ -12,7 +12,7 @@ from durable_tasks.clock import SystemClock, SystemIds
 from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import IllegalMove
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task
-from durable_tasks.ports import Asked, Assignment, Ending, Notice, Outcome
+from durable_tasks.ports import Asked, Assignment, Ending, Errand, Notice, Outcome
 from durable_tasks.store.database import Rules
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import draft
@@ -69,6 +69,9 @@ class Desk:
             if self.finish_at_once:
                 await self.complete(request.ref.task_id, begun.task.input)
         return await self.store.status(request.ref)
+
+    async def started(self, errand: Errand, run_id: str) -> None:
+        await self.store.acknowledge(errand, run_id=run_id)
 
     async def complete(self, task_id: str, output: Any) -> None:
         outcome = Outcome(Ending.COMPLETED, output=output)

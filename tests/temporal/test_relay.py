@@ -40,6 +40,7 @@ async def relaying(desk: Desk, address: str, *, max_open: int = 100) -> AsyncIte
         subscribe=desk.store.subscribe,
         clock=desk.clock,
         max_open=max_open,
+        on_started=desk.started,
         on_missing=lambda: missing.append("missing"),
     )
     running = [asyncio.create_task(connection.run()), asyncio.create_task(relay.run())]
