@@ -99,9 +99,7 @@ def to_outcome(error: BaseException) -> Outcome:
     details: dict[str, Any] = {"traceback": _traceback(error)}
     if isinstance(error, DurableTasksError) and error.facts:
         details["facts"] = {name: _storable(repr(value)[:1000]) for name, value in error.facts.items()}
-    described = TaskError(
-        type=type(error).__name__, message=_said(error)[:MESSAGE_LIMIT], details=details
-    )
+    described = TaskError(type=type(error).__name__, message=_said(error)[:MESSAGE_LIMIT], details=details)
     return Outcome(
         Ending.FAILED,
         error=described,

@@ -273,9 +273,9 @@ class Writer:
         now = self._clock.now()
         try:
             answers = await self._connection.run(lambda conn: self._commit(conn, batch, now))
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it was, the leader must live on: a dead one would leave callers waiting
             for call in batch:
-                _fail(call.future, explain(error, self._path))
+                _fail(call.future, explain(error, self._path) if isinstance(error, _OF_SQLITE) else error)
             return
         notice = Notice()
         for call, (result, failure, changed) in zip(batch, answers, strict=True):

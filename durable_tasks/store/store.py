@@ -4,6 +4,7 @@ It must not know who calls, nor hold any state that is not in the file.
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from durable_tasks.store.rows import Row, dump_error, dump_payload
 from durable_tasks.store.settlement import settle
 
 T = TypeVar("T")
+log = logging.getLogger("durable_tasks.store")
 
 EXPIRE_BATCH = 500
 
@@ -91,7 +93,10 @@ class Store:
 
     def _publish(self, notice: Notice) -> None:
         for listener in tuple(self._listeners):
-            listener(notice)
+            try:
+                listener(notice)
+            except Exception:  # one listener's fault must not cost the others their news, nor the writer its life
+                log.exception("a listener to commits failed")
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         return await self._reader.run(query)
