@@ -117,7 +117,17 @@ class DurableTasks:
             self._launch(running)
 
     async def stop(self) -> None:
-        """Drain handlers for up to `shutdown_grace`, release the rest, close everything. Idempotent."""
+        """Drain handlers for up to `shutdown_grace`, release the rest, close everything. Idempotent.
+
+        In a fork it only forgets: all is the parent's. Raises Closed on another event loop."""
+        running = self._running
+        if running is None:
+            return
+        if running.pid != os.getpid():
+            self._running, self._changing = None, asyncio.Lock()
+            return
+        if running.loop is not asyncio.get_running_loop() and not running.loop.is_closed():
+            raise Closed("durable_tasks was started on another event loop; stop it there")
         async with self._changing:
             running, self._running = self._running, None
             if running is not None:

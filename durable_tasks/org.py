@@ -289,11 +289,7 @@ class Org:
     async def wait(self, task_id: str, *, timeout: DurationLike | None = None) -> Task:
         """The task once it is terminal. Raises WaitTimeout, NotFound."""
 
-        async def look() -> Task | None:
-            task = await self.get(task_id)
-            return task if is_terminal(task.state) else None
-
-        return await self._wait_for(task_id, look, timeout)
+        return await self._wait_for(task_id, lambda: self._host.store.get_ended(self.id, task_id), timeout)
 
     async def wait_workflow(self, workflow_id: str, *, timeout: DurationLike | None = None) -> Workflow:
         """The workflow once it is terminal. Raises WaitTimeout, NotFound."""

@@ -13,31 +13,39 @@ from durable_tasks.ports import Clock, Notice
 log = logging.getLogger("durable_tasks.engine")
 
 AFTER_ERROR = 1.0
+AT_ONCE = 0.0
 
 
 class ClockWheel:
-    """One task that sleeps until the next instant. A commit with an earlier one wakes it."""
+    """One task that sleeps until the next instant. A commit with an earlier one wakes it; the store is asked
+    only when an instant has come, or somebody else has changed the file."""
 
     def __init__(self, expire: Callable[[], Awaitable[tuple[int, float | None]]], clock: Clock) -> None:
         self._expire = expire
         self._clock = clock
-        self._until: float | None = None
+        self._until: float | None = AT_ONCE
         self._sooner = asyncio.Event()
 
     def heed(self, notice: Notice) -> None:
-        if notice.foreign or (notice.due is not None and (self._until is None or notice.due < self._until)):
+        self._expect(AT_ONCE if notice.foreign else notice.due)
+
+    def _expect(self, instant: float | None) -> None:
+        if instant is not None and (self._until is None or instant < self._until):
+            self._until = instant
             self._sooner.set()
 
     async def turn(self) -> None:
         """Run until cancelled."""
         while True:
             self._sooner.clear()
+            if await self._clock.wait(self._sooner, self._until):
+                continue
+            self._until = None  # what commits announce while the store is asked must not be lost
             try:
-                self._until = await self._next()
+                self._expect(await self._next())
             except StoreError as error:
                 log.warning("the clock could not do what is due", extra={"error": error.code, "said": error.message})
-                self._until = self._clock.now() + AFTER_ERROR
-            await self._clock.wait(self._sooner, self._until)
+                self._expect(self._clock.now() + AFTER_ERROR)
 
     async def _next(self) -> float | None:
         while True:

@@ -15,7 +15,7 @@ from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
 from durable_tasks.lifecycle import HELD
-from durable_tasks.models import Placement, Task
+from durable_tasks.models import Placement
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Errand, Outcome
 
 log = logging.getLogger("durable_tasks.executor")
@@ -30,7 +30,7 @@ class WorkStore(Protocol):
 
     async def finish(
         self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
-    ) -> tuple[Task | None, list[Assignment], str]: ...
+    ) -> tuple[bool, list[Assignment], str]: ...
 
     async def begin(self, asked: Asked, can_run: Callable[[str | None], bool]) -> Assignment | TaskStatus: ...
 
@@ -181,6 +181,8 @@ class Executor:
             await self._record(run, outcome)
         try:
             await self._begin_admitted()
+            if outcome is None:
+                await self.fill()  # no end was recorded, so nothing was taken for the slot with it
         except StoreError as error:
             log.warning("admitted work could not be begun yet", extra={"error": error.code, "said": error.message})
 
@@ -188,12 +190,12 @@ class Executor:
         """Write the end and, in the same operation, begin what follows on the slot that becomes free."""
         task = run.assignment.task
         done, taken, self._after_org = await self._finish(run.assignment, outcome)
-        if done is None:
+        if not done:
             log.info("a late result was refused", extra={"task_id": task.id, "attempt": task.attempt})
         self._start(taken)
         self._drop(run)
 
-    async def _finish(self, assignment: Assignment, outcome: Outcome) -> tuple[Task | None, list[Assignment], str]:
+    async def _finish(self, assignment: Assignment, outcome: Outcome) -> tuple[bool, list[Assignment], str]:
         """Record until it is recorded: while the file is busy or full, a finished result must not be lost."""
         while True:
             follow = None if self._closing or self._admitted else self._appetite(1)

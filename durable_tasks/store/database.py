@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
+from aiosqlite.core import _STOP_RUNNING_SENTINEL
 
 from durable_tasks.errors import (
     Closed,
@@ -136,6 +137,18 @@ class Connection(aiosqlite.Connection):
         """Run `function` in the connection's thread and tell nobody: it must handle its own errors."""
         self._tx.put_nowait((None, lambda: function(self._conn)))
 
+    def abandon(self) -> None:
+        """Close without telling anybody. `stop` would answer to an event loop that may be gone by then."""
+        self._running = False
+
+        def close() -> object:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            return _STOP_RUNNING_SENTINEL
+
+        self._tx.put_nowait((None, close))
+
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` on the raw connection in the connection's thread."""
         # The one use of a protected method: aiosqlite has no public call for many statements in one hop.
@@ -190,7 +203,7 @@ class Writer:
         """Close without waiting, when the event loop goes away under us."""
         self._closing = True
         self._stop_looking()
-        self._connection.stop()
+        self._connection.abandon()
 
     def _stop_looking(self) -> None:
         if self._looking is not None:
@@ -375,7 +388,7 @@ class Reader:
         await self._connection.close()
 
     def abandon(self) -> None:
-        self._connection.stop()
+        self._connection.abandon()
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run `query` on one snapshot of the file. Raises StoreError, and whatever `query` raises."""

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 from durable_tasks.lifecycle import HELD, Verb
-from durable_tasks.models import Task, TaskError, TaskState
+from durable_tasks.models import TaskError, TaskState
 from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
 from durable_tasks.store.database import Transaction
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
@@ -110,15 +110,15 @@ def prior_outputs(tx: Transaction, row: Row) -> dict[str, Any]:
     return {name: load(output) for name, output in rows}
 
 
-def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: str | None) -> Task | None:
-    """Record how an executor's attempt ended. None when the row had already ended it: a late result is
+def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: str | None) -> bool:
+    """Record how an executor's attempt ended. False when the row had already ended it: a late result is
     refused, and the executor's stop noted."""
     row = get(tx, assignment.task.org_id, assignment.task.id)
     if row["token"] != assignment.token:
-        return None
+        return False
     if row["stop_by"] is not None:
         attempt_stopped(tx, row)
-        return None
+        return False
     if outcome.ending is Ending.COMPLETED:
         end_completed(tx, row, output)
     elif outcome.ending is Ending.RELEASED:
@@ -126,7 +126,7 @@ def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: st
     else:
         error = outcome.error or TaskError(type="error", message="the handler failed")
         end_failed(tx, row, error, retryable=outcome.retryable, after=outcome.retry_after)
-    return to_task(row)
+    return True
 
 
 def end_process(tx: Transaction, instance: str) -> int:

@@ -150,8 +150,8 @@ _ENGINES = {str(engine): engine for engine in Engine}
 _PRIORITIES = {int(priority): priority for priority in Priority}
 
 
-_NOTHING: Row = dict.fromkeys(Task.model_fields)
-_BLANK = Task.model_construct(**_NOTHING)
+_ALL_SET = set(Task.model_fields)
+_put = object.__setattr__
 
 
 def _time(seconds: float | None) -> Any:
@@ -159,10 +159,9 @@ def _time(seconds: float | None) -> Any:
 
 
 def to_task(row: Row) -> Task:
-    """The model of a row. Rows were checked on their way in, so a copy of a blank task is filled without
-    checking again: validation costs as much as the SQL."""
-    return _BLANK.model_copy(
-        update={
+    """The model of a row."""
+    return _unchecked(
+        {
             "id": row["id"],
             "org_id": row["org_id"],
             "space_id": row["space_id"],
@@ -210,6 +209,17 @@ def to_task(row: Row) -> Task:
             "archived_at": _time(row["archived_at"]),
         }
     )
+
+
+def _unchecked(values: Row) -> Task:
+    """What Task.model_construct does, in a quarter of its time. Rows were checked on their way in; checking
+    again costs as much as the SQL, and every answer of the store is made here."""
+    task = Task.__new__(Task)
+    _put(task, "__dict__", values)
+    _put(task, "__pydantic_fields_set__", _ALL_SET)
+    _put(task, "__pydantic_extra__", None)
+    _put(task, "__pydantic_private__", None)
+    return task
 
 
 def _texts(text: str) -> tuple[str, ...]:

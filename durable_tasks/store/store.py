@@ -120,6 +120,10 @@ class Store:
     async def get(self, org_id: str, task_id: str) -> Task:
         return await self.read(lambda conn: tasks.read(conn, org_id, task_id))
 
+    async def get_ended(self, org_id: str, task_id: str) -> Task | None:
+        """The task once it is terminal; None before."""
+        return await self.read(lambda conn: tasks.read_ended(conn, org_id, task_id))
+
     async def page(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
         return await self.read(lambda conn: tasks.page(conn, org_id, wanted, limit=limit, cursor=cursor))
 
@@ -309,11 +313,11 @@ class Store:
 
     async def finish(
         self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
-    ) -> tuple[Task | None, list[Assignment], str]:
-        """Record one end and begin what follows, in one operation."""
+    ) -> tuple[bool, list[Assignment], str]:
+        """Record one end and begin what follows, in one operation. False: the row had already ended it."""
         output = dump_payload(outcome.output, "output")
 
-        def op(tx: Transaction) -> tuple[Task | None, list[Assignment], str]:
+        def op(tx: Transaction) -> tuple[bool, list[Assignment], str]:
             done = settled(tx, lambda tx: dispatch.finish(tx, assignment, outcome, output))
             if appetite is None or appetite.limit < 1:
                 return done, [], after_org

@@ -246,11 +246,12 @@ def acknowledge(tx: Transaction, errand: Errand, run_id: str | None) -> None:
     if errand.kind is OutboxKind.START:
         tx.run(
             f"UPDATE dt_submissions SET state = CASE WHEN {_SELF_ENDING.format(outcome='outcome')} THEN 'closed'"
-            " ELSE 'open' END, run_id = ?, updated_at = ? WHERE subject_id = ? AND generation = ?",
+            " ELSE 'open' END, run_id = ?, updated_at = ?"
+            " WHERE subject_id = ? AND generation = ? AND state <> 'closed'",
             (run_id, tx.now, errand.ref.task_id, errand.ref.generation),
         )
         tx.notice.outbox = True  # commands for it were held back until it is there
-    elif gone.rowcount and is_terminal(errand.status.state):
+    elif gone.rowcount and (errand.kind is OutboxKind.TERMINATE or is_terminal(errand.status.state)):
         _set_state(tx, errand.ref, "closed", None)
 
 

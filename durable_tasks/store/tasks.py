@@ -290,6 +290,12 @@ def read(conn: sqlite3.Connection, org_id: str, task_id: str) -> Task:
     return to_task(task_row(found))
 
 
+def read_ended(conn: sqlite3.Connection, org_id: str, task_id: str) -> Task | None:
+    """The task once it is terminal. Whoever waits asks at least once before: one column, not all of them."""
+    found = conn.execute("SELECT state FROM dt_tasks WHERE id = ? AND org_id = ?", (task_id, org_id)).fetchone()
+    return None if found is not None and found[0] not in _ENDED else read(conn, org_id, task_id)
+
+
 def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
     """Priority descending, then first in, first out: each state's part comes from the index in that order."""
     where, values = _where(wanted)

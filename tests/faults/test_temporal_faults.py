@@ -193,6 +193,7 @@ async def test_switched_off_and_on_with_work_in_flight(db: Path, temporal_server
     async with last.tasks:
         assert await last.finish(made) == all_completed(made)
         await last.agree()
+        assert await last.started_there() == 0
         sql = "SELECT subject_id, generation FROM dt_submissions"
         submitted = await last.tasks.store.read(lambda conn: conn.execute(sql).fetchall())
     client = await Client.connect(temporal_server.address)
@@ -203,7 +204,7 @@ async def test_switched_off_and_on_with_work_in_flight(db: Path, temporal_server
 
 @pytest.mark.parametrize("kind", ["block", "burn"])
 async def test_a_queue_of_handlers_runs_each_once(db: Path, temporal_server: EmbeddedServer, kind: str) -> None:
-    await flood(db, temporal_server.address, kind, 60, seconds=0.2 if kind == "block" else 0.02)
+    await flood(db, temporal_server.address, kind, 40, seconds=1.0 if kind == "block" else 0.05)
 
 
 @pytest.mark.acceptance

@@ -6,7 +6,7 @@ It must not know agents, groups or Temporal. Time is moved by hand; waits are on
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -319,19 +319,28 @@ async def test_a_cancel_reaches_a_sync_handler(tasks: DurableTasks, org: Org) ->
     assert (ended.state, ended.output, ended.reason) == ("cancelled", None, "stop")
 
 
-async def test_a_handler_that_ignores_its_cancellation_is_given_up(db: Path, clock: ManualClock) -> None:
+@pytest.fixture
+async def let_go() -> AsyncIterator[asyncio.Event]:
+    """Frees stubborn handlers whatever becomes of the test: the loop could not end otherwise."""
+    event = asyncio.Event()
+    yield event
+    event.set()
+
+
+async def test_a_handler_that_ignores_its_cancellation_is_given_up(
+    db: Path, clock: ManualClock, let_go: asyncio.Event
+) -> None:
     """Its slot serves others after the grace, and stop() does not wait for it."""
-    asked, let_go = asyncio.Event(), asyncio.Event()
+    asked = asyncio.Event()
     async with opened(db, clock, max_concurrent=1) as tasks:
 
         @tasks.handler("stubborn")
-        async def stubborn(ctx: TaskContext, task: Task) -> str:
+        async def stubborn(ctx: TaskContext, task: Task) -> None:
             while not let_go.is_set():
                 try:
                     await let_go.wait()
                 except asyncio.CancelledError:
                     asked.set()
-            return "far too late"
 
         tasks.handler("x")(lambda ctx, task: "ran")
         org = tasks.org()
@@ -344,8 +353,6 @@ async def test_a_handler_that_ignores_its_cancellation_is_given_up(db: Path, clo
         assert (await org.get(second.id)).state == "pending"
         await clock.advance(0.2)
         assert (await within(org.wait(second.id))).output == "ran"
-        assert await tasks.store.audit() == []
-    let_go.set()
 
 
 async def test_a_stubborn_thread_does_not_hold_stop(db: Path, clock: ManualClock) -> None:
