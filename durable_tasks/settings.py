@@ -34,7 +34,9 @@ class Settings(BaseSettings):
 
     db: Path = Field(Path("tasks.db"), description="The application's SQLite file; created when missing.")
     enabled: bool = Field(False, description="Submit every task to Temporal too.")
-    address: str = Field("127.0.0.1:7233", description="Temporal's host:port.", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$")
+    address: str = Field(
+        "127.0.0.1:7233", description="Temporal's host:port.", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$"
+    )
     namespace: str = Field(
         "default", description="The Temporal namespace.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
     )

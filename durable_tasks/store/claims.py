@@ -54,17 +54,30 @@ def _next_claimable(
     tx: Transaction, org_id: str, agent_id: str, space_id: str, capabilities: tuple[str, ...] | None
 ) -> int | None:
     """One statement; each of its branches is one descent into an index that holds ready rows only."""
-    asks: Sequence[tuple[Any, ...]] = [()] if capabilities is None else [(None,), *((c,) for c in capabilities)]
-    index = "dt_tasks_claimable" if capabilities is None else "dt_tasks_claimable_by"
-    extra = "" if capabilities is None else " AND capability IS ?"
-    branch = (
-        f"SELECT * FROM (SELECT seq, priority FROM dt_tasks INDEXED BY {index} WHERE {READY} AND mode = 'manual'"
-        f" AND org_id = ? AND space_id = ? AND reserved_for IS ?{extra} ORDER BY priority DESC, seq LIMIT 1)"
-    )
-    bound = [value for ask in asks for holder in (None, agent_id) for value in (org_id, space_id, holder, *ask)]
-    sql = " UNION ALL ".join([branch] * (2 * len(asks)))
-    found = tx.one(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", bound)
+    branches = [_PLAIN]
+    bound: list[list[Any]] = [[]]
+    if capabilities is None:
+        branches.append(_ANY)
+        bound.append([])
+    for capability in capabilities or ():
+        branches.append(_BY)
+        bound.append([capability])
+    sql = " UNION ALL ".join(2 * branches)
+    values = [v for holder in (None, agent_id) for extra in bound for v in (org_id, space_id, holder, *extra)]
+    found = tx.one(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", values)
     return None if found is None else int(found[0])
+
+
+def _branch(index: str, condition: str) -> str:
+    return (
+        f"SELECT * FROM (SELECT seq, priority FROM dt_tasks INDEXED BY {index} WHERE {READY} AND mode = 'manual'"
+        f" AND org_id = ? AND space_id = ? AND reserved_for IS ? AND {condition} ORDER BY priority DESC, seq LIMIT 1)"
+    )
+
+
+_PLAIN = _branch("dt_tasks_claimable", "capability IS NULL")
+_ANY = _branch("dt_tasks_claimable_any", "capability IS NOT NULL")
+_BY = _branch("dt_tasks_claimable_by", "capability IS NOT NULL AND capability = ?")
 
 
 def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Claim:

@@ -3,6 +3,7 @@
 It must not know what the move means for other tasks; it notes them in the transaction to be settled.
 """
 
+from functools import cache
 from typing import Any
 
 from durable_tasks.errors import IllegalMove, NotFound, StaleToken
@@ -123,10 +124,15 @@ def save(tx: Transaction, row: Row, **changes: Any) -> None:
             tx.notice.due = due_at
     row["version"] = changes["version"] = version + 1
     row["updated_at"] = changes["updated_at"] = tx.now
-    sets = ", ".join(f"{column} = ?" for column in changes)
-    done = tx.run(f"UPDATE dt_tasks SET {sets} WHERE seq = ? AND version = ?", [*changes.values(), row["seq"], version])
+    done = tx.run(_update_sql(tuple(changes)), (*changes.values(), row["seq"], version))
     if done.rowcount != 1:
         raise AssertionError(f"task {row['id']} changed under the write lock")
+
+
+@cache
+def _update_sql(columns: tuple[str, ...]) -> str:
+    sets = ", ".join(f"{column} = ?" for column in columns)
+    return f"UPDATE dt_tasks SET {sets} WHERE seq = ? AND version = ?"
 
 
 def _due_at(row: Row) -> float | None:

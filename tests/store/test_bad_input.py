@@ -16,7 +16,7 @@ import pytest
 from durable_tasks import DurableTasks, NewTask, Org, RetryPolicy, TaskError, errors
 from tests.store.support import AGENT, claimed, everything, make, opened, steps, within
 
-Call = Callable[[Org], Awaitable[Any]]
+Call = Callable[[Any], Awaitable[Any]]  # Any: the calls are wrong on purpose
 CYCLE: dict[str, Any] = {}
 CYCLE["itself"] = CYCLE
 DEEP: list[Any] = []
@@ -25,7 +25,7 @@ for _ in range(100_000):
 
 # name: (call, error, what its message holds)
 BAD: dict[str, tuple[Call, type[errors.DurableTasksError], str]] = {
-    "capability": (lambda o: o.create("x", capability="bad one!"), errors.InvalidInput, "'bad one!' is not a capability"),
+    "capability": (lambda o: o.create("x", capability="no good"), errors.InvalidInput, "'no good' is not a capability"),
     "capability newline": (lambda o: o.create("x", capability="a\n"), errors.InvalidInput, r"is not a capability"),
     "asked capability": (lambda o: o.next(agent_id=AGENT, capabilities=["a b"]), errors.InvalidInput, "'a b'"),
     "capabilities as text": (lambda o: o.next(agent_id=AGENT, capabilities="code"), errors.InvalidInput, "a list of"),
@@ -57,7 +57,7 @@ BAD: dict[str, tuple[Call, type[errors.DurableTasksError], str]] = {
     "bytes": (lambda o: o.create("x", input=b"raw"), errors.InvalidInput, "input cannot be stored as JSON"),
     "itself": (lambda o: o.create("x", input=CYCLE), errors.InvalidInput, "input cannot be stored as JSON"),
     "too deep": (lambda o: o.create("x", input=DEEP), errors.InvalidInput, "input cannot be stored as JSON"),
-    "odd key": (lambda o: o.create("x", input={"a": [{1: 2}]}), errors.InvalidInput, "the key 1; JSON keys are strings"),
+    "odd key": (lambda o: o.create("x", input={"a": [{1: 2}]}), errors.InvalidInput, "key 1; JSON keys are strings"),
     "surrogate": (lambda o: o.create("x", input="\ud800"), errors.InvalidInput, "input cannot be stored as JSON"),
     "oversized input": (lambda o: o.create("x", input="x" * 2**20), errors.PayloadTooLarge, "1048578 bytes"),
     "oversized in bytes": (lambda o: o.create("x", input="é" * 2**19), errors.PayloadTooLarge, "1048578 bytes"),
@@ -88,18 +88,19 @@ BAD: dict[str, tuple[Call, type[errors.DurableTasksError], str]] = {
     "empty cursor": (lambda o: o.list_workflows(cursor="W10"), errors.InvalidInput, "'W10' is not a cursor"),
     "huge event number": (lambda o: o.events(after=2**80), errors.InvalidInput, "too large"),
     "progress": (lambda o: o.progress("id", 101, token="t"), errors.InvalidInput, "from 0 to 100, not 101"),
-    "progress text": (lambda o: o.progress("id", "half", token="t"), errors.InvalidInput, "not 'half'"),  # type: ignore[arg-type]
+    "progress text": (lambda o: o.progress("id", "half", token="t"), errors.InvalidInput, "not 'half'"),
     "long reason": (lambda o: o.cancel("id", reason="x" * 9000), errors.InvalidInput, "reason is a text of 0 to 8192"),
     "large error": (
-        lambda o: o.fail("id", TaskError(type="x", message="y" * 9000), token="t"), errors.InvalidInput, "error.message"),
+        lambda o: o.fail("id", TaskError(type="x", message="y" * 9000), token="t"),
+        errors.InvalidInput, "error.message"),
     "odd details": (
         lambda o: o.fail("id", TaskError(type="x", message="y", details={1: 2}), token="t"),
         errors.InvalidInput, "error.details has the key 1"),
     "output": (lambda o: o.complete("id", object(), token="t"), errors.InvalidInput, "output cannot be stored"),
     "join": (lambda o: o.fan_out("w", steps("a"), join=2), errors.InvalidInput, "from 1 to 1, not 2"),
-    "join word": (lambda o: o.fan_out("w", steps("a"), join="most"), errors.InvalidInput, "not 'most'"),  # type: ignore[arg-type]
+    "join word": (lambda o: o.fan_out("w", steps("a"), join="most"), errors.InvalidInput, "not 'most'"),
     "max_parallel": (lambda o: o.fan_out("w", steps("a"), max_parallel=0), errors.InvalidInput, "at least 1, not 0"),
-    "max_parallel text": (lambda o: o.fan_out("w", steps("a"), max_parallel="2"), errors.InvalidInput, "not '2'"),  # type: ignore[arg-type]
+    "max_parallel text": (lambda o: o.fan_out("w", steps("a"), max_parallel="2"), errors.InvalidInput, "not '2'"),
     "policy": (
         lambda o: o.dag("w", steps("a"), failure_policy="panic"), errors.InvalidInput, '"continue", not \'panic\''),
     "group option": (lambda o: o.dag("w", steps("a"), colour="red"), errors.InvalidInput, "not colour"),
@@ -178,11 +179,13 @@ async def test_a_key_with_other_content(org: Org, db: Path, operation: str) -> N
     first = await org.create("one", idempotency_key="k")
     before = everything(db)
     assert (await org.create("one", idempotency_key="k")).id == first.id
+    other: Awaitable[Any] = (
+        org.create("two", idempotency_key="k")
+        if operation == "create"
+        else org.create_many([NewTask(title="zero"), NewTask(title="two", idempotency_key="k")])
+    )
     with pytest.raises(errors.IdempotencyConflict, match="use a new key") as caught:
-        if operation == "create":
-            await org.create("two", idempotency_key="k")
-        else:
-            await org.create_many([NewTask(title="zero"), NewTask(title="two", idempotency_key="k")])
+        await other
     assert (caught.value.key, caught.value.id) == ("k", first.id)
     assert everything(db) == before
 
@@ -196,7 +199,7 @@ async def test_a_key_belongs_to_its_organisation(tasks: DurableTasks) -> None:
 def test_a_retry_policy_that_cannot_be() -> None:
     for values in ({"coefficient": 0.5}, {"initial": -1}, {"maximum": float("inf")}, {"other": 1}):
         with pytest.raises(ValueError):
-            RetryPolicy(**values)  # type: ignore[arg-type]
+            RetryPolicy(**values)
 
 
 # ----- closed, another loop, a fork
@@ -209,7 +212,7 @@ async def test_before_start_and_after_stop(db: Path) -> None:
     await tasks.start()
     org = tasks.org()
     waiting = asyncio.create_task(org.wait((await org.create("x")).id))
-    watching = asyncio.create_task(anext(org.watch()))
+    watching = asyncio.ensure_future(anext(org.watch()))
     await asyncio.sleep(0)
     await tasks.stop()
     for call in (org.create("y"), org.list(), waiting, watching):

@@ -201,7 +201,12 @@ async def test_complete_and_next_is_one_commit(org: Org, tasks: DurableTasks) ->
     done, claim = await org.complete_and_next(task.id, {"n": 1}, token=token, agent_id=AGENT)
     unsubscribe()
     assert claim is not None
-    assert (done.state, done.output, claim.task.id, claim.task.state) == ("completed", {"n": 1}, following.id, "claimed")
+    assert (done.state, done.output, claim.task.id, claim.task.state) == (
+        "completed",
+        {"n": 1},
+        following.id,
+        "claimed",
+    )
     assert len(commits) == 1
     done, nothing = await org.complete_and_next(claim.task.id, token=claim.token, agent_id=AGENT)
     assert (done.state, nothing) == ("completed", None)
@@ -304,6 +309,10 @@ async def nothing_is_held(org: Org, tasks: DurableTasks) -> None:
     assert not await org.has_active_task(AGENT)
 
 
+def cancelling(call: "asyncio.Task[Any]") -> None:
+    call.cancel()
+
+
 CLAIMING: dict[str, Callable[[Org, str], Awaitable[Any]]] = {
     "next": lambda org, task: org.next(agent_id=AGENT),
     "next_many": lambda org, task: org.next_many(2, agent_id=AGENT),
@@ -313,9 +322,7 @@ CLAIMING: dict[str, Callable[[Org, str], Awaitable[Any]]] = {
 
 
 @pytest.mark.parametrize("verb", list(CLAIMING))
-async def test_a_claim_cancelled_at_any_turn_is_left_behind_nowhere(
-    tasks: DurableTasks, org: Org, verb: str
-) -> None:
+async def test_a_claim_cancelled_at_any_turn_is_left_behind_nowhere(tasks: DurableTasks, org: Org, verb: str) -> None:
     outcomes = set()
     for count in range(61):
         task = await org.create(f"cancelled after {count}")
@@ -370,7 +377,7 @@ async def test_complete_and_next_cancelled_midway_keeps_the_completion_and_no_cl
     task, token, _ = await claimed(org)
     following = await org.create("following")
     call = asyncio.create_task(org.complete_and_next(task.id, token=token, agent_id=AGENT))
-    unsubscribe = tasks.store.subscribe(lambda notice: call.cancel() and None)
+    unsubscribe = tasks.store.subscribe(lambda notice: cancelling(call))
     with pytest.raises(asyncio.CancelledError):
         await call
     unsubscribe()
@@ -402,7 +409,7 @@ async def test_a_cancelled_repeat_takes_nothing_back(tasks: DurableTasks, org: O
     task = await org.create("wanted")
     claim = await org.claim(task.id, agent_id=AGENT, command_id="c1")
     call = asyncio.create_task(org.claim(task.id, agent_id=AGENT, command_id="c1"))
-    unsubscribe = tasks.store.subscribe(lambda notice: call.cancel() and None)
+    unsubscribe = tasks.store.subscribe(lambda notice: cancelling(call))
     with pytest.raises(asyncio.CancelledError):
         await call
     unsubscribe()

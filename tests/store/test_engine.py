@@ -14,12 +14,20 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from durable_tasks import DurableTasks, NewTask, NonRetryable, Org, Priority, RetryAfter, RetryPolicy, Task, TaskContext
-from durable_tasks import errors
+from durable_tasks import (
+    DurableTasks,
+    NewTask,
+    NonRetryable,
+    Org,
+    Priority,
+    RetryAfter,
+    RetryPolicy,
+    Task,
+    TaskContext,
+    errors,
+)
 from durable_tasks.testing import ManualClock
 from tests.store.support import DEADLINE, make, opened, query, spin_until, time_of, within
-
-Advance = Callable[[float], Awaitable[None]]
 
 
 class Order(BaseModel):
@@ -594,7 +602,8 @@ async def test_a_stalled_process_loses_its_attempt_and_its_late_result(db: Path)
 
 
 async def test_a_task_that_kills_its_processes_is_poison(db: Path) -> None:
-    clock, stalled = ManualClock(), []
+    clock = ManualClock()
+    stalled: list[tuple[DurableTasks, Gate]] = []
     for _ in range(3):
         tasks = make(db, clock, max_lost=3)
         made = gate(tasks)

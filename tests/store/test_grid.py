@@ -246,4 +246,10 @@ async def test_a_retry_starts_with_fresh_counters(tasks: DurableTasks, org: Org)
 
 def assert_fresh(task: Task) -> None:
     assert (task.state, task.retry_count, task.lost_count, task.generation) == ("pending", 0, 0, 2)
-    assert (task.error, task.reason, task.progress, task.completed_at, task.assigned_to) == (None, None, 0.0, None, None)
+    assert (task.error, task.reason, task.progress, task.completed_at, task.assigned_to) == (
+        None,
+        None,
+        0.0,
+        None,
+        None,
+    )

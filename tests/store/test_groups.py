@@ -132,7 +132,11 @@ async def test_the_rest_is_cancelled_in_the_transaction_that_decides(org: Org, t
     made = await org.fan_out("race", steps("a", "b", "c"), join="any")
     loser = await take(org, "a")
     await complete(org, "b")
-    assert [task.reason for task in await org.workflow_tasks(made.id)] == ["workflow_completed", None, "workflow_completed"]
+    assert [task.reason for task in await org.workflow_tasks(made.id)] == [
+        "workflow_completed",
+        None,
+        "workflow_completed",
+    ]
     assert (await org.heartbeat(loser.task.id, token=loser.token)).cancel_requested
     with pytest.raises(errors.IllegalMove):
         await org.complete(loser.task.id, token=loser.token)
@@ -237,7 +241,7 @@ async def test_cycles_and_unknown_names_are_refused_whole(org: Org, db: Path, ki
     with pytest.raises(errors.UnknownDependency, match="nobody") as unknown:
         await make(NewTask(name="a"), NewTask(name="b", depends_on=("a", "nobody")))
     assert unknown.value.dependency == "nobody"
-    with pytest.raises(errors.InvalidInput, match="twice|two tasks have the name 'a'"):
+    with pytest.raises(errors.InvalidInput, match="two tasks have the name 'a'"):
         await make(NewTask(name="a"), NewTask(name="a"))
     assert everything(db) == before
 
@@ -304,9 +308,7 @@ async def test_a_cancelled_dependant_can_be_retried_after_its_parent_completed(o
 
 
 async def test_a_cancellation_runs_down_a_long_chain(org: Org) -> None:
-    made = await org.create_many(
-        [NewTask(name=f"n{n}", depends_on=(f"n{n - 1}",) if n else ()) for n in range(1000)]
-    )
+    made = await org.create_many([NewTask(name=f"n{n}", depends_on=(f"n{n - 1}",) if n else ()) for n in range(1000)])
     await org.cancel(made[0].id)
     assert (await org.get(made[-1].id)).state == "cancelled"
     assert (await org.list(state="blocked")).items == []

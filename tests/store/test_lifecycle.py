@@ -4,6 +4,7 @@ It must not touch a store.
 """
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -85,7 +86,7 @@ def test_verbs_are_allowed_in_their_states_only() -> None:
 
 
 def test_the_sets_of_states_divide_them() -> None:
-    assert TERMINAL | OPEN == set(TaskState)
+    assert set(TaskState) == TERMINAL | OPEN
     assert not TERMINAL & OPEN
     assert {"completed", "failed", "cancelled"} == {state.value for state in TERMINAL}
     assert HELD | WAITING | {TaskState.WAITING, TaskState.PAUSED} == OPEN
@@ -208,4 +209,4 @@ def test_cycles_are_found_exactly_when_there_are_any(numbers: dict[int, list[int
     assert (cycle is not None) == bool(rest)
     if cycle is not None:
         assert cycle[0] == cycle[-1]
-        assert all(after in edges[before] for before, after in zip(cycle, cycle[1:], strict=False))
+        assert all(after in edges[before] for before, after in pairwise(cycle))

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from durable_tasks import Claim, RetryPolicy, errors
 from durable_tasks.testing import ManualClock
@@ -333,9 +340,7 @@ class Machine(RuleBasedStateMachine):
     @rule(place=PLACES, agent=AGENTS, lease=LEASES)
     def claim(self, place: int, agent: str, lease: float | None) -> None:
         task = self.pick(place)
-        claim = self.expect(
-            self.org.claim(task.id, agent_id=agent, lease=lease), self.model.claim(task, agent)
-        )
+        claim = self.expect(self.org.claim(task.id, agent_id=agent, lease=lease), self.model.claim(task, agent))
         if claim is not None:
             self.model.claimed(task, agent, claim.token, lease)
 
@@ -421,16 +426,27 @@ class Machine(RuleBasedStateMachine):
         assert len(found) == len(self.model.tasks)
         for task in self.model.tasks:
             row = found[task.id]
-            stored = (row.state, row.retry_count, row.lost_count, row.attempt, row.generation, row.priority, row.assigned_to)
+            stored = (
+                row.state,
+                row.retry_count,
+                row.lost_count,
+                row.attempt,
+                row.generation,
+                row.priority,
+                row.assigned_to,
+            )
             assert stored == (
                 task.state, task.retry_count, task.lost_count, task.attempt, task.generation, task.priority,
                 task.assigned or task.reserved,
             )  # fmt: skip
-        assert self.run(self.tasks.store.audit()) == []
+        assert self.run(self.audit()) == []
+
+    async def audit(self) -> list[str]:
+        return await self.tasks.store.audit()
 
 
 def check(sequences: int, length: int) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine, settings=settings(max_examples=sequences, stateful_step_count=length, deadline=None, database=None)
     )
 

@@ -120,7 +120,9 @@ async def test_the_file_is_private(db: Path) -> None:
 
 
 async def test_the_applications_own_tables_are_untouched(db: Path) -> None:
-    script = "CREATE TABLE tasks (x); CREATE TABLE events (y); INSERT INTO tasks VALUES (1); INSERT INTO events VALUES (2)"
+    script = (
+        "CREATE TABLE tasks (x); CREATE TABLE events (y); INSERT INTO tasks VALUES (1); INSERT INTO events VALUES (2)"
+    )
     with closing(sqlite3.connect(db)) as conn:
         for statement in (*script.split("; "), "PRAGMA user_version=42", "PRAGMA application_id=4711"):
             conn.execute(statement)
@@ -293,7 +295,7 @@ async def test_a_link_to_the_file_is_the_file(org: Org, db: Path) -> None:
 
 
 async def test_one_failing_operation_fails_alone(org: Org, tasks: DurableTasks) -> None:
-    task, token, _ = await claimed(org)
+    task, _, _ = await claimed(org)
 
     def broken(tx: Transaction) -> None:
         tx.run("UPDATE dt_tasks SET title = 'never'")
@@ -369,7 +371,7 @@ async def test_another_processes_completion_wakes_a_waiter(db: Path) -> None:
 
 async def test_another_connections_commit_is_noticed(org: Org, db: Path) -> None:
     task = await org.create("task")
-    watching = asyncio.create_task(anext(org.watch(after=1)))
+    watching = asyncio.ensure_future(anext(org.watch(after=1)))
     with closing(sqlite3.connect(db, isolation_level=None)) as conn:
         conn.execute("BEGIN IMMEDIATE")
         made = await org.create_in(conn, "from the application")
