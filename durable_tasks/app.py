@@ -22,8 +22,8 @@ from durable_tasks.models import Capability, Engine, Mode, NewTask, Placement, c
 from durable_tasks.org import Org
 from durable_tasks.ports import Clock, Ids
 from durable_tasks.settings import Settings
-from durable_tasks.store.database import Rules
 from durable_tasks.store.store import Store
+from durable_tasks.store.transaction import Rules
 
 if TYPE_CHECKING:
     from durable_tasks.temporal.engine import TemporalEngine

@@ -11,7 +11,6 @@ from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb
 from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState, utc
 from durable_tasks.store import commands
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.endings import end_completed, end_failed, end_released, reopen
 from durable_tasks.store.events import PROGRESS_EVERY, task_event
 from durable_tasks.store.moves import (
@@ -27,6 +26,7 @@ from durable_tasks.store.moves import (
 )
 from durable_tasks.store.rows import ATTEMPT, Row, dump_error, text_hash, to_attempt, to_task
 from durable_tasks.store.settlement import cancel as cancel_row
+from durable_tasks.store.transaction import Transaction
 
 S = TaskState
 

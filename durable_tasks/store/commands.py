@@ -6,8 +6,8 @@ It must not know what the calls do.
 from typing import Any
 
 from durable_tasks.errors import IdempotencyConflict
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.rows import dump, load
+from durable_tasks.store.transaction import Transaction
 
 
 def known_key(tx: Transaction, org_id: str, operation: str, key: str | None, content: str) -> str | None:

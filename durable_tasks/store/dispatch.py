@@ -9,7 +9,6 @@ from typing import Any
 from durable_tasks.lifecycle import HELD, Verb
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import (
     READY,
@@ -22,6 +21,7 @@ from durable_tasks.store.moves import (
     save,
 )
 from durable_tasks.store.rows import Row, load, to_task
+from durable_tasks.store.transaction import Transaction
 
 S = TaskState
 

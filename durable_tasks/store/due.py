@@ -5,7 +5,6 @@ It must not know the clock; it is called with a transaction's time.
 
 from durable_tasks.lifecycle import HELD, TERMINAL
 from durable_tasks.models import TaskError, TaskState
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.endings import end_failed, end_lost
 from durable_tasks.store.moves import (
     attempt_stopped,
@@ -14,6 +13,7 @@ from durable_tasks.store.moves import (
     stop_attempt,
 )
 from durable_tasks.store.rows import Row, dump_error
+from durable_tasks.store.transaction import Transaction
 
 S = TaskState
 

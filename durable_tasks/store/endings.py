@@ -5,13 +5,13 @@ It must not know who ended it; callers have checked that they may.
 
 from durable_tasks.lifecycle import after_failure, after_loss
 from durable_tasks.models import TaskError, TaskState
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.moves import (
     end_attempt,
     move,
     stop_attempt,
 )
 from durable_tasks.store.rows import Row, dump_error, load_retry, text_hash
+from durable_tasks.store.transaction import Transaction
 
 S = TaskState
 

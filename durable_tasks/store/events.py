@@ -8,8 +8,8 @@ import sqlite3
 from typing import Any
 
 from durable_tasks.models import Event
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.rows import EVENT, TASK, Row, dump, load, task_row, text_hash, to_event
+from durable_tasks.store.transaction import Transaction
 
 PROGRESS_EVERY = 1.0
 """At most one progress event per so many seconds and task."""

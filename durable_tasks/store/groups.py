@@ -11,7 +11,6 @@ from durable_tasks.errors import Conflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
 from durable_tasks.store import commands
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
@@ -28,6 +27,7 @@ from durable_tasks.store.rows import (
 from durable_tasks.store.settlement import advance, cancel_members, finish
 from durable_tasks.store.tasks import Draft, insert, make_cursor, read_cursor
 from durable_tasks.store.tasks import in_order as in_dependency_order
+from durable_tasks.store.transaction import Transaction
 
 _COLUMNS = WORKFLOW_COLUMNS[1:]
 _INSERT = f"INSERT INTO dt_workflows ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"

@@ -11,7 +11,7 @@ import aiosqlite
 from durable_tasks.errors import ForeignTransaction
 from durable_tasks.models import Task
 from durable_tasks.ports import Ids
-from durable_tasks.store.database import explain
+from durable_tasks.store.connection import explain
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import Draft
 

@@ -10,9 +10,9 @@ from durable_tasks.errors import IllegalMove, NotFound, StaleToken
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb, allows, can_transition
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store import submissions
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.events import append, task_event
 from durable_tasks.store.rows import TASK, Row, dump_error, task_row
+from durable_tasks.store.transaction import Transaction
 
 _BY_ID = f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?"
 _BY_SEQ = f"SELECT {TASK} FROM dt_tasks WHERE seq = ?"

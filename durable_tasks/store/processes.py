@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from durable_tasks.store.database import Transaction
+from durable_tasks.store.transaction import Transaction
 
 LEADER_LEASE = 15.0
 

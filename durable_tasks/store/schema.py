@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from durable_tasks.errors import NetworkFileSystem, StoreCorrupt, StoreError, StoreTooNew, StoreUnreadable
-from durable_tasks.store.database import connect, explain
+from durable_tasks.store.connection import connect, explain
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "fuse.s3fs"}

@@ -5,10 +5,10 @@ It must not know who ended the task or why.
 
 from durable_tasks.lifecycle import Tally, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.events import append
 from durable_tasks.store.moves import move, stop_attempt
 from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, task_row, workflow_row
+from durable_tasks.store.transaction import Transaction
 
 DEPENDENCY_FAILED = "dependency_failed"
 

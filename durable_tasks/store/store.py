@@ -28,10 +28,13 @@ from durable_tasks.models import (
 )
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Errand, Ids, Listener, Notice, Outcome, Submission
 from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, schema, submissions, tasks
-from durable_tasks.store.database import Connection, Reader, Rules, Transaction, Writer, connect
+from durable_tasks.store.connection import Connection, connect
 from durable_tasks.store.moves import get, move
+from durable_tasks.store.reader import Reader
 from durable_tasks.store.rows import Row, dump_error, dump_payload
 from durable_tasks.store.settlement import settle
+from durable_tasks.store.transaction import Rules, Transaction
+from durable_tasks.store.writer import Writer
 
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")

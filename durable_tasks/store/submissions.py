@@ -12,9 +12,9 @@ from durable_tasks.errors import NotFound
 from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import Engine, Placement, TaskState
 from durable_tasks.ports import Errand, OutboxKind, Submission
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.events import task_event
 from durable_tasks.store.rows import TASK, Row, load, load_error, task_row
+from durable_tasks.store.transaction import Transaction
 
 log = logging.getLogger("durable_tasks.store")
 

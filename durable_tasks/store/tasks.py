@@ -15,7 +15,6 @@ from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, Unknow
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Engine, Mode, NewTask, Page, Placement, Task, TaskFilter, TaskState
 from durable_tasks.store import commands, submissions
-from durable_tasks.store.database import Transaction
 from durable_tasks.store.events import task_event
 from durable_tasks.store.moves import announce, get, move, require
 from durable_tasks.store.rows import (
@@ -29,6 +28,7 @@ from durable_tasks.store.rows import (
     task_row,
     to_task,
 )
+from durable_tasks.store.transaction import Transaction
 
 _ENDED = ("completed", "failed", "cancelled")
 MAX_INTEGER = 2**63 - 1

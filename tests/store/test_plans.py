@@ -11,7 +11,8 @@ import pytest
 from durable_tasks import DurableTasks, NewTask, Settings
 from durable_tasks.models import Engine, Mode, Placement
 from durable_tasks.ports import Appetite
-from durable_tasks.store import database
+from durable_tasks.store import reader, writer
+from durable_tasks.store.connection import connect
 from durable_tasks.store.tasks import draft
 
 GROWING = ("dt_tasks", "dt_events", "dt_attempts", "dt_dependencies", "dt_submissions", "dt_outbox", "dt_idempotency")
@@ -21,14 +22,14 @@ GROWING = ("dt_tasks", "dt_events", "dt_attempts", "dt_dependencies", "dt_submis
 def overheard(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Every statement that any connection of the store runs, with its values."""
     said: set[str] = set()
-    connect = database.connect
 
     def connect_and_listen(path: Path, *, reading: bool = False) -> sqlite3.Connection:
         conn = connect(path, reading=reading)
         conn.set_trace_callback(said.add)
         return conn
 
-    monkeypatch.setattr(database, "connect", connect_and_listen)
+    monkeypatch.setattr(writer, "connect", connect_and_listen)
+    monkeypatch.setattr(reader, "connect", connect_and_listen)
     return said
 
 
@@ -80,5 +81,5 @@ async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path
 
 
 def test_a_scan_would_be_found(tmp_path: Path) -> None:
-    database.connect(tmp_path / "x.db").executescript("CREATE TABLE dt_tasks (a, b)")
+    connect(tmp_path / "x.db").executescript("CREATE TABLE dt_tasks (a, b)")
     assert scans(tmp_path / "x.db", {"SELECT * FROM dt_tasks WHERE b = 1"})

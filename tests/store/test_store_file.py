@@ -18,7 +18,7 @@ import pytest
 
 from durable_tasks import DurableTasks, Org, errors
 from durable_tasks.store import schema
-from durable_tasks.store.database import Transaction
+from durable_tasks.store.transaction import Transaction
 from durable_tasks.testing import ManualClock
 from tests.store.support import DEADLINE, claimed, everything, make, opened, query, within
 

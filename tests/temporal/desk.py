@@ -13,9 +13,9 @@ from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import IllegalMove
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task
 from durable_tasks.ports import Asked, Assignment, Ending, Errand, Notice, Outcome
-from durable_tasks.store.database import Rules
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import draft
+from durable_tasks.store.transaction import Rules
 
 DEADLINE = 30.0
 ORG = "default"

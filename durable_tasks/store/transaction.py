@@ -1,0 +1,112 @@
+"""The transaction that an operation sees, and running a batch of operations inside one.
+
+It must not know tasks, threads or the event loop.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from durable_tasks.ports import Ids, Notice
+from durable_tasks.store.connection import REFUSED_VALUES
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that decide what becomes of a task, and this process's name among the others."""
+
+    instance: str = ""
+    namespace: str = "default"
+    max_lost: int = 5
+    cancel_grace: float = 30.0
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one operation sees: the connection inside an immediate transaction, the time, fresh ids, and
+    the notice it fills for those who wait. `touched` carries what is still to be settled before it ends."""
+
+    conn: sqlite3.Connection
+    now: float
+    ids: Ids
+    rules: Rules = Rules()
+    notice: Notice = field(default_factory=Notice)
+    last_seq: dict[str, int] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    groups: dict[str, None] = field(default_factory=dict)
+
+    def one(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> tuple[Any, ...] | None:
+        return cast("tuple[Any, ...] | None", self.conn.execute(sql, values).fetchone())
+
+    def all(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> list[tuple[Any, ...]]:
+        return self.conn.execute(sql, values).fetchall()
+
+    def run(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> sqlite3.Cursor:
+        return self.conn.execute(sql, values)
+
+
+Operation = Callable[[Transaction], T]
+Undo = Callable[[Transaction, T], None]
+Answer = tuple[Any, Exception | None, Notice]
+
+
+def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer] | None:
+    """Run operations without savepoints: each would copy every page that its operation changes, a third of the
+    whole cost. None when one failed after it had written: then all are to be rolled back and run apart."""
+    answers: list[Answer] = []
+    for op in ops:
+        tx.notice = Notice()
+        written = tx.conn.total_changes
+        try:
+            answers.append((op(tx), None, tx.notice))
+        except Exception as error:
+            _raise_fatal(tx.conn, error)
+            if tx.conn.total_changes != written:
+                return None
+            answers.append(_refused(tx, error))
+    return answers
+
+
+def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
+    """Run one operation in its savepoint: a failing one rolls back alone."""
+    tx.notice = Notice()
+    tx.conn.execute("SAVEPOINT op")
+    try:
+        result = op(tx)
+    except Exception as error:
+        _raise_fatal(tx.conn, error)
+        tx.conn.execute("ROLLBACK TO op")
+        tx.conn.execute("RELEASE op")
+        return _refused(tx, error)
+    tx.conn.execute("RELEASE op")
+    return result, None, tx.notice
+
+
+def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
+    """Our own errors and SQLite's refusals of a row or value fail their operation alone; an error of the file
+    itself (disk full, I/O) ends the whole batch, and perhaps SQLite has rolled it back already."""
+    alone = not isinstance(error, sqlite3.Error) or isinstance(error, (sqlite3.IntegrityError, *REFUSED_VALUES))
+    if not (alone and conn.in_transaction):
+        raise error
+
+
+def _refused(tx: Transaction, error: Exception) -> Answer:
+    tx.last_seq.clear()
+    tx.ended.clear()
+    tx.groups.clear()
+    return None, error, Notice()
+
+
+def merge(into: Notice, more: Notice) -> None:
+    into.ready |= more.ready
+    into.claimable |= more.claimable
+    into.outbox |= more.outbox
+    into.foreign |= more.foreign
+    if more.due is not None and (into.due is None or more.due < into.due):
+        into.due = more.due
+    into.orgs |= more.orgs
+    into.ended += more.ended
+    into.stop += more.stop

@@ -1,0 +1,262 @@
+"""The writer: one connection that writes, with group commit, checkpoints and a look at others' commits.
+
+It must not know tasks: it runs plain functions `op(transaction) -> result` and nothing else.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
+from durable_tasks.ports import Clock, Ids, Notice
+from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, Connection, connect, explain, fail
+from durable_tasks.store.transaction import Answer, Operation, Rules, Transaction, Undo, merge, run_apart, run_together
+
+T = TypeVar("T")
+log = logging.getLogger("durable_tasks.store")
+
+BATCH = 256
+LOOK_EVERY = 0.1
+"""Seconds between looks at PRAGMA data_version."""
+RIDE = 0.05
+"""Seconds that an operation nobody waits for looks for a transaction to join: it saves a commit of its own."""
+CHECKPOINT_OPERATIONS = 1000
+CHECKPOINT_GROWTH = 4 * 1024 * 1024
+"""A checkpoint is due after so many operations, or when the WAL grew by so many bytes (SQLite's own default)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call(Generic[T]):
+    op: Operation[T]
+    undo: Undo[T] | None
+    future: "asyncio.Future[T]"
+    deadline: float
+    """Monotonic: how long to wait for another connection's lock."""
+
+
+class Writer:
+    """The only connection that writes. Calls queue up; a leader runs all that wait in one transaction, commits
+    once, and only then answers them. A failing call rolls back alone."""
+
+    def __init__(
+        self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, publish: Callable[[Notice], None], patience: float
+    ) -> None:
+        self._path = path
+        self._rules = rules
+        self._clock = clock
+        self._ids = ids
+        self._publish = publish
+        self._patience = patience
+        self._queue: list[_Call[Any]] = []
+        self._riders: list[_Call[Any]] = []
+        self._wake = asyncio.Event()
+        self._connection = Connection(lambda: connect(path))
+        self._pump: asyncio.Task[None] | None = None
+        self._closing = False
+        self._version: int | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._checkpointer: sqlite3.Connection | None = None
+        self._operations = 0
+        self._wal_size = 0
+        self.owns_checkpoints = False
+        """Set while this process is the leader: one process checkpoints, the others never."""
+
+    async def open(self) -> None:
+        await self._connection
+        self._pump = asyncio.create_task(self._lead(), name="durable_tasks writer")
+        self._look()
+
+    async def close(self) -> None:
+        """Finish what is queued, then close. Later calls raise Closed."""
+        if self._closing:
+            return
+        self._closing = True
+        self._stop_looking()
+        self._board()
+        if self._pump is not None:
+            await self._pump
+        await self._connection.run(self._close_checkpointer)
+        await self._connection.close()
+
+    def abandon(self) -> None:
+        """Close without waiting, when the event loop goes away under us."""
+        self._closing = True
+        self._stop_looking()
+        self._connection.abandon()
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def run(
+        self, op: Operation[T], *, undo: Undo[T] | None = None, patience: float | None = None, rides: bool = False
+    ) -> T:
+        """Run `op` in a transaction and return its result after the commit.
+
+        If the caller is cancelled before the commit, the call is dropped; after it, `undo` takes back what only
+        the caller could have used. With `rides` nobody waits for it: it joins the next transaction, or makes its
+        own a little later. Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
+        if self._closing:
+            raise Closed("the store is closed; call start() first")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        deadline = time.monotonic() + (self._patience if patience is None else patience)
+        call = _Call(op, undo, future, deadline)
+        if rides and not self._queue:
+            self._ride(call)
+        else:
+            self._submit(call)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if undo is not None and future.done() and not future.cancelled() and future.exception() is None:
+                self._take_back(undo, future.result())
+            raise
+
+    def _look(self) -> None:
+        """Ask ten times a second whether another connection has committed: SQLite has no way to be told. An
+        idle process must cost nothing, so the answer comes back to the event loop only when it is yes."""
+        loop = asyncio.get_running_loop()
+        self._looking = loop.call_later(LOOK_EVERY, self._look)
+        self._connection.post(lambda conn: self._compare(conn, loop))
+
+    def _submit(self, call: _Call[Any]) -> None:
+        self._queue.append(call)
+        self._wake.set()
+
+    def _ride(self, call: _Call[Any]) -> None:
+        if not self._riders:
+            asyncio.get_running_loop().call_later(RIDE, self._board)
+        self._riders.append(call)
+
+    def _board(self) -> None:
+        self._queue += self._riders
+        self._riders.clear()
+        self._wake.set()
+
+    def _take_back(self, undo: Undo[T], result: T) -> None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        # Nobody awaits an undo; a failure must not pass in silence either.
+        future.add_done_callback(_log_failed_undo)
+        # Ahead of what waits: a repeat of the cancelled command must not be given what is being taken back.
+        self._queue.insert(0, _Call(lambda tx: undo(tx, result), None, future, time.monotonic() + self._patience))
+        self._wake.set()
+
+    async def _lead(self) -> None:
+        try:
+            while self._queue or not self._closing:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                self._board()
+                batch = [call for call in self._queue[:BATCH] if not call.future.cancelled()]
+                del self._queue[:BATCH]
+                if batch:
+                    await self._run_batch(batch)
+                    # Let the callers just answered queue their next call: larger batches, fewer commits.
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            # Only the end of the event loop cancels the leader: close at once, answer nobody.
+            self.abandon()
+            raise
+
+    async def _run_batch(self, batch: list[_Call[Any]]) -> None:
+        now = self._clock.now()
+        try:
+            answers = await self._connection.run(lambda conn: self._commit(conn, batch, now))
+        except Exception as error:  # whatever it was, the leader must live on: a dead one would leave callers waiting
+            for call in batch:
+                fail(call.future, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
+            return
+        notice = Notice()
+        for call, (result, failure, changed) in zip(batch, answers, strict=True):
+            if failure is not None:
+                fail(call.future, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)
+                continue
+            merge(notice, changed)
+            if not call.future.done():
+                call.future.set_result(result)
+            elif call.undo is not None:
+                self._take_back(call.undo, result)
+        self._publish(notice)
+
+    # ----- below: in the connection's thread
+
+    def _compare(self, conn: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            version = conn.execute("PRAGMA data_version").fetchone()[0]
+            if self._version is not None and version != self._version:
+                loop.call_soon_threadsafe(self._publish, Notice(foreign=True))
+            self._version = version
+        except (sqlite3.Error, RuntimeError) as error:  # the file is in trouble, or the loop has closed
+            log.warning("another connection's commits cannot be noticed now", extra={"said": str(error)})
+
+    def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float) -> "list[Answer]":
+        self._begin(conn, batch)
+        try:
+            self._checkpoint_if_due(conn)
+            self._operations += len(batch)
+            answers = run_together(Transaction(conn, now, self._ids, self._rules), [call.op for call in batch])
+            if answers is None:
+                conn.execute("ROLLBACK")
+                self._begin(conn, batch)
+                tx = Transaction(conn, now, self._ids, self._rules)
+                answers = [run_apart(tx, call.op) for call in batch]
+            conn.execute("COMMIT")
+        except BaseException:
+            if conn.in_transaction:
+                conn.execute("ROLLBACK")
+            raise
+        return answers
+
+    def _begin(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> None:
+        patience = max(call.deadline for call in batch)
+        while True:
+            try:
+                conn.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not isinstance(explain(error, self._path), StoreBusy):
+                    raise
+                if time.monotonic() >= patience:
+                    raise
+
+    def _checkpoint_if_due(self, conn: sqlite3.Connection) -> None:
+        """Move the WAL into the file while we hold the write lock, from a second connection (a connection
+        cannot checkpoint inside its own transaction). Nobody else can write or reset the WAL meanwhile."""
+        if not self.owns_checkpoints or not self._checkpoint_due():
+            return
+        if self._checkpointer is None:
+            self._checkpointer = connect(self._path)
+        busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._operations = 0
+        log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
+
+    def _checkpoint_due(self) -> bool:
+        try:
+            size = self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return False
+        grown = size - self._wal_size
+        if self._operations < CHECKPOINT_OPERATIONS and grown < CHECKPOINT_GROWTH:
+            return False
+        self._wal_size = size
+        return True
+
+    def _close_checkpointer(self, _: sqlite3.Connection) -> None:
+        if self._checkpointer is not None:
+            self._checkpointer.close()
+            self._checkpointer = None
+
+
+def _log_failed_undo(future: "asyncio.Future[None]") -> None:
+    error = future.exception()
+    if error is not None:
+        code = error.code if isinstance(error, DurableTasksError) else type(error).__name__
+        log.warning("a cancelled call could not be undone; its lease will end it", extra={"error": code})
