@@ -22,7 +22,7 @@ from durable_tasks.store.moves import (
     open_attempt,
     require,
     require_token,
-    save,
+    touch,
 )
 from durable_tasks.store.rows import ATTEMPT, Row, dump_error, text_hash, to_attempt, to_task
 from durable_tasks.store.settlement import cancel as cancel_row
@@ -156,7 +156,7 @@ def heartbeat(tx: Transaction, org_id: str, task_id: str, token: str) -> Heartbe
     _check(row, Verb.HEARTBEAT, token)
     if row["lease"] is None:
         return Heartbeat(None, cancel_requested=False)
-    save(tx, row, lease_expires_at=tx.now + row["lease"])
+    touch(tx, row, lease_expires_at=tx.now + row["lease"])
     return Heartbeat(utc(row["lease_expires_at"]), cancel_requested=False)
 
 
@@ -169,7 +169,7 @@ def progress(tx: Transaction, org_id: str, task_id: str, percent: float, token: 
     told = row["progress_event_at"]
     if told is None or tx.now - told >= PROGRESS_EVERY:
         changes["progress_event_at"] = tx.now
-    save(tx, row, **changes)
+    touch(tx, row, updated_at=tx.now, **changes)
     if "progress_event_at" in changes:
         task_event(tx, row, "task.progress", {"progress": percent, "message": message})
     return to_task(row)

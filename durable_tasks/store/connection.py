@@ -6,8 +6,9 @@ It must not know transactions or tasks.
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL
@@ -86,5 +87,25 @@ class Connection(aiosqlite.Connection):
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` on the raw connection in the connection's thread."""
-        # The one use of a protected method: aiosqlite has no public call for many statements in one hop.
-        return cast(T, await self._execute(function, self._conn))  # type: ignore[no-untyped-call]
+        if not self._running:
+            raise ValueError("the connection is closed")
+        loop, conn = asyncio.get_running_loop(), self._conn
+        future: asyncio.Future[T] = loop.create_future()
+
+        def call() -> None:
+            deliver: Callable[[asyncio.Future[T], Any], None] = _answer
+            try:
+                answer: Any = function(conn)
+            except BaseException as error:
+                deliver, answer = fail, error
+            # aiosqlite's own delivery would end the thread, with the connection open, if the loop has ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(deliver, future, answer)
+
+        self._tx.put_nowait((None, call))
+        return await future
+
+
+def _answer(future: "asyncio.Future[Any]", result: Any) -> None:
+    if not future.done():
+        future.set_result(result)

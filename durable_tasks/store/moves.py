@@ -115,6 +115,11 @@ def announce(tx: Transaction, row: Row) -> None:
 
 def save(tx: Transaction, row: Row, **changes: Any) -> None:
     """Write `changes` to the row: guarded by its version, which rises."""
+    touch(tx, row, updated_at=tx.now, version=row["version"] + 1, **changes)
+
+
+def touch(tx: Transaction, row: Row, **changes: Any) -> None:
+    """Write what is no edit, a lease or progress: the version stays, so that it never costs an editor a conflict."""
     version = row["version"]
     row.update(changes)
     due_at = _due_at(row)
@@ -122,8 +127,6 @@ def save(tx: Transaction, row: Row, **changes: Any) -> None:
         row["due_at"] = changes["due_at"] = due_at
         if due_at is not None and (tx.notice.due is None or due_at < tx.notice.due):
             tx.notice.due = due_at
-    row["version"] = changes["version"] = version + 1
-    row["updated_at"] = changes["updated_at"] = tx.now
     done = tx.run(_update_sql(tuple(changes)), (*changes.values(), row["seq"], version))
     if done.rowcount != 1:
         raise AssertionError(f"task {row['id']} changed under the write lock")

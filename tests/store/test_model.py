@@ -352,6 +352,14 @@ class Machine(RuleBasedStateMachine):
         if claim is not None and expected is not None:
             self.model.claimed(expected, agent, claim.token, lease)
 
+    @rule(agent=AGENTS, lease=LEASES)
+    def next_and_start(self, agent: str, lease: float | None) -> None:
+        """Running tasks are rare when every step is drawn alone."""
+        task = self.model.next(agent)
+        self.next(agent, lease)
+        if task is not None and task.token is not None:
+            self.expect(self.org.start(task.id, token=task.token), self.model.start(task, task.token))
+
     @precondition(lambda self: self.model.tasks)
     @rule(place=PLACES, old=st.sampled_from([False, False, False, True]))
     def start(self, place: int, old: bool) -> None:
