@@ -72,7 +72,11 @@ class TaskActivities:
 
     @activity.defn(name=CANCEL_TASK)
     async def cancel_task(self, ref: TaskRef, reason: str) -> TaskStatus:
-        return await _answered(self._bridge.cancel(ref, reason=reason))
+        info = activity.info()
+        cancelling = self._bridge.cancel(
+            ref, namespace=info.namespace, workflow_id=info.workflow_id or "", reason=reason
+        )
+        return await _answered(cancelling)
 
 
 async def _answered(asking: Awaitable[TaskStatus]) -> TaskStatus:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from durable_tasks.clock import SystemClock, SystemIds
@@ -51,7 +52,12 @@ class _Running:
         self.local = LocalEngine(self.store, self.executor, clock, temporal=settings.enabled, fallback_after=fallback)
         self.wheel = ClockWheel(self.store.expire, clock)
         self.presence = Presence(
-            self.store, clock, db=settings.db, instance=self.instance, lease=settings.process_lease
+            self.store,
+            clock,
+            db=settings.db,
+            instance=self.instance,
+            lease=settings.process_lease,
+            relays=settings.enabled,
         )
         self.engine = Engine.LOCAL
         self.temporal: TemporalEngine | None = None
@@ -196,18 +202,19 @@ class DurableTasks:
         return False
 
     async def _halt(self, running: _Running) -> None:
-        try:
-            await running.executor.close(self.settings.shutdown_grace)
+        """Drain, then stop every part, whatever the parts before it did: nothing may go on over a closed file."""
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(running.store.close)
+            closing.push_async_callback(running.presence.leave)
             if running.temporal is not None:
-                await running.temporal.stop()
-        finally:
-            for task in running.background:
-                task.cancel()
-            await asyncio.gather(*running.background, return_exceptions=True)
-            try:
-                await running.presence.leave()
-            finally:
-                await running.store.close()
+                closing.push_async_callback(running.temporal.stop)
+            closing.push_async_callback(self._end_background, running)
+            await running.executor.close(self.settings.shutdown_grace)
+
+    async def _end_background(self, running: _Running) -> None:
+        for task in running.background:
+            task.cancel()
+        await asyncio.gather(*running.background, return_exceptions=True)
 
     async def _check_in_background(self) -> None:
         try:
@@ -237,6 +244,11 @@ class DurableTasks:
     def temporal(self) -> "TemporalEngine | None":
         """The Temporal engine while it runs; None when it is off."""
         return None if self._running is None else self._running.temporal
+
+    @property
+    def executor(self) -> Executor | None:
+        """What runs handlers in this process, between start and stop."""
+        return None if self._running is None else self._running.executor
 
     @property
     def running_handlers(self) -> int:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
@@ -109,7 +110,11 @@ def inspect_handler(function: Callable[..., Any]) -> Handler:
         signature.bind(None, None)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"the handler {function!r} cannot be called with (ctx, task): {error}") from error
-    target = function if inspect.isroutine(function) else type(function).__call__
+    target = function
+    while isinstance(target, partial):
+        target = target.func
+    if not inspect.isroutine(target):
+        target = type(target).__call__
     positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     wants = None
     if len(positional) > 1 and positional[1].annotation is not inspect.Parameter.empty:

@@ -228,8 +228,9 @@ class TaskBridge(Protocol):
         """The task as it stands."""
         ...
 
-    async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
-        """Somebody cancelled the Temporal workflow: cancel the task unless it has ended; say how it stands."""
+    async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:
+        """Somebody cancelled the Temporal workflow: cancel the task if that workflow drives it and it has not
+        ended; say how it stands."""
         ...
 
 

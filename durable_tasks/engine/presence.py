@@ -25,7 +25,7 @@ class PresenceStore(Protocol):
 
     async def renew(self, lease: float) -> bool: ...
 
-    async def lead(self) -> bool: ...
+    async def stand(self, *, relays: bool) -> bool: ...
 
     async def retire(self, instance: str) -> int: ...
 
@@ -35,13 +35,17 @@ class PresenceStore(Protocol):
 class Presence:
     """Keeps the process row alive and retires those of dead processes."""
 
-    def __init__(self, store: PresenceStore, clock: Clock, *, db: Path, instance: str, lease: float) -> None:
+    def __init__(
+        self, store: PresenceStore, clock: Clock, *, db: Path, instance: str, lease: float, relays: bool
+    ) -> None:
         self._store = store
         self._clock = clock
         self._db = db
         self._instance = instance
         self._lease = lease
         self._lock = ProcessLock(db, instance)
+        self._relays = relays
+        self._renewed_at = clock.now()
         self._never = asyncio.Event()
         self.leading = False
         self.on_declared_dead: Callable[[], None] = lambda: None
@@ -53,7 +57,7 @@ class Presence:
         self._lock.acquire()
         try:
             await self._store.register(self._lease)
-            await self._bury_the_dead()
+            await self._bury_the_dead(trust_leases=True)
             await self._stand()
         except BaseException:
             self._lock.release()
@@ -76,7 +80,7 @@ class Presence:
             await self._clock.wait(self._never, self._clock.now() + self._lease / BEATS_PER_LEASE)
             try:
                 await self._renew()
-                await self._bury_the_dead()
+                await self._bury_the_dead(trust_leases=self._is_punctual())
                 await self._stand()
             except StoreError as error:
                 log.warning(
@@ -92,16 +96,22 @@ class Presence:
         self.on_declared_dead()
         await self._store.register(self._lease)
 
-    async def _bury_the_dead(self) -> None:
+    def _is_punctual(self) -> bool:
+        """Whether this renewal came in time. If not, something held up everybody (the application kept the write
+        lock, the clock jumped): another's lease that is over then says nothing about that process."""
+        before, self._renewed_at = self._renewed_at, self._clock.now()
+        return self._renewed_at - before <= self._lease / 2
+
+    async def _bury_the_dead(self, *, trust_leases: bool) -> None:
         for instance, lease_until in await self._store.other_processes():
-            if lease_until <= self._clock.now() or is_free(self._db, instance):
+            if (trust_leases and lease_until <= self._clock.now()) or is_free(self._db, instance):
                 lost = await self._store.retire(instance)
                 sweep(self._db, instance)
                 log.warning("a process is gone", extra={"instance": instance, "lost_attempts": lost})
                 self.on_burial()
 
     async def _stand(self) -> None:
-        leading = await self._store.lead()
+        leading = await self._store.stand(relays=self._relays)
         if leading != self.leading:
             self.leading = leading
             self.on_leading(leading)

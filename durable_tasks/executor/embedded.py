@@ -5,13 +5,11 @@ It must not know Temporal's client, nor decide anything: SQLite does.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
-from durable_tasks.errors import Conflict
 from durable_tasks.executor.executor import Executor
-from durable_tasks.models import Task
 from durable_tasks.ports import Asked, Clock, Errand
 
 PATIENCE = 1.0
@@ -23,7 +21,7 @@ class BridgeStore(Protocol):
 
     async def status(self, ref: TaskRef) -> TaskStatus: ...
 
-    async def cancel(self, org_id: str, task_id: str, reason: str | None, command_id: str | None) -> Task: ...
+    async def cancel_by_driver(self, asked: Asked, reason: str) -> TaskStatus: ...
 
 
 Waiting = Callable[[str], AbstractContextManager[asyncio.Event]]
@@ -55,15 +53,14 @@ class EmbeddedBridge:
             status = await self._executor.admit(asked)
             if status is not None and status.verdict is not Verdict.LIVE:
                 return status
-            await self._clock.wait(happened, until)
-        return await self._store.status(asked.ref)
+            while True:  # a commit of anybody may wake us; only news of this task is an answer
+                happened.clear()
+                status = await self._store.status(asked.ref)
+                if status.verdict is not Verdict.LIVE or not await self._clock.wait(happened, until):
+                    return status
 
     async def read(self, ref: TaskRef) -> TaskStatus:
         return await self._store.status(ref)
 
-    async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
-        status = await self._store.status(ref)
-        if status.verdict not in (Verdict.ENDED, Verdict.SUPERSEDED):
-            with suppress(Conflict):  # it ended meanwhile; the status below says how
-                await self._store.cancel(ref.org_id, ref.task_id, reason, None)
-        return await self._store.status(ref)
+    async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:
+        return await self._store.cancel_by_driver(Asked(ref, "cancel", namespace, workflow_id), reason)

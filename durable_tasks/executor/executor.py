@@ -6,7 +6,8 @@ It must not know where assignments come from beyond its ports, nor what their en
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
@@ -15,7 +16,7 @@ from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
 from durable_tasks.lifecycle import HELD
-from durable_tasks.models import Placement
+from durable_tasks.models import Placement, TaskError
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Errand, Outcome
 
 log = logging.getLogger("durable_tasks.executor")
@@ -60,11 +61,12 @@ class Executor:
         self._admitted: list[tuple[int, int, Asked]] = []
         self._admissions = 0
         self._waiting: set[TaskRef] = set()
+        self._stopped_early: set[str] = set()
         self._after_org = ""
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
         self.temporal_before: Callable[[], float | None] = lambda: None
         """Ready tasks of the Temporal engine from before this instant are taken too; see LocalEngine."""
 
@@ -86,12 +88,9 @@ class Executor:
         count = self.free
         if count < 1:
             return 0
-        self._reserved += count
-        try:
+        with self._reserving(count):
             taken, self._after_org = await self._store.take(self._appetite(count), self._after_org)
-        finally:
-            self._reserved -= count
-        self._start(taken)
+            self._start(taken)
         await self._begin_admitted()
         return len(taken)
 
@@ -121,30 +120,46 @@ class Executor:
         return await self._begin_on_slot(self._store.begin(asked, self.can_run))
 
     async def _begin_on_slot(self, beginning: Awaitable[Assignment | TaskStatus]) -> TaskStatus | None:
-        self._reserved += 1
+        """In a task of our own: if the caller is cancelled after the commit, the attempt must still be run."""
+
+        async def begin() -> TaskStatus | None:
+            with self._reserving(1):
+                answer = await beginning
+                if isinstance(answer, Assignment):
+                    self._start([answer])
+                    return None
+                return answer
+
+        beginner = asyncio.create_task(begin(), name="durable_tasks begin")
+        self._background.add(beginner)
+        beginner.add_done_callback(self._background.discard)
+        return await asyncio.shield(beginner)
+
+    @contextmanager
+    def _reserving(self, slots: int) -> Iterator[None]:
+        self._reserved += slots
         try:
-            answer = await beginning
+            yield
         finally:
-            self._reserved -= 1
-        if isinstance(answer, Assignment):
-            self._start([answer])
-            return None
-        return answer
+            self._reserved -= slots
+            if not self._reserved:
+                self._stopped_early.clear()
 
     async def _begin_admitted(self) -> None:
         while self._admitted and self.free > 0:
             wanted = heapq.heappop(self._admitted)
             asked = wanted[-1]
+            self._waiting.discard(asked.ref)
             try:
                 await self._begin(asked)
             except StoreError:
+                self._waiting.add(asked.ref)
                 heapq.heappush(self._admitted, wanted)
                 raise
             except NotFound:
                 log.warning(
                     "a Temporal workflow asked for a task that is not here", extra={"task_id": asked.ref.task_id}
                 )
-            self._waiting.discard(asked.ref)
 
     def _appetite(self, limit: int) -> Appetite:
         return Appetite(self._handlers.capabilities, self._handlers.has_default, limit, self.temporal_before())
@@ -162,8 +177,11 @@ class Executor:
             run = Run(assignment, handler, report)
             self._runs[assignment.token] = run
             self._idle.clear()
-            run.start()
             self._spawn(self._supervise(run), f"durable_tasks run {assignment.task.id}")
+            if assignment.token in self._stopped_early:
+                run.refuse()
+            else:
+                run.start()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -178,7 +196,10 @@ class Executor:
             )
             self._drop(run)
         else:
-            await self._record(run, outcome)
+            try:
+                await self._record(run, outcome)
+            finally:
+                self._drop(run)
         try:
             await self._begin_admitted()
             if outcome is None:
@@ -197,6 +218,7 @@ class Executor:
 
     async def _finish(self, assignment: Assignment, outcome: Outcome) -> tuple[bool, list[Assignment], str]:
         """Record until it is recorded: while the file is busy or full, a finished result must not be lost."""
+        broken = False
         while True:
             follow = None if self._closing or self._admitted else self._appetite(1)
             try:
@@ -207,6 +229,14 @@ class Executor:
                 facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
+            except Exception as error:
+                log.exception("an attempt's end broke the store", extra={"task_id": assignment.task.id})
+                if broken:
+                    raise
+                outcome, broken = (
+                    Outcome(Ending.FAILED, error=TaskError(type="internal", message=repr(error)[:1000])),
+                    True,
+                )
 
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.assignment.token, None)
@@ -221,6 +251,8 @@ class Executor:
             run = self._runs.get(token)
             if run is not None:
                 self.stop_run(run)
+            elif self._reserved:
+                self._stopped_early.add(token)  # begun and ended in one commit, before we heard of the beginning
 
     def stop_run(self, run: Run) -> None:
         if not run.stopping:
@@ -256,5 +288,8 @@ class Executor:
                 "a handler outlived the shutdown grace and was released", extra={"task_id": run.assignment.task.id}
             )
             self._runs.pop(token, None)
-            await self._store.finish(run.assignment, Outcome(Ending.RELEASED), None, self._after_org)
+            try:
+                await self._store.finish(run.assignment, Outcome(Ending.RELEASED), None, self._after_org)
+            except StoreError as error:  # what is not released now is released when the process leaves
+                log.warning("a handler could not be released yet", extra={"error": error.code})
             run.give_up()

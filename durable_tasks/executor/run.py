@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from durable_tasks.errors import DurableTasksError, NonRetryable, RetryAfter
+from durable_tasks.durations import parse_duration
+from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, RetryAfter
 from durable_tasks.handlers import Handler, TaskContext, dump_output
 from durable_tasks.models import TaskError
 from durable_tasks.ports import Assignment, Ending, Outcome
@@ -34,9 +35,23 @@ class Run:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Call the handler. What keeps it from starting (no thread to be had) is its failure, and nobody else's."""
+        try:
+            self._begin()
+        except Exception as error:
+            self._resolve(to_outcome(error))
+
+    def refuse(self) -> None:
+        """Do not start: the attempt was ended before we heard of it."""
+        self._cancelled.set()
+        self._resolve(Outcome(Ending.RELEASED))
+
+    def _begin(self) -> None:
         task_id = self.assignment.task.id
         if self._handler.is_async:
             self._task = asyncio.create_task(self._call(), name=f"durable_tasks handler {task_id}")
+            # A task that is cancelled before its first step never enters _call.
+            self._task.add_done_callback(lambda _: self._resolve(Outcome(Ending.RELEASED)))
         else:
             loop, context = asyncio.get_running_loop(), contextvars.copy_context()
             # A thread of its own, and a daemon: a handler that never returns must not hold a pool or the exit.
@@ -104,8 +119,17 @@ def to_outcome(error: BaseException) -> Outcome:
         Ending.FAILED,
         error=described,
         retryable=not isinstance(error, NonRetryable),
-        retry_after=error.seconds if isinstance(error, RetryAfter) else None,
+        retry_after=_seconds(error) if isinstance(error, RetryAfter) else None,
     )
+
+
+def _seconds(error: RetryAfter) -> float | None:
+    """The wait that a handler asked for; the task's own backoff when it is no duration."""
+    try:
+        return parse_duration(error.seconds)
+    except InvalidInput as refusal:
+        log.warning("a handler raised RetryAfter with no duration", extra={"said": refusal.message})
+        return None
 
 
 def _failure(kind: str, message: str) -> Outcome:

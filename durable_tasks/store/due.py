@@ -3,6 +3,9 @@
 It must not know the clock; it is called with a transaction's time.
 """
 
+import logging
+import sqlite3
+
 from durable_tasks.lifecycle import HELD, TERMINAL
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store.endings import end_failed, end_lost
@@ -16,6 +19,9 @@ from durable_tasks.store.rows import Row, dump_error
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
+log = logging.getLogger("durable_tasks.store")
+
+AFTER_FAILURE = 60.0
 
 
 def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
@@ -25,9 +31,26 @@ def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
         "SELECT seq FROM dt_tasks WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?", (tx.now, limit)
     )
     for (seq,) in rows:
-        _expire(tx, by_seq(tx, seq))
+        _contained(tx, seq)
     found = tx.one("SELECT MIN(due_at) FROM dt_tasks WHERE due_at IS NOT NULL")
     return len(rows), None if found is None else found[0]
+
+
+def _contained(tx: Transaction, seq: int) -> None:
+    """Do what is due for one row. If that breaks, only this row is late: the file's clock must not stop with it."""
+    ended = len(tx.ended)
+    tx.run("SAVEPOINT due")
+    try:
+        _expire(tx, by_seq(tx, seq))
+    except sqlite3.Error:
+        raise
+    except Exception:
+        log.exception("what is due for one task broke and is tried again later", extra={"seq": seq})
+        tx.run("ROLLBACK TO due")
+        tx.last_seq.clear()
+        del tx.ended[ended:]
+        tx.run("UPDATE dt_tasks SET due_at = ? WHERE seq = ?", (tx.now + AFTER_FAILURE, seq))
+    tx.run("RELEASE due")
 
 
 def _expire(tx: Transaction, row: Row) -> None:
@@ -38,7 +61,7 @@ def _expire(tx: Transaction, row: Row) -> None:
     elif state not in TERMINAL and _passed(row["deadline_at"], tx.now):
         _miss_deadline(tx, row, held)
     elif held and _passed(row["timeout_at"], tx.now):
-        error = TaskError(type="timeout", message=f"the attempt ran longer than {row['timeout']:g} s")
+        error = TaskError(type="timeout", message=f"the attempt ran longer than its timeout, {row['timeout']} s")
         end_failed(tx, row, error, retryable=True, stop=row["process"] is not None)
     elif held and _passed(row["lease_expires_at"], tx.now):
         end_lost(tx, row, "its lease ended without a heartbeat")

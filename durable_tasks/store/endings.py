@@ -84,8 +84,9 @@ def reopen(tx: Transaction, row: Row, *, hold: bool = False) -> None:
         deadline_at = None  # it was missed; a retry by hand is not bound by it
     move(
         tx, row, state, "task.retried", None,
-        **{**UNTOUCHED, "blocked_by": blocked_by, "generation": row["generation"] + 1, "retry_count": 0,
-           "lost_count": 0, "error": None, "reason": None, "output": None, "deadline_at": deadline_at},
+        **{**UNTOUCHED, "engine": tx.engine_or(row["engine"]), "blocked_by": blocked_by,
+           "generation": row["generation"] + 1, "retry_count": 0, "lost_count": 0, "error": None, "reason": None,
+           "output": None, "deadline_at": deadline_at},
     )  # fmt: skip
 
 

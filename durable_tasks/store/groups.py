@@ -179,8 +179,14 @@ def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
 
 def _reopen_members(tx: Transaction, workflow_id: str, *, limited: bool) -> None:
     rows = tx.all(
-        f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state IN ('failed', 'cancelled') ORDER BY position",
+        f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state IN ('failed', 'cancelled') ORDER BY seq",
         (workflow_id,),
+    )  # by seq: parents were inserted before their children
+    # Who was told of an end that is now taken back waits for it again.
+    ended = "SELECT id FROM dt_tasks WHERE workflow_id = ? AND state IN ('failed', 'cancelled')"
+    tx.run(
+        f"UPDATE dt_dependencies SET met = 0 WHERE parent IN ({ended}) AND child IN ({ended})",
+        (workflow_id, workflow_id),
     )
     for row in map(task_row, rows):
         reopen(tx, row, hold=limited)

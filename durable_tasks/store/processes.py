@@ -84,7 +84,7 @@ def renew(tx: Transaction, lease: float) -> bool:
 
 def remove(tx: Transaction, instance: str) -> None:
     tx.run("DELETE FROM dt_processes WHERE instance = ?", (instance,))
-    tx.run("DELETE FROM dt_meta WHERE key = 'leader' AND value = ?", (instance,))
+    tx.run("DELETE FROM dt_meta WHERE key IN ('leader', 'relay') AND value = ?", (instance,))
 
 
 def others(conn: sqlite3.Connection, instance: str) -> list[tuple[str, float]]:
@@ -98,12 +98,13 @@ def others(conn: sqlite3.Connection, instance: str) -> list[tuple[str, float]]:
     return [(str(name), float(until)) for name, until in rows]
 
 
-def lead(tx: Transaction) -> bool:
-    """Become or stay the leader if there is none whose process row still stands."""
+def lead(tx: Transaction, duty: str) -> bool:
+    """Take or keep a duty ("leader" checkpoints, "relay" speaks to Temporal) unless a process whose row still
+    stands has it. Duties are apart: a process without Temporal must not keep others from relaying."""
     found = tx.one(
-        "SELECT m.value FROM dt_meta AS m JOIN dt_processes AS p ON p.instance = m.value WHERE m.key = 'leader'"
+        "SELECT m.value FROM dt_meta AS m JOIN dt_processes AS p ON p.instance = m.value WHERE m.key = ?", (duty,)
     )
     if found is None:
-        tx.run("INSERT OR REPLACE INTO dt_meta VALUES ('leader', ?)", (tx.rules.instance,))
+        tx.run("INSERT OR REPLACE INTO dt_meta VALUES (?, ?)", (duty, tx.rules.instance))
         return True
     return bool(found[0] == tx.rules.instance)

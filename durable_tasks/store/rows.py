@@ -57,6 +57,7 @@ _DEFAULT_RETRY_JSON = _DEFAULT_RETRY.model_dump_json()
 
 PAYLOAD_LIMIT = 1024 * 1024
 DETAIL_LIMIT = 64 * 1024
+DEPTH_LIMIT = 100
 
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode
@@ -81,23 +82,26 @@ def dump_payload(value: Any, field: str, limit: int = PAYLOAD_LIMIT) -> str | No
             size=size,
             limit=limit,
         )
-    _refuse_odd_keys(value, field)
+    _refuse_unreadable(value, field)
     return text
 
 
-def _refuse_odd_keys(value: Any, field: str) -> None:
-    """json.dumps turns the keys 1, True and None into text in silence; what is read back would differ."""
-    pending = [value]
+def _refuse_unreadable(value: Any, field: str) -> None:
+    """json.dumps turns the keys 1, True and None into text in silence, and writes deeper than pydantic reads:
+    what is read back would differ, or not be read at all."""
+    pending = [(value, 1)]
     while pending:
-        item = pending.pop()
+        item, depth = pending.pop()
+        if depth > DEPTH_LIMIT:
+            raise InvalidInput(f"{field} is nested more than {DEPTH_LIMIT} levels deep", field=field, limit=DEPTH_LIMIT)
         if isinstance(item, dict):
             for key, inner in item.items():
                 if type(key) is not str and not isinstance(key, str):
                     raise InvalidInput(f"{field} has the key {key!r}; JSON keys are strings", field=field)
                 if isinstance(inner, dict | list | tuple):
-                    pending.append(inner)
+                    pending.append((inner, depth + 1))
         elif isinstance(item, list | tuple):
-            pending.extend(inner for inner in item if isinstance(inner, dict | list | tuple))
+            pending.extend((inner, depth + 1) for inner in item if isinstance(inner, dict | list | tuple))
 
 
 def load(text: str | None) -> Any:

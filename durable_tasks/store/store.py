@@ -373,11 +373,15 @@ class Store:
     async def renew(self, lease: float) -> bool:
         return await self._write(lambda tx: processes.renew(tx, lease))
 
-    async def lead(self) -> bool:
-        """Become or stay the leader; the leader checkpoints."""
-        leading = await self._write(processes.lead)
-        self._writer.owns_checkpoints = leading
-        return leading
+    async def stand(self, *, relays: bool) -> bool:
+        """Take or keep the duties that are free: checkpoints, and relaying if this process `relays`.
+        Answers whether it has the latter."""
+
+        def op(tx: Transaction) -> tuple[bool, bool]:
+            return processes.lead(tx, "leader"), relays and processes.lead(tx, "relay")
+
+        self._writer.owns_checkpoints, relaying = await self._write(op)
+        return relaying
 
     async def retire(self, instance: str) -> int:
         """Forget a process and end its attempts: as lost, or as released when this very process leaves.
@@ -406,6 +410,22 @@ class Store:
 
     async def status(self, ref: TaskRef) -> TaskStatus:
         return await self.read(lambda conn: submissions.read_status(conn, ref, self._clock.now()))
+
+    async def cancel_by_driver(self, asked: Asked, reason: str) -> TaskStatus:
+        """Cancel for the Temporal workflow that drives the task's newest generation; nobody else's cancels anything.
+        Answers how that generation stands."""
+
+        def op(tx: Transaction) -> TaskStatus:
+            ref = asked.ref
+            status = submissions.read_status(tx.conn, ref, tx.now)
+            drives = submissions.is_driver(tx.conn, ref, asked.namespace, asked.workflow_id)
+            row = get(tx, ref.org_id, ref.task_id)
+            if not drives or row["generation"] != ref.generation or status.verdict is Verdict.ENDED:
+                return status
+            claims.cancel(tx, ref.org_id, ref.task_id, reason)
+            return submissions.read_status(tx.conn, ref, tx.now)
+
+        return await self._write(op)
 
     async def errands(self, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
         return await self.read(lambda conn: submissions.errands(conn, now, limit=limit, starts=starts, skip=skip))

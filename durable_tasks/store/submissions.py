@@ -163,7 +163,8 @@ def _starts(
     conn: sqlite3.Connection, now: float, limit: int, embedded: int, skip: frozenset[int]
 ) -> list[tuple[Any, ...]]:
     """Take one of each organisation in turn, until `limit`, or the `embedded` starts allowed, are reached."""
-    waiting = [iter(_starts_of(conn, org_id, now, limit, skip)) for org_id in _orgs_with_starts(conn)]
+    kinds = "" if embedded > 0 else " AND submission.placement <> 'embedded'"
+    waiting = [iter(_starts_of(conn, org_id, now, limit, skip, kinds)) for org_id in _orgs_with_starts(conn)]
     found: list[tuple[Any, ...]] = []
     while waiting and len(found) < limit:
         for org in list(waiting):
@@ -181,14 +182,15 @@ def _starts(
 
 
 def _starts_of(
-    conn: sqlite3.Connection, org_id: str, now: float, limit: int, skip: frozenset[int]
+    conn: sqlite3.Connection, org_id: str, now: float, limit: int, skip: frozenset[int], kinds: str
 ) -> list[tuple[Any, ...]]:
     rows = conn.execute(
         "SELECT outbox.id, outbox.subject_id, outbox.generation, outbox.kind, outbox.org_id, outbox.priority,"
         " outbox.request_id, outbox.tries, submission.placement FROM dt_outbox AS outbox"
         " JOIN dt_submissions AS submission ON submission.subject_id = outbox.subject_id"
         " AND submission.generation = outbox.generation WHERE outbox.org_id = ? AND outbox.kind = 'start'"
-        " AND outbox.dead_at IS NULL AND outbox.due_at <= ? ORDER BY outbox.priority DESC, outbox.id LIMIT ?",
+        " AND outbox.dead_at IS NULL AND outbox.due_at <= ?"
+        f"{kinds} ORDER BY outbox.priority DESC, outbox.id LIMIT ?",
         (org_id, now, limit + len(skip)),
     )
     return [values for values in rows if values[0] not in skip]
@@ -277,8 +279,12 @@ def defer(tx: Transaction, errand: Errand, *, until: float, error: str) -> None:
 
 def bury(tx: Transaction, errand: Errand, error: str) -> None:
     """Refused for ever: keep the row for people to see, and send it no more."""
-    tx.run("UPDATE dt_outbox SET dead_at = ?, error = ? WHERE id = ?", (tx.now, error[:1000], errand.id))
-    _set_state(tx, errand.ref, "closed", None)
+    tx.run(
+        "UPDATE dt_outbox SET dead_at = ?, error = ? WHERE id = ? AND request_id = ?",
+        (tx.now, error[:1000], errand.id, errand.request_id),
+    )
+    if errand.kind is OutboxKind.START:
+        _set_state(tx, errand.ref, "closed", None)
 
 
 def page(conn: sqlite3.Connection, now: float, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
@@ -355,6 +361,7 @@ def settle_engine(tx: Transaction, wanted: Engine | None) -> Engine:
     if wanted is None:
         return Engine.LOCAL if found is None else Engine(found[0])
     tx.run("INSERT OR REPLACE INTO dt_meta VALUES ('engine', ?)", (wanted.value,))
+    tx.engine = wanted.value
     if found is not None and found[0] != wanted.value:
         adopted = _adopt(tx, wanted)
         log.warning("durable mode was switched", extra={"engine": wanted.value, "tasks": adopted})

@@ -207,7 +207,7 @@ def _blank(tx: Transaction, org_id: str, drafted: Draft, task_id: str) -> Row:
     row |= {
         "id": task_id, "org_id": org_id, "space_id": new.space_id, "title": new.heading, "name": new.name,
         "description": new.description, "capability": new.capability, "mode": drafted.mode.value,
-        "placement": drafted.placement.value, "engine": drafted.engine.value, "generation": 1,
+        "placement": drafted.placement.value, "engine": tx.engine_or(drafted.engine.value), "generation": 1,
         "priority": new.priority.value, "queue": new.queue, "reserved_for": new.assigned_to,
         "created_by": new.created_by, "parent_task_id": new.parent_task_id, "correlation_id": new.correlation_id,
         "depends_on": "[]", "on_dependency_failure": new.on_dependency_failure, "blocked_by": 0,
@@ -283,6 +283,8 @@ def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int
         changes["reserved_for"] = changes.pop("assigned_to")
         if TaskState(row["state"]) in HELD:
             changes["assigned_to"] = row["assigned_to"]
+    if "timeout" in changes and TaskState(row["state"]) in HELD and row["started_at"] is not None:
+        changes["timeout_at"] = None if changes["timeout"] is None else row["started_at"] + changes["timeout"]
     move(tx, row, TaskState(row["state"]), "task.updated", {"fields": sorted(fields)}, **changes)
     return to_task(row)
 

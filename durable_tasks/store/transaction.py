@@ -37,6 +37,15 @@ class Transaction:
     last_seq: dict[str, int] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     groups: dict[str, None] = field(default_factory=dict)
+    engine: str | None = None
+
+    def engine_or(self, fallback: str) -> str:
+        """The engine that drives this file now. It is asked here, under the lock: what a process saw when it
+        started may have been switched since, and tasks of an engine that nobody runs would be stuck."""
+        if self.engine is None:
+            found = self.one("SELECT value FROM dt_meta WHERE key = 'engine'")
+            self.engine = fallback if found is None else str(found[0])
+        return self.engine
 
     def one(self, sql: str, values: tuple[Any, ...] | list[Any] = ()) -> tuple[Any, ...] | None:
         return cast("tuple[Any, ...] | None", self.conn.execute(sql, values).fetchone())

@@ -167,9 +167,8 @@ class Writer:
             raise
 
     async def _run_batch(self, batch: list[_Call[Any]]) -> None:
-        now = self._clock.now()
         try:
-            answers = await self._connection.run(lambda conn: self._commit(conn, batch, now))
+            answers = await self._connection.run(lambda conn: self._commit(conn, batch))
         except Exception as error:  # whatever it was, the leader must live on: a dead one would leave callers waiting
             for call in batch:
                 fail(call.future, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
@@ -197,16 +196,16 @@ class Writer:
         except (sqlite3.Error, RuntimeError) as error:  # the file is in trouble, or the loop has closed
             log.warning("another connection's commits cannot be noticed now", extra={"said": str(error)})
 
-    def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]], now: float) -> "list[Answer]":
+    def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
         self._begin(conn, batch)
         try:
             self._checkpoint_if_due(conn)
             self._operations += len(batch)
-            answers = run_together(Transaction(conn, now, self._ids, self._rules), [call.op for call in batch])
+            answers = run_together(self._transaction(conn), [call.op for call in batch])
             if answers is None:
                 conn.execute("ROLLBACK")
                 self._begin(conn, batch)
-                tx = Transaction(conn, now, self._ids, self._rules)
+                tx = self._transaction(conn)
                 answers = [run_apart(tx, call.op) for call in batch]
             conn.execute("COMMIT")
         except BaseException:
@@ -214,6 +213,10 @@ class Writer:
                 conn.execute("ROLLBACK")
             raise
         return answers
+
+    def _transaction(self, conn: sqlite3.Connection) -> Transaction:
+        # The time is read under the lock: a lease that began before a long wait for it would be over too soon.
+        return Transaction(conn, self._clock.now(), self._ids, self._rules)
 
     def _begin(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> None:
         patience = max(call.deadline for call in batch)
@@ -232,11 +235,15 @@ class Writer:
         cannot checkpoint inside its own transaction). Nobody else can write or reset the WAL meanwhile."""
         if not self.owns_checkpoints or not self._checkpoint_due():
             return
-        if self._checkpointer is None:
-            self._checkpointer = connect(self._path)
-        busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self._operations = 0
-        log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
+        try:
+            if self._checkpointer is None:
+                self._checkpointer = connect(self._path)
+            busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
+        except sqlite3.Error as error:  # the writer itself is healthy: a longer WAL must not refuse anybody
+            log.warning("the file could not be checkpointed", extra={"said": str(error)})
+            self._close_checkpointer(conn)
 
     def _checkpoint_due(self) -> bool:
         try:

@@ -62,7 +62,7 @@ class ScriptedBridge:
         self._called("read")
         return self._status(ref)
 
-    async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
+    async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:
         self.before_cancel()
         self.reasons.append(reason)
         status = self._status(ref)

@@ -99,7 +99,7 @@ class Desk:
     async def read(self, ref: TaskRef) -> TaskStatus:
         return await self.store.status(ref)
 
-    async def cancel(self, ref: TaskRef, *, reason: str) -> TaskStatus:
+    async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:
         with suppress(IllegalMove):
             await self.store.cancel(ref.org_id, ref.task_id, reason, None)
         return await self.store.status(ref)
