@@ -42,15 +42,18 @@ async def test_a_timeout_removed_under_way_stops_no_clock(tasks: DurableTasks, o
 
 
 async def test_a_row_that_breaks_the_clock_delays_only_itself(tasks: DurableTasks, org: Org, db: Path) -> None:
-    broken = await org.create("broken", delay="1s", max_retries=1)
+    broken = await org.create("broken", timeout="1s", max_retries=1)
+    claim = await org.claim(broken.id, agent_id=AGENT)
+    await org.start(broken.id, token=claim.token)
     whole = await org.create("whole", delay="1s")
     with closing(sqlite3.connect(db)) as conn, conn:
-        conn.execute("UPDATE dt_tasks SET state = 'waiting' WHERE id = ?", (broken.id,))
-        conn.execute("UPDATE dt_tasks SET stop_by = 1.0, due_at = 1.0, depends_on = 'x' WHERE id = ?", (broken.id,))
+        conn.execute("UPDATE dt_tasks SET retry = 'no JSON' WHERE id = ?", (broken.id,))
     await time_of(tasks).advance(2)
     assert (await org.get(whole.id)).state is TaskState.PENDING
     with closing(sqlite3.connect(db)) as conn, conn:
-        conn.execute("UPDATE dt_tasks SET state = 'scheduled', depends_on = '[]' WHERE id = ?", (broken.id,))
+        conn.execute("UPDATE dt_tasks SET retry = '{}' WHERE id = ?", (broken.id,))
+    await time_of(tasks).advance(61)
+    assert (await org.get(broken.id)).state is TaskState.PENDING
 
 
 async def test_what_is_too_deep_to_be_read_is_not_written(tasks: DurableTasks, org: Org) -> None:
