@@ -53,7 +53,9 @@ async def test_a_row_that_breaks_the_clock_delays_only_itself(tasks: DurableTask
     with closing(sqlite3.connect(db)) as conn, conn:
         conn.execute("UPDATE dt_tasks SET retry = '{}' WHERE id = ?", (broken.id,))
     await time_of(tasks).advance(61)
-    assert (await org.get(broken.id)).state is TaskState.PENDING
+    failure = (await org.get(broken.id)).error
+    assert failure is not None
+    assert failure.type == "timeout"
 
 
 async def test_what_is_too_deep_to_be_read_is_not_written(tasks: DurableTasks, org: Org) -> None:
