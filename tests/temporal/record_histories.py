@@ -3,9 +3,11 @@ It must not replay them; run it for a new path, and for an old one only when its
 """
 
 import asyncio
+import json
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -29,7 +31,18 @@ async def record(address: str, names: list[str]) -> None:
         async with Worker(client, task_queue=scene.queue, workflows=[AgentTaskWorkflow], activities=activities):
             await path(scene)
         history = await scene.handle.fetch_history()
-        (HISTORIES / f"{path.__name__}.json").write_text(history.to_json() + "\n", encoding="utf-8")
+        text = json.dumps(without_machine(json.loads(history.to_json())), indent=2)
+        (HISTORIES / f"{path.__name__}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def without_machine(value: Any) -> Any:
+    """The history without what names the machine it was recorded on: stack traces and the worker's identity."""
+    if isinstance(value, list):
+        return [without_machine(item) for item in value]
+    if isinstance(value, dict):
+        kept = {key: without_machine(item) for key, item in value.items() if key != "stackTrace"}
+        return {key: "recorder" if key == "identity" else item for key, item in kept.items()}
+    return value
 
 
 if __name__ == "__main__":
