@@ -246,11 +246,6 @@ class DurableTasks:
         return None if self._running is None else self._running.temporal
 
     @property
-    def executor(self) -> Executor | None:
-        """What runs handlers in this process, between start and stop."""
-        return None if self._running is None else self._running.executor
-
-    @property
     def running_handlers(self) -> int:
         """How many handlers run in this process now."""
         return 0 if self._running is None else self._running.executor.running

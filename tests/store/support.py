@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from durable_tasks import Claim, DurableTasks, NewTask, Org, Settings, Task
+from durable_tasks.executor.executor import Executor
 from durable_tasks.ports import Clock
 from durable_tasks.testing import ManualClock
 
@@ -26,6 +27,12 @@ def make(path: Path, clock: Clock | None = None, **settings: Any) -> DurableTask
 async def opened(path: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[DurableTasks]:
     async with make(path, clock, **settings) as tasks:
         yield tasks
+
+
+def executor_of(tasks: DurableTasks) -> Executor:
+    """What runs its handlers: no part of the public API, but where races are made."""
+    assert tasks._running is not None
+    return tasks._running.executor
 
 
 def time_of(tasks: DurableTasks) -> ManualClock:

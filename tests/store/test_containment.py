@@ -18,7 +18,7 @@ from durable_tasks.contracts import TaskRef, task_workflow_id
 from durable_tasks.models import Placement
 from durable_tasks.ports import Asked
 from durable_tasks.store import writer
-from tests.store.support import AGENT, make, opened, query, spin_until, time_of, within
+from tests.store.support import AGENT, executor_of, make, opened, query, spin_until, time_of, within
 
 
 @contextmanager
@@ -117,8 +117,7 @@ async def test_a_caller_cancelled_while_its_attempt_begins_leaves_it_running_her
         org = tasks.org("acme")
         task = await org.create("auto", capability="auto")
         ref = TaskRef(task_id=task.id, org_id="acme", generation=1, placement=Placement.EMBEDDED)
-        executor = tasks.executor
-        assert executor is not None
+        executor = executor_of(tasks)
         await spin_until(lambda: executor.free == tasks.settings.max_concurrent)
         with locked(db):
             asked = Asked(ref, "run/1", "default", task_workflow_id(task.id, 1))
@@ -141,13 +140,12 @@ async def test_an_attempt_ended_in_the_commit_that_began_it_never_runs(db: Path)
 
     async with opened(db, worker=False) as other, tasks:
         org = tasks.org("acme")
-        assert tasks.executor is not None
         with locked(db):
             blocker = asyncio.create_task(org.create("blocker"))
             creating = asyncio.create_task(org.create("auto", capability="auto"))
             for _ in range(20):
                 await asyncio.sleep(0)
-            filling = asyncio.create_task(tasks.executor.fill())
+            filling = asyncio.create_task(executor_of(tasks).fill())
             for _ in range(5):
                 await asyncio.sleep(0)
             cancelling = asyncio.create_task(_cancel_all(org))
