@@ -43,8 +43,6 @@ class Notice:
 
     ready: bool = False
     """An auto task became ready to begin."""
-    claimable: bool = False
-    """A manual task became ready to claim."""
     outbox: bool = False
     """There is something to tell Temporal."""
     due: float | None = None

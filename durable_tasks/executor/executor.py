@@ -214,29 +214,22 @@ class Executor:
         if not done:
             log.info("a late result was refused", extra={"task_id": task.id, "attempt": task.attempt})
         self._start(taken)
-        self._drop(run)
 
     async def _finish(self, assignment: Assignment, outcome: Outcome) -> tuple[bool, list[Assignment], str]:
         """Record until it is recorded: while the file is busy or full, a finished result must not be lost."""
-        broken = False
+        refused = False
         while True:
             follow = None if self._closing or self._admitted else self._appetite(1)
             try:
                 return await self._store.finish(assignment, outcome, follow, self._after_org)
-            except InvalidInput as error:  # the output cannot be stored: say so as the task's failure
-                outcome = to_outcome(NonRetryable(error.message))
             except StoreError as error:
                 facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
             except Exception as error:
-                log.exception("an attempt's end broke the store", extra={"task_id": assignment.task.id})
-                if broken:
-                    raise
-                outcome, broken = (
-                    Outcome(Ending.FAILED, error=TaskError(type="internal", message=repr(error)[:1000])),
-                    True,
-                )
+                if refused:
+                    raise  # not even the refusal can be recorded: once more would be for ever
+                outcome, refused = _refusal(error, assignment.task.id), True
 
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.assignment.token, None)
@@ -293,3 +286,11 @@ class Executor:
             except StoreError as error:  # what is not released now is released when the process leaves
                 log.warning("a handler could not be released yet", extra={"error": error.code})
             run.give_up()
+
+
+def _refusal(error: Exception, task_id: str) -> Outcome:
+    """The failure of a task whose end cannot be stored: its output is no JSON or too large, or our own fault."""
+    if isinstance(error, InvalidInput):
+        return to_outcome(NonRetryable(error.message))
+    log.error("an attempt's end broke the store", exc_info=error, extra={"task_id": task_id})
+    return Outcome(Ending.FAILED, error=TaskError(type="internal", message=repr(error)[:1000]))

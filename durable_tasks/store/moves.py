@@ -105,12 +105,10 @@ def move(
 
 
 def announce(tx: Transaction, row: Row) -> None:
-    """Say that a pending task can be taken, unless its last attempt is still stopping."""
-    if row["stop_by"] is None:
-        if row["mode"] == "manual":
-            tx.notice.claimable = True
-        elif row["engine"] == "local":  # Temporal asks for its own; what it leaves lying is looked for by the clock
-            tx.notice.ready = True
+    """Say that a pending auto task can be begun, unless its last attempt is still stopping. Temporal asks for
+    its own; what it leaves lying is looked for by the clock."""
+    if row["stop_by"] is None and row["mode"] == "auto" and row["engine"] == "local":
+        tx.notice.ready = True
 
 
 def save(tx: Transaction, row: Row, **changes: Any) -> None:

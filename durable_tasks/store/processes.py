@@ -13,8 +13,6 @@ from pathlib import Path
 
 from durable_tasks.store.transaction import Transaction
 
-LEADER_LEASE = 15.0
-
 
 class ProcessLock:
     """An flock on a file named after the instance. The kernel frees it when the process dies, at once."""

@@ -111,7 +111,6 @@ def _refused(tx: Transaction, error: Exception) -> Answer:
 
 def merge(into: Notice, more: Notice) -> None:
     into.ready |= more.ready
-    into.claimable |= more.claimable
     into.outbox |= more.outbox
     into.foreign |= more.foreign
     if more.due is not None and (into.due is None or more.due < into.due):
