@@ -4,12 +4,25 @@ It must not know any implementation; SQLite and Temporal stand behind these name
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus
+from durable_tasks.contracts import (
+    AttemptEnd,
+    Batch,
+    Begun,
+    Command,
+    CommandAnswer,
+    GroupRef,
+    GroupStatus,
+    MembersRequest,
+    Ref,
+    RunRequest,
+    TaskRef,
+    TaskStatus,
+)
 from durable_tasks.models import Task, TaskError
 
 
@@ -124,52 +137,87 @@ class Errand:
     id: int
     kind: OutboxKind
     request_id: str
-    ref: TaskRef
+    ref: Ref
     title: str
+    details: str
+    """A few lines for people who look at it in Temporal."""
     priority: int
     namespace: str
     workflow_id: str
     run_id: str | None
     tries: int
-    status: TaskStatus
-    """The task as it stands now: the payload of a sync."""
+    status: TaskStatus | GroupStatus
+    """The task or group as it stands now: the payload of a sync."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One hand-over of a task to Temporal, as SQLite remembers it."""
+    """One hand-over of a task or group to Temporal, as SQLite remembers it."""
 
-    ref: TaskRef
+    ref: Ref
     namespace: str
     workflow_id: str
     run_id: str | None
     state: str
     """outbox (not yet started), open (started), closed (its end was seen or told)."""
     updated_at: float
-    task_version: int
-    status: TaskStatus
+    version: int
+    """Of the task or group: the guard of what is done about it."""
+    status: TaskStatus | GroupStatus
     pending_errands: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """An organisation with its namespace, and whether something of it is handed over and not ended."""
+
+    org_id: str
+    namespace: str
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAttempt:
+    """An attempt that an external worker executes, or will; `execution_id` names its activity."""
+
+    org_id: str
+    task_id: str
+    token: str
+    started: bool
+    namespace: str
+    workflow_id: str
+    execution_id: str
+
+
 class SubmissionStore(Protocol):
-    """What the relay and the reconciler need of SQLite. Every method may raise StoreError."""
+    """What the Temporal side needs of SQLite. Every method may raise StoreError."""
 
     @property
     def file_uuid(self) -> str:
         """The file's own name; the store queue and memos carry it."""
         ...
 
-    async def errands(self, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
-        """Due rows not in `skip`: commands first, then starts by priority, FIFO, round robin over
-        organisations. At most `starts` starts of embedded tasks are among them."""
+    async def errands(
+        self,
+        now: float,
+        *,
+        limit: int,
+        max_open: int,
+        underway: Mapping[str, int],
+        skip: frozenset[int],
+        parked: frozenset[str],
+    ) -> tuple[list[Errand], bool]:
+        """Due rows not in `skip`, of organisations not in `parked`: commands first, then starts by priority, FIFO,
+        round robin over organisations. An organisation has at most `max_open` embedded tasks open, those
+        `underway` (org id → starts being sent) included. The flag: due rows were left for want of room."""
         ...
 
-    async def next_errand_at(self) -> float | None:
-        """When the next deferred row is due; None when there is none."""
+    async def next_errand_at(self, parked: frozenset[str]) -> float | None:
+        """When the next deferred row of an organisation not in `parked` is due; None when there is none."""
         ...
 
-    async def open_embedded(self, namespace: str) -> int:
-        """How many embedded auto submissions are open in `namespace`."""
+    async def tenants(self) -> list[Tenant]:
+        """Every (organisation, namespace) that anything was ever handed over for."""
         ...
 
     async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
@@ -185,32 +233,51 @@ class SubmissionStore(Protocol):
         ...
 
     async def reject(self, errand: Errand, *, error: str) -> None:
-        """Temporal will never take it: fail the task as `submit_rejected` and keep the row as a dead letter."""
+        """Temporal will never take it: fail the task or group as `submit_rejected` and keep the row as a dead letter."""
         ...
 
-    async def submissions(self, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
-        """A page of submissions of the newest generation in the given states, by workflow id above `after`."""
+    async def submissions(
+        self, *, states: tuple[str, ...], after: str, limit: int, parked: frozenset[str] = frozenset()
+    ) -> list[Submission]:
+        """A page of submissions of the newest generation in the given states, by workflow id above `after`,
+        without those of organisations in `parked`."""
+        ...
+
+    async def find(self, workflow_ids: Sequence[str]) -> dict[str, Submission]:
+        """The submissions of any generation that carry these Temporal workflow ids; unknown ones are left out."""
         ...
 
     async def resubmit(self, submission: Submission) -> bool:
-        """Start again as the next generation, if neither generation nor version has moved. True if so."""
+        """Start again as the next generation, if neither generation nor version has moved. True if so.
+        External attempts of the old generation are lost."""
         ...
 
     async def close_submission(self, submission: Submission) -> None:
-        """Its Temporal workflow is closed and the task is terminal: nothing is left to do."""
+        """Its Temporal workflow is closed and the task or group is terminal: nothing is left to do."""
         ...
 
-    async def nudge(self, submission: Submission) -> None:
-        """Its Temporal workflow is open though the task is terminal: queue a sync, or a cancel if cancelled."""
+    async def nudge(self, submission: Submission, kind: OutboxKind) -> None:
+        """Its Temporal workflow is open though its task or group is terminal, or has gone on to another
+        generation: queue `kind` for it, and count it as open until that is sent."""
+        ...
+
+    async def remote_attempts(self, *, after: str, limit: int) -> list[RemoteAttempt]:
+        """A page of the attempts that external workers have, by task id above `after`."""
+        ...
+
+    async def observe(self, attempt: RemoteAttempt, percent: float | None, message: str | None) -> None:
+        """Temporal says that the attempt was started, and (not None) how far it is. Ignored when it has ended."""
         ...
 
 
 class TaskBridge(Protocol):
-    """What activities ask of the process that owns the SQLite file. SQLite alone decides; every answer is its."""
+    """What activities ask of the process that owns the SQLite file. SQLite alone decides; every answer is its.
+    `namespace` and `workflow_id` say which Temporal workflow asks: one that drives nothing any more changes nothing.
+    Every method may raise StoreError, and NotFound when the file knows no such task or group."""
 
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
         """Admit the task to this process's executor and wait about a second for its end.
-        Idempotent by `request.request`. Raises NotFound when the file knows no such task."""
+        Idempotent by `request.request`."""
         ...
 
     async def started(self, errand: Errand, run_id: str) -> None:
@@ -222,13 +289,54 @@ class TaskBridge(Protocol):
         """Wait until the attempt under way has ended, at most `patience` seconds. A cancelled join cancels nothing."""
         ...
 
-    async def read(self, ref: TaskRef) -> TaskStatus:
+    async def read(self, ref: TaskRef, *, namespace: str, workflow_id: str) -> TaskStatus:
         """The task as it stands."""
         ...
 
     async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:
         """Somebody cancelled the Temporal workflow: cancel the task if that workflow drives it and it has not
         ended; say how it stands."""
+        ...
+
+    async def begin(self, request: RunRequest, *, namespace: str, workflow_id: str) -> Begun:
+        """Begin an attempt of an external task, for its workflow to have executed on the work queue.
+        Idempotent by `request.request`."""
+        ...
+
+    async def record(self, end: AttemptEnd, *, namespace: str, workflow_id: str) -> TaskStatus:
+        """Write down how an external attempt ended; a late or repeated end changes nothing."""
+        ...
+
+    async def command(self, command: Command, *, namespace: str, workflow_id: str) -> CommandAnswer:
+        """Do what a person asked of Temporal. Raises what the same verb of the facade raises: the refusal."""
+        ...
+
+    async def run_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
+        """Wait about a second for the group's end; embedded members run meanwhile. Says how it stands."""
+        ...
+
+    async def read_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
+        """The group as it stands."""
+        ...
+
+    async def cancel_group(self, ref: GroupRef, *, namespace: str, workflow_id: str, reason: str) -> GroupStatus:
+        """Somebody cancelled the Temporal workflow: cancel the group, as `cancel` does a task."""
+        ...
+
+    async def begin_members(self, request: MembersRequest, *, namespace: str, workflow_id: str) -> Batch:
+        """Begin external members of a group, urgent ones first. Idempotent by `request.request`."""
+        ...
+
+
+class HandlerRunner(Protocol):
+    """What an external worker's `execute` needs: a handler called for one attempt."""
+
+    async def run(
+        self, assignment: Assignment, report: Callable[[float, str | None], None], cancelled: asyncio.Event
+    ) -> Outcome:
+        """Call the handler and say how it ended. When `cancelled` is set the handler is told to stop; a handler
+        that does not is given up after its grace and counts as released. `report` is called on the event loop.
+        Raises NotFound when no handler is registered for the capability."""
         ...
 
 

@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     namespace: str = Field(
         "default", description="The Temporal namespace.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
     )
+    namespace_template: str = Field(
+        "{org}",
+        description="The namespace of every organisation but the default one; `{org}` stands for its id.",
+        pattern=r"^[A-Za-z0-9_.-]*\{org\}[A-Za-z0-9_.-]*$",
+    )
+    register_namespaces: bool = Field(True, description="Register a missing namespace on first use.")
     org: str = Field("default", description="The organisation that `tasks.org()` without argument means.")
     queue: str = Field("default", description="The name of the work queue that this process itself serves.")
     worker: bool = Field(True, description="Run handlers in this process.")
@@ -49,6 +55,10 @@ class Settings(BaseSettings):
     max_lost: int = Field(5, ge=1, description="Lost attempts after which a task fails as poison.")
     process_lease: Duration = Field(15.0, description="How long a silent process keeps its attempts.")
     busy_timeout: Duration = Field(30.0, description="How long a write waits for another connection's lock.")
+    max_workers: int = Field(20, ge=1, le=1000, description="Namespaces that are served at once in this process.")
+    worker_idle: Duration = Field(60.0, description="How long a namespace without work keeps its worker.")
+    heartbeat_timeout: Duration = Field(30.0, description="Silence after which an external worker counts as lost.")
+    switch_grace: Duration = Field(60.0, description="How long external attempts may go on when Temporal is turned off.")
     fallback: Literal["local", "wait"] = Field("local", description="Run embedded tasks here while Temporal does not.")
     fallback_after: Duration = Field(10.0, description="How long an embedded task waits for Temporal first.")
 
