@@ -3,20 +3,27 @@ They must not know SQL, the executor or a Temporal client; they decide nothing."
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
+from durable_tasks.activities.refusals import answered, obeyed
 from durable_tasks.contracts import (
+    BEGIN_TASK,
     CANCEL_TASK,
+    COMMAND_TASK,
     JOIN_TASK,
     READ_TASK,
+    RECORD_TASK,
     RUN_TASK,
+    AttemptEnd,
+    Begun,
+    Command,
+    CommandAnswer,
     RunRequest,
     TaskRef,
     TaskStatus,
 )
-from durable_tasks.errors import DurableTasksError, NotFound
 from durable_tasks.ports import TaskBridge
 
 _PATIENCE = 1800.0
@@ -32,13 +39,21 @@ class TaskActivities:
         self._bridge = bridge
 
     @property
-    def all(self) -> list[Callable[..., Awaitable[TaskStatus]]]:
-        return [self.run_task, self.join_task, self.read_task, self.cancel_task]
+    def all(self) -> list[Callable[..., Awaitable[Any]]]:
+        return [
+            self.run_task,
+            self.join_task,
+            self.read_task,
+            self.cancel_task,
+            self.begin_task,
+            self.record_task,
+            self.command_task,
+        ]
 
     @activity.defn(name=RUN_TASK)
     async def run_task(self, request: RunRequest) -> TaskStatus:
         info = activity.info()
-        return await _answered(
+        return await answered(
             self._bridge.run(
                 request,
                 namespace=info.namespace,
@@ -60,7 +75,7 @@ class TaskActivities:
             while not joining.done() and not leaving.done():
                 activity.heartbeat()
                 await asyncio.wait({joining, leaving}, timeout=_BEAT, return_when=asyncio.FIRST_COMPLETED)
-            return await _answered(joining if joining.done() else self._bridge.read(ref))
+            return await (answered(joining) if joining.done() else self.read_task(ref))
         finally:
             joining.cancel()
             leaving.cancel()
@@ -68,7 +83,8 @@ class TaskActivities:
 
     @activity.defn(name=READ_TASK)
     async def read_task(self, ref: TaskRef) -> TaskStatus:
-        return await _answered(self._bridge.read(ref))
+        info = activity.info()
+        return await answered(self._bridge.read(ref, namespace=info.namespace, workflow_id=info.workflow_id or ""))
 
     @activity.defn(name=CANCEL_TASK)
     async def cancel_task(self, ref: TaskRef, reason: str) -> TaskStatus:
@@ -76,13 +92,20 @@ class TaskActivities:
         cancelling = self._bridge.cancel(
             ref, namespace=info.namespace, workflow_id=info.workflow_id or "", reason=reason
         )
-        return await _answered(cancelling)
+        return await answered(cancelling)
 
+    @activity.defn(name=BEGIN_TASK)
+    async def begin_task(self, request: RunRequest) -> Begun:
+        info = activity.info()
+        return await answered(self._bridge.begin(request, namespace=info.namespace, workflow_id=info.workflow_id or ""))
 
-async def _answered(asking: Awaitable[TaskStatus]) -> TaskStatus:
-    """The bridge's errors in Temporal's words: a missing task will not appear, everything else may pass."""
-    try:
-        return await asking
-    except DurableTasksError as error:
-        final = isinstance(error, NotFound)
-        raise ApplicationError(error.message, type=error.code, non_retryable=final) from error
+    @activity.defn(name=RECORD_TASK)
+    async def record_task(self, end: AttemptEnd) -> TaskStatus:
+        info = activity.info()
+        return await answered(self._bridge.record(end, namespace=info.namespace, workflow_id=info.workflow_id or ""))
+
+    @activity.defn(name=COMMAND_TASK)
+    async def command_task(self, command: Command) -> CommandAnswer:
+        """Of a task with a workflow of its own, or of a member of a group."""
+        info = activity.info()
+        return await obeyed(self._bridge.command(command, namespace=info.namespace, workflow_id=info.workflow_id or ""))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from durable_tasks import errors
     from durable_tasks.app import DurableTasks
     from durable_tasks.errors import NonRetryable, RetryAfter
-    from durable_tasks.handlers import TaskContext
+    from durable_tasks.handlers import Handlers, TaskContext
     from durable_tasks.lifecycle import can_transition
     from durable_tasks.models import (
         Attempt,
@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     )
     from durable_tasks.org import Org
     from durable_tasks.settings import Settings
+    from durable_tasks.temporal.plugin import DurableTasksPlugin
 
 __all__ = [
     "Attempt",
     "AttemptState",
     "Claim",
     "DurableTasks",
+    "DurableTasksPlugin",
     "Event",
+    "Handlers",
     "Heartbeat",
     "Mode",
     "NewTask",
@@ -60,6 +63,8 @@ __all__ = [
 
 _HOME = {
     "DurableTasks": "app",
+    "DurableTasksPlugin": "temporal.plugin",
+    "Handlers": "handlers",
     "NonRetryable": "errors",
     "Org": "org",
     "RetryAfter": "errors",

@@ -15,10 +15,12 @@ from durable_tasks.engine.local import LocalEngine
 from durable_tasks.engine.presence import Presence
 from durable_tasks.engine.waiters import Waiters
 from durable_tasks.engine.wheel import ClockWheel
-from durable_tasks.errors import Closed, InvalidInput, StoreError
-from durable_tasks.executor.embedded import EmbeddedBridge
+from durable_tasks.errors import Closed, ConfigurationError, StoreError
+from durable_tasks.executor.bridge import Bridge
 from durable_tasks.executor.executor import Executor
 from durable_tasks.handlers import Function, Handlers
+from durable_tasks.incoming import Incoming
+from durable_tasks.lifecycle import placement_of
 from durable_tasks.models import Capability, Engine, Mode, NewTask, Placement, check_org
 from durable_tasks.org import Org
 from durable_tasks.ports import Clock, Ids
@@ -27,6 +29,7 @@ from durable_tasks.store.store import Store
 from durable_tasks.store.transaction import Rules
 
 if TYPE_CHECKING:
+    from durable_tasks.temporal.durable import DurableStore
     from durable_tasks.temporal.engine import TemporalEngine
 
 log = logging.getLogger("durable_tasks")
@@ -42,7 +45,16 @@ class _Running:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self.instance = tasks.ids.task()
-        rules = Rules(self.instance, settings.namespace, settings.max_lost, settings.cancel_grace)
+        rules = Rules(
+            instance=self.instance,
+            max_lost=settings.max_lost,
+            cancel_grace=settings.cancel_grace,
+            switch_grace=settings.switch_grace,
+            heartbeat=settings.heartbeat_timeout,
+            queue=settings.queue,
+            runs_here=tasks._runs_here,
+            namespace_of=settings.namespace_of,
+        )
         self.store = Store(settings.db, clock=clock, ids=tasks.ids, rules=rules, patience=settings.busy_timeout)
         handlers = tasks.handlers if settings.worker else Handlers()
         self.executor = Executor(
@@ -120,6 +132,12 @@ class DurableTasks:
                 await running.store.close()
                 raise
             self._running = running
+            if running.store.displaced is not None and self.settings.enabled:
+                log.critical(
+                    "%s; Temporal is not used until `durable-tasks adopt` says whose tasks these are",
+                    running.store.displaced,
+                )
+                running.local.fall_back = False
             self._launch(running)
 
     async def stop(self) -> None:
@@ -157,14 +175,14 @@ class DurableTasks:
         if serves:
             self._keep(running, "engine", running.local.pick)
             self._keep(running, "stops", lambda: running.local.heed_others(running.foreign))
-        if self.settings.enabled:
+        if self.settings.enabled and running.store.displaced is None:
             self._launch_temporal(running)
 
     def _launch_temporal(self, running: _Running) -> None:
         # Loaded only here: a process without Temporal must not pay for the SDK (20 MB).
         from durable_tasks.temporal.engine import TemporalEngine
 
-        bridge = EmbeddedBridge(running.store, running.executor, self.waiters.waiting, self.clock)
+        bridge = Bridge(running.store, running.executor, self.waiters.waiting, self.clock, Incoming(self).obey)
         engine = TemporalEngine(self.settings, running.store, bridge, running.store.subscribe, self.clock)
         running.temporal = engine
         engine.start()
@@ -246,6 +264,18 @@ class DurableTasks:
         return None if self._running is None else self._running.temporal
 
     @property
+    def durable(self) -> "DurableStore":
+        """The tasks as Temporal has them, for those who look at it directly. Raises ConfigurationError when durable
+        mode is off, Closed when this is not running."""
+        from durable_tasks.temporal.durable import DurableStore
+
+        store, engine = self.store, self.temporal
+        if engine is None:
+            why = store.displaced or "durable mode is off; set TASKS_ENABLED=true"
+            raise ConfigurationError(f"there is no Temporal here: {why}", setting="enabled", value=False)
+        return DurableStore(self, engine)
+
+    @property
     def running_handlers(self) -> int:
         """How many handlers run in this process now."""
         return 0 if self._running is None else self._running.executor.running
@@ -263,11 +293,12 @@ class DurableTasks:
         mode = new.mode
         if mode is None:
             mode = Mode.AUTO if new.capability is not None or self.handlers.has_default else Mode.MANUAL
-        if new.queue is not None and new.queue != self.settings.queue:
-            raise InvalidInput(
-                f"no worker serves the queue {new.queue!r}: this release runs handlers in the process that owns the"
-                f" file, on its queue {self.settings.queue!r}",
-                queue=new.queue,
-            )
         engine = Engine.LOCAL if self._running is None else self._running.engine
-        return mode, Placement.MANUAL if mode is Mode.MANUAL else Placement.EMBEDDED, engine
+        own_queue, runs_here = self.settings.queue, self._runs_here
+        return mode, placement_of(mode, new.queue, own_queue=own_queue, runs_here=runs_here), engine
+
+    @property
+    def _runs_here(self) -> bool:
+        """Whether handlers of tasks that name no other queue run in the processes of this file. One that neither
+        runs them nor speaks to Temporal (a tool, a producer of tasks) says nothing of the others."""
+        return self.settings.worker or not self.settings.enabled

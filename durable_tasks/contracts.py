@@ -169,6 +169,8 @@ class GroupStatus(Payload):
     version: int
     ready: int = 0
     """External members that wait to be begun."""
+    stop: tuple[str, ...] = ()
+    """Execution ids of attempts that have been ended in SQLite: their activities are to be cancelled."""
     output: Any = None
     output_in_store: bool = False
     error: TaskError | None = None

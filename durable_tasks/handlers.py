@@ -1,6 +1,6 @@
 """Handlers: the user's functions by capability, how they are called, and the context they see.
 
-It must not know slots, storage or Temporal; a registry belongs to one DurableTasks instance.
+It must not know slots, storage or Temporal; a registry belongs to one DurableTasks or one worker, never to a process.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable_tasks.errors import InvalidInput, NonRetryable
-from durable_tasks.models import Task
+from durable_tasks.models import Capability, NewTask, Task
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -77,10 +77,25 @@ class Handler:
 
 
 class Handlers:
-    """The registry. Register before or after start; a capability has one handler."""
+    """The registry. Register before or after start; a capability has one handler.
+
+    A DurableTasks has one; an external worker, which has no file, is given one by itself."""
 
     def __init__(self) -> None:
         self._by_capability: dict[str | None, Handler] = {}
+
+    def handler(self, capability: Capability) -> Callable[[Function], Function]:
+        """Register the decorated `f(ctx, task)` for a capability. See TaskContext for ctx."""
+        NewTask(name="x", capability=capability)
+
+        def register(function: Function) -> Function:
+            return self.add(capability, function)
+
+        return register
+
+    def default_handler(self, function: Function) -> Function:
+        """Register the handler of tasks without a capability."""
+        return self.add(None, function)
 
     def add(self, capability: str | None, function: Function) -> Function:
         """Register `function`; None makes it the handler of tasks without a capability.

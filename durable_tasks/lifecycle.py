@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from durable_tasks.models import FailurePolicy, RetryPolicy, TaskState, WorkflowState
+from durable_tasks.models import FailurePolicy, Mode, Placement, RetryPolicy, TaskState, WorkflowState
 
 S = TaskState
 
@@ -88,6 +88,15 @@ def allows(verb: Verb, state: TaskState) -> bool:
 
 def is_terminal(state: TaskState | WorkflowState | str) -> bool:
     return str(state) in {"completed", "failed", "cancelled"}
+
+
+def placement_of(mode: Mode, queue: str | None, *, own_queue: str, runs_here: bool) -> Placement:
+    """Where a task runs. External: for the workers of another queue than the processes' own, or for any worker when
+    these run no handlers."""
+    if mode is Mode.MANUAL:
+        return Placement.MANUAL
+    elsewhere = queue is not None and queue != own_queue
+    return Placement.EXTERNAL if elsewhere or not runs_here else Placement.EMBEDDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,19 @@ class RemoteAttempt:
     execution_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An errand that Temporal refuses for ever, kept for people to see and to send again."""
+
+    id: int
+    org_id: str
+    subject_id: str
+    generation: int
+    kind: OutboxKind
+    error: str
+    dead_at: float
+
+
 class SubmissionStore(Protocol):
     """What the Temporal side needs of SQLite. Every method may raise StoreError."""
 

@@ -1,35 +1,34 @@
-"""Settings: one frozen object, read once from arguments, then TASKS_*, then HANZO_TASKS_* aliases.
+"""Settings: one frozen object, read once. Arguments > TASKS_* > HANZO_TASKS_* > Temporal's profile > defaults.
 
-It must not know who uses a value; nothing here opens, connects or caches.
+It must not know who uses a value; nothing here connects or caches.
 """
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from durable_tasks.durations import Duration
+from durable_tasks.environment import ALIASES, PREFIX, AliasSource, ProfileFile, nearest, refuse_typos, variable_of
 from durable_tasks.errors import ConfigurationError
 
-_ALIASED = ("enabled", "address", "namespace")
-
-
-class _HanzoSource(EnvSettingsSource):
-    """HANZO_TASKS_ENABLED, HANZO_TASKS_ADDRESS and HANZO_TASKS_NAMESPACE, and no others."""
-
-    def __init__(self, settings: type[BaseSettings]) -> None:
-        super().__init__(settings, env_prefix="HANZO_TASKS_", env_ignore_empty=True)
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__call__().items() if name in _ALIASED}
+_FILES = ("tls_ca", "tls_cert", "tls_key")
+_OF_TLS = (*_FILES, "tls_server_name", "api_key")
+_SYSTEM = "temporal-system"
+"""The namespace in which a Temporal server keeps its own workflows."""
 
 
 class Settings(BaseSettings):
     """Everything that can be set. Each field is also the environment variable TASKS_<NAME>."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TASKS_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # pydantic's own error stays visible as the cause of ours
     )
 
     db: Path = Field(Path("tasks.db"), description="The application's SQLite file; created when missing.")
@@ -37,6 +36,21 @@ class Settings(BaseSettings):
     address: str = Field(
         "127.0.0.1:7233", description="Temporal's host:port.", pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s]+):\d{1,5}$"
     )
+    profile: str | None = Field(
+        None,
+        min_length=1,
+        description="The profile of Temporal's configuration file to take; unset: `default`, if any.",
+    )
+    tls: bool | None = Field(
+        None, description="Encrypt the connection. Unset: when an API key, a certificate or the profile asks for it."
+    )
+    tls_ca: Path | None = Field(None, description="PEM file with the authorities that vouch for the server.")
+    tls_cert: Path | None = Field(None, description="PEM file with this client's certificate (mTLS).")
+    tls_key: Path | None = Field(None, description="PEM file with the key of that certificate.")
+    tls_server_name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9.:_-]+$", description="The name that the server's certificate must bear."
+    )
+    api_key: SecretStr | None = Field(None, description="API key, for Temporal Cloud. It is never shown.")
     namespace: str = Field(
         "default", description="The Temporal namespace.", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
     )
@@ -46,8 +60,14 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9_.-]*\{org\}[A-Za-z0-9_.-]*$",
     )
     register_namespaces: bool = Field(True, description="Register a missing namespace on first use.")
-    org: str = Field("default", description="The organisation that `tasks.org()` without argument means.")
-    queue: str = Field("default", description="The name of the work queue that this process itself serves.")
+    org: str = Field(
+        "default",
+        description="The organisation that `tasks.org()` without argument means.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$",
+    )
+    queue: str = Field(
+        "default", min_length=1, description="The name of the work queue that this process itself serves."
+    )
     worker: bool = Field(True, description="Run handlers in this process.")
     max_concurrent: int = Field(10, ge=1, le=10_000, description="Handlers that run at once in this process.")
     shutdown_grace: Duration = Field(10.0, description="How long stop() lets handlers finish before it releases them.")
@@ -58,15 +78,35 @@ class Settings(BaseSettings):
     max_workers: int = Field(20, ge=1, le=1000, description="Namespaces that are served at once in this process.")
     worker_idle: Duration = Field(60.0, description="How long a namespace without work keeps its worker.")
     heartbeat_timeout: Duration = Field(30.0, description="Silence after which an external worker counts as lost.")
-    switch_grace: Duration = Field(60.0, description="How long external attempts may go on when Temporal is turned off.")
+    switch_grace: Duration = Field(
+        60.0, description="How long external attempts may go on when Temporal is turned off."
+    )
     fallback: Literal["local", "wait"] = Field("local", description="Run embedded tasks here while Temporal does not.")
     fallback_after: Duration = Field(10.0, description="How long an embedded task waits for Temporal first.")
 
     def __init__(self, **values: Any) -> None:
+        refuse_typos(type(self).model_fields)
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise _explain(error) from error
+        _check_db(self.db)
+        _check_address(self.address)
+        _check_namespace(self.namespace, "namespace")
+        _check_tls(self)
+
+    def namespace_of(self, org: str) -> str:
+        """The Temporal namespace of an organisation. Raises ConfigurationError when it would be the server's own."""
+        if org == self.org:
+            return self.namespace
+        namespace = self.namespace_template.replace("{org}", org)
+        _check_namespace(namespace, "namespace_template")
+        return namespace
+
+    def embedded(self, address: str) -> "Settings":
+        """The same, with Temporal on, at a server on this machine: no secret is sent there, nothing encrypted."""
+        plain: dict[str, Any] = dict.fromkeys(_OF_TLS)
+        return self.model_copy(update={**plain, "tls": False, "enabled": True, "address": address})
 
     @classmethod
     def settings_customise_sources(
@@ -77,14 +117,64 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings, _HanzoSource(settings_cls))
+        aliases = (AliasSource(settings_cls, prefix) for prefix in ALIASES)
+        return (init_settings, env_settings, *aliases, ProfileFile(settings_cls))
 
 
 def _explain(error: ValidationError) -> ConfigurationError:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
+    if first["type"] == "extra_forbidden":  # its value may be a secret under a mistyped name
+        close = nearest(name, Settings.model_fields)
+        hint = f"did you mean {close}?" if close else "remove the argument"
+        return ConfigurationError(f"there is no setting {name}; {hint}", setting=name, value=None)
+    return _wrong(name, first["msg"], first["input"], shown=name != "api_key")
+
+
+def _wrong(name: str, why: str, value: Any = None, *, shown: bool = True) -> ConfigurationError:
+    source = variable_of(name, str(value) if isinstance(value, Path) else value) or f"{PREFIX}{name.upper()}"
+    was = f"; it was {str(value) if isinstance(value, Path) else value!r}" if shown else ""
     return ConfigurationError(
-        f"setting {name} (TASKS_{name.upper()}) is wrong: {first['msg']}; it was {first['input']!r}",
-        setting=name,
-        value=first["input"],
+        f"setting {name} ({source}) is wrong: {why}{was}", setting=name, value=value if shown else None
     )
+
+
+def _check_db(db: Path) -> None:
+    if db.is_dir():
+        raise _wrong("db", "it is a folder; name a file", db)
+
+
+def _check_address(address: str) -> None:
+    if not 0 < int(address.rpartition(":")[2]) < 65_536:
+        raise _wrong("address", "a port is a number from 1 to 65535", address)
+
+
+def _check_namespace(namespace: str, setting: str) -> None:
+    if namespace.lower() == _SYSTEM:
+        raise _wrong(setting, "that namespace is the Temporal server's own, choose another", namespace)
+
+
+def _check_tls(settings: Settings) -> None:
+    given = [name for name in _OF_TLS if getattr(settings, name) is not None]
+    if settings.tls is False and given:
+        raise _wrong(given[0], f"{PREFIX}TLS is false; unset one of the two", shown=False)
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        has, lacks = ("tls_cert", "tls_key") if settings.tls_key is None else ("tls_key", "tls_cert")
+        raise _wrong(has, f"it needs {PREFIX}{lacks.upper()} too; set both or none", getattr(settings, has))
+    for name in _FILES:
+        path = getattr(settings, name)
+        if path is not None and not _is_file(path):
+            raise _wrong(name, "there is no such file; give the path of a PEM file", path)
+    if settings.api_key is not None and not _is_token(settings.api_key.get_secret_value()):
+        raise _wrong("api_key", "an API key has only visible ASCII characters; look for a line break", shown=False)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and all("!" <= character <= "~" for character in text)

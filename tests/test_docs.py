@@ -10,11 +10,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from durable_tasks import DurableTasks, NewTask, Org, Settings, TaskContext, TaskState, errors
+from durable_tasks import DurableTasks, NewTask, Org, TaskContext, TaskState, errors
 from durable_tasks.lifecycle import TRANSITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,21 +92,6 @@ def test_every_link_leads_somewhere() -> None:
         if not (page.parent / link).exists()
     ]
     assert broken == []
-
-
-def test_the_settings_are_those_of_the_code() -> None:
-    expected = [
-        [f"TASKS_{name.upper()}", default(field.default), (field.description or "").replace("`", "")]
-        for name, field in Settings.model_fields.items()
-    ]
-    written = "\n".join(f"| `{name}` | `{value}` | {meaning} |" for name, value, meaning in expected)
-    assert table("settings.md", "Variable") == expected, f"the table should read:\n{written}"
-
-
-def default(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g} s" if isinstance(value, float) else str(value)
 
 
 def test_the_errors_are_those_of_the_code() -> None:

@@ -87,7 +87,7 @@ class _Supervisor:
         settings = Settings(**({} if self._options.db is None else {"db": self._options.db}))
         server = await started.enter_async_context(self._server(settings))
         await started.enter_async_context(_kept_alive(server))
-        tasks = DurableTasks(settings.model_copy(update={"enabled": True, "worker": True, "address": server.address}))
+        tasks = DurableTasks(settings.embedded(server.address).model_copy(update={"worker": True}))
         survey.register(tasks)
         await started.enter_async_context(tasks)
         engine = _engine(tasks)

@@ -37,6 +37,8 @@ class LocalEngine:
         self._fallback_after = fallback_after
         self._ready = asyncio.Event()
         self._recover_before = clock.now()
+        self.fall_back = True
+        """Whether Temporal's tasks may be begun here at all."""
         executor.temporal_before = self._temporal_before
 
     def heed(self, notice: Notice) -> None:
@@ -51,7 +53,7 @@ class LocalEngine:
         self._ready.set()
 
     def _temporal_before(self) -> float | None:
-        if not self._temporal:
+        if not (self._temporal and self.fall_back):
             return None
         late = self._clock.now() - self._fallback_after if self._fallback_after is not None else self._recover_before
         return max(late, self._recover_before)

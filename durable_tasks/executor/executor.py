@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
+from durable_tasks.contracts import Ref, TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import InvalidInput, NonRetryable, NotFound, StoreError
 from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
@@ -111,7 +111,7 @@ class Executor:
 
     async def begin_started(self, errand: Errand, run_id: str) -> None:
         """Temporal has taken the task's start: note that, and begin it at once if a slot is free."""
-        if errand.ref.placement is not Placement.EMBEDDED or self.free < 1 or self._admitted:
+        if not _is_embedded(errand.ref) or self.free < 1 or self._admitted:
             await self._store.acknowledge(errand, run_id=run_id)
         else:
             await self._begin_on_slot(self._store.acknowledge_and_begin(errand, run_id, self.can_run))
@@ -286,6 +286,10 @@ class Executor:
             except StoreError as error:  # what is not released now is released when the process leaves
                 log.warning("a handler could not be released yet", extra={"error": error.code})
             run.give_up()
+
+
+def _is_embedded(ref: Ref) -> bool:
+    return isinstance(ref, TaskRef) and ref.placement is Placement.EMBEDDED
 
 
 def _refusal(error: Exception, task_id: str) -> Outcome:

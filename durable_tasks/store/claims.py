@@ -139,10 +139,21 @@ def undo_claims(tx: Transaction, claims: Sequence[Claim]) -> None:
             end_released(tx, row, "undone")
 
 
+def held_token(conn: sqlite3.Connection, org_id: str, task_id: str, agent_id: str) -> str:
+    """The token of the attempt that the agent holds; empty when it holds none."""
+    found = conn.execute(
+        "SELECT token FROM dt_tasks WHERE id = ? AND org_id = ? AND assigned_to = ?"
+        " AND state IN ('claimed', 'running')",
+        (task_id, org_id, agent_id),
+    ).fetchone()
+    return "" if found is None else str(found[0])
+
+
 def start(tx: Transaction, org_id: str, task_id: str, token: str) -> Task:
     row = get(tx, org_id, task_id)
     _check(row, Verb.START, token)
-    timeout_at = None if row["timeout"] is None else tx.now + row["timeout"]
+    timed = row["timeout"] is not None and row["placement"] != "external"  # Temporal times what runs elsewhere
+    timeout_at = tx.now + row["timeout"] if timed else None
     tx.run("UPDATE dt_attempts SET started_at = ? WHERE task_id = ? AND number = ?", (tx.now, task_id, row["attempt"]))
     move(tx, row, S.RUNNING, "task.started", started_at=tx.now, timeout_at=timeout_at)
     return to_task(row)

@@ -41,6 +41,12 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     return conn
 
 
+def has_reset_bug(version: tuple[int, ...]) -> bool:
+    """Whether that SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but not the backports 3.50.7 and 3.44.6
+    (sqlite.org/wal.html#walresetbug)."""
+    return (3, 7, 0) <= version < (3, 51, 3) and version not in ((3, 50, 7), (3, 44, 6))
+
+
 def explain(error: Exception, path: Path) -> DurableTasksError:
     """Our error for SQLite's: a value it cannot hold, busy, corrupt or unreadable."""
     text = str(error)

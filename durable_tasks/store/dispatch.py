@@ -62,14 +62,14 @@ def _orgs_in_turn(tx: Transaction, after_org: str) -> list[str]:
 def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int) -> list[int]:
     sql = (
         f"SELECT priority, seq FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY} AND placement = 'embedded'"
-        " AND org_id = ? AND engine = ? AND capability IS ?{} ORDER BY priority DESC, seq LIMIT ?"
+        " AND org_id = ? AND lane = ? AND capability IS ?{} ORDER BY priority DESC, seq LIMIT ?"
     )
     asks = [*appetite.capabilities, *((None,) if appetite.unnamed else ())]
     found: list[tuple[int, int]] = []
     for capability in asks:
-        found += tx.all(sql.format(""), (org_id, "local", capability, limit))
+        found += tx.all(sql.format(""), (org_id, "open", capability, limit))
         if appetite.temporal_before is not None:
-            values = (org_id, "temporal", capability, appetite.temporal_before, limit)
+            values = (org_id, "asked", capability, appetite.temporal_before, limit)
             found += tx.all(sql.format(" AND ready_at < ?"), values)
     found.sort(key=lambda key: (-key[0], key[1]))
     return [seq for _, seq in found[:limit]]

@@ -8,6 +8,7 @@ from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store.moves import (
     end_attempt,
     move,
+    replaced,
     stop_attempt,
 )
 from durable_tasks.store.rows import Row, dump_error, load_retry, text_hash
@@ -82,9 +83,10 @@ def reopen(tx: Transaction, row: Row, *, hold: bool = False) -> None:
     deadline_at = row["deadline_at"]
     if deadline_at is not None and deadline_at <= tx.now:
         deadline_at = None  # it was missed; a retry by hand is not bound by it
+    engine = tx.engine_or(row["engine"])
     move(
         tx, row, state, "task.retried", None,
-        **{**UNTOUCHED, "engine": tx.engine_or(row["engine"]), "blocked_by": blocked_by,
+        **{**UNTOUCHED, "engine": engine, "placement": replaced(tx, row, engine), "blocked_by": blocked_by,
            "generation": row["generation"] + 1, "retry_count": 0, "lost_count": 0, "error": None, "reason": None,
            "output": None, "deadline_at": deadline_at},
     )  # fmt: skip

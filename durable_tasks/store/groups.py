@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from durable_tasks.errors import Conflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
-from durable_tasks.store import commands
+from durable_tasks.store import commands, submissions
 from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
@@ -59,6 +59,8 @@ def create(tx: Transaction, org_id: str, drafted: GroupDraft) -> Workflow:
     group["seq"] = tx.run(_INSERT, [group[column] for column in _COLUMNS]).lastrowid
     append(tx, org_id, "workflow.created", dump({"state": "pending", "kind": drafted.kind}), workflow_id=group["id"])
     _insert_members(tx, group, drafted.members, first=0)
+    if tx.engine_or(drafted.members[0].engine.value) == "temporal":
+        submissions.submit_group(tx, group)
     commands.remember_key(tx, org_id, drafted.kind, drafted.idempotency_key, drafted.content, group["id"])
     advance(tx, group["id"])
     return _workflow(tx.conn, _get(tx, org_id, group["id"]))
@@ -172,6 +174,8 @@ def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
         (tx.now, workflow_id),
     )
     append(tx, org_id, "workflow.retried", '{"state":"running"}', workflow_id=workflow_id)
+    if tx.engine_or("local") == "temporal":
+        submissions.submit_group(tx, _get(tx, org_id, workflow_id))
     _reopen_members(tx, workflow_id, limited=group["max_parallel"] is not None)
     advance(tx, workflow_id)
     return _workflow(tx.conn, _get(tx, org_id, workflow_id))

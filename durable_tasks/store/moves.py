@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 from durable_tasks.errors import IllegalMove, NotFound, StaleToken
-from durable_tasks.lifecycle import HELD, TERMINAL, Verb, allows, can_transition
-from durable_tasks.models import TaskError, TaskState
+from durable_tasks.lifecycle import HELD, TERMINAL, Verb, allows, can_transition, placement_of
+from durable_tasks.models import Mode, TaskError, TaskState
 from durable_tasks.store import submissions
 from durable_tasks.store.events import append, task_event
 from durable_tasks.store.rows import TASK, Row, dump_error, task_row
@@ -86,7 +86,7 @@ def move(
             )
         changes["state"] = state.value
         if state is TaskState.PENDING:
-            changes |= {"ready_at": tx.now, "wake_at": None}
+            changes |= {"ready_at": tx.now, "wake_at": None, "lane": submissions.lane_of(tx, {**row, **changes})}
         changes["completed_at"] = tx.now if state in TERMINAL else None
     save(tx, row, **changes)
     task_event(tx, row, kind, facts)
@@ -104,10 +104,18 @@ def move(
         announce(tx, row)
 
 
+def replaced(tx: Transaction, row: Row, engine: str) -> str:
+    """The row's placement with `engine`: as it is, unless that engine is new to it and the processes run otherwise."""
+    if engine == row["engine"]:
+        return str(row["placement"])
+    rules = tx.rules
+    return placement_of(Mode(row["mode"]), row["queue"], own_queue=rules.queue, runs_here=rules.runs_here).value
+
+
 def announce(tx: Transaction, row: Row) -> None:
     """Say that a pending auto task can be begun, unless its last attempt is still stopping. Temporal asks for
     its own; what it leaves lying is looked for by the clock."""
-    if row["stop_by"] is None and row["mode"] == "auto" and row["engine"] == "local":
+    if row["stop_by"] is None and row["mode"] == "auto" and submissions.lane_of(tx, row) == "open":
         tx.notice.ready = True
 
 

@@ -7,11 +7,11 @@ import hashlib
 import os
 import sqlite3
 import time
-import uuid
 from importlib.resources import files
 from pathlib import Path
 
 from durable_tasks.errors import NetworkFileSystem, StoreCorrupt, StoreError, StoreTooNew, StoreUnreadable
+from durable_tasks.store import identity
 from durable_tasks.store.connection import connect, explain
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -36,7 +36,10 @@ def prepare(path: Path, *, now: float, patience: float) -> bool:
         finished = check_integrity(conn, path, budget=CHECK_BUDGET)
         _enter_wal(conn, path, patience)
         migrate(conn, path, now=now)
-        _record_identity(conn, path)
+        _begin(conn, path)
+        identity.record(conn, path)
+        conn.execute("COMMIT")
+        identity.witness(conn, path)
         return not finished
     except sqlite3.Error as error:
         raise explain(error, path) from error
@@ -186,12 +189,6 @@ def _statements(sql: str) -> list[str]:
             found.append(current)
             current = ""
     return found
-
-
-def _record_identity(conn: sqlite3.Connection, path: Path) -> None:
-    conn.execute("INSERT OR IGNORE INTO dt_meta VALUES ('uuid', ?)", (str(uuid.uuid4()),))
-    conn.execute("INSERT OR IGNORE INTO dt_meta VALUES ('inode', ?)", (str(path.stat().st_ino),))
-    conn.execute("INSERT OR IGNORE INTO dt_meta VALUES ('epoch', '1')")
 
 
 def read_uuid(conn: sqlite3.Connection) -> str:

@@ -5,6 +5,7 @@ It must not know who ended the task or why.
 
 from durable_tasks.lifecycle import Tally, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
+from durable_tasks.store import submissions
 from durable_tasks.store.events import append
 from durable_tasks.store.moves import move, stop_attempt
 from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, task_row, workflow_row
@@ -103,10 +104,11 @@ def advance(tx: Transaction, workflow_id: str) -> None:
         _release(tx, group)
 
 
-def finish(tx: Transaction, group: Row, state: WorkflowState) -> None:
-    """Write the group's new state with its event."""
+def finish(tx: Transaction, group: Row, state: WorkflowState, error: TaskError | None = None) -> None:
+    """Write the group's new state with its event. A failed one without an `error` says why its members made it so."""
     ended = state in (WorkflowState.COMPLETED, WorkflowState.FAILED, WorkflowState.CANCELLED)
-    error = _failure(tx, group) if state is WorkflowState.FAILED else None
+    if state is WorkflowState.FAILED and error is None:
+        error = _failure(tx, group)
     tx.run(
         "UPDATE dt_workflows SET state = ?, error = ?, version = version + 1, updated_at = ?, completed_at = ?,"
         " started_at = COALESCE(started_at, ?) WHERE id = ?",
@@ -115,6 +117,7 @@ def finish(tx: Transaction, group: Row, state: WorkflowState) -> None:
     append(tx, group["org_id"], f"workflow.{state.value}", dump({"state": state.value}), workflow_id=group["id"])
     if ended:
         tx.notice.ended.append(group["id"])
+        submissions.follow_group(tx, {**group, "state": state.value, "error": dump_error(error)})
 
 
 def _failure(tx: Transaction, group: Row) -> TaskError:

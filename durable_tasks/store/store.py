@@ -3,109 +3,37 @@
 It must not know who calls, nor hold any state that is not in the file.
 """
 
-import asyncio
-import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
-from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
-from durable_tasks.lifecycle import HELD
 from durable_tasks.models import (
     Attempt,
     Claim,
-    Engine,
     Event,
     Heartbeat,
     Page,
     Task,
     TaskError,
     TaskFilter,
-    TaskState,
     Workflow,
     WorkflowState,
 )
-from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Errand, Ids, Listener, Notice, Outcome, Submission
-from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, schema, submissions, tasks
-from durable_tasks.store.connection import Connection, connect
-from durable_tasks.store.moves import get, move
-from durable_tasks.store.reader import Reader
-from durable_tasks.store.rows import Row, dump_error, dump_payload
-from durable_tasks.store.settlement import settle
-from durable_tasks.store.transaction import Rules, Transaction
-from durable_tasks.store.writer import Writer
+from durable_tasks.ports import Appetite, Assignment, Ids, Outcome
+from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, tasks
+from durable_tasks.store.file import settled
+from durable_tasks.store.handover import HandoverStore
+from durable_tasks.store.moves import get
+from durable_tasks.store.rows import Row, dump_payload
+from durable_tasks.store.transaction import Transaction
 
 T = TypeVar("T")
-log = logging.getLogger("durable_tasks.store")
-
+# The Temporal side (async def tenants and the like) is in handover.py.
 EXPIRE_BATCH = 500
 
 
-class Store:
-    """One SQLite file. Methods raise what their operations raise, and StoreError for the file's own troubles."""
-
-    def __init__(self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, patience: float) -> None:
-        self.path = path
-        self._clock = clock
-        self._patience = patience
-        self._listeners: list[Listener] = []
-        self._rules = rules
-        self._writer = Writer(path, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience)
-        self._reader = Reader(path)
-        self._file_uuid = ""
-        self.unchecked = False
-        """The integrity check of the start ran out of time; `check` finishes it."""
-
-    # ----- life
-
-    async def open(self) -> None:
-        """Create, check and migrate the file, then connect."""
-        now = self._clock.now()
-        self.unchecked = await asyncio.to_thread(schema.prepare, self.path, now=now, patience=self._patience)
-        try:
-            await self._reader.open()
-            await self._writer.open()
-            self._file_uuid = await self.read(schema.read_uuid)
-        except BaseException:
-            self.abandon()
-            raise
-
-    async def close(self) -> None:
-        await self._writer.close()
-        await self._reader.close()
-
-    def abandon(self) -> None:
-        """Close without waiting: the event loop is going away."""
-        self._writer.abandon()
-        self._reader.abandon()
-
-    async def check(self) -> None:
-        """The whole integrity check, on a connection of its own. Raises StoreCorrupt."""
-        connection = Connection(lambda: connect(self.path, reading=True))
-        await connection
-        try:
-            await connection.run(lambda conn: schema.check_integrity(conn, self.path, budget=None))
-        finally:
-            await connection.close()
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` after every commit, on the event loop. The answer ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def _publish(self, notice: Notice) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(notice)
-            except Exception:  # one listener's fault must not cost the others their news, nor the writer its life
-                log.exception("a listener to commits failed")
-
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._reader.run(query)
-
-    async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
-        return await self._writer.run(lambda tx: settled(tx, op), undo=undo and _settling(undo))
+class Store(HandoverStore):
+    """The verbs of people and agents, workflows, events, executors and processes."""
 
     # ----- tasks
 
@@ -171,6 +99,10 @@ class Store:
 
         made, _ = await self._write(lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, command_id), undo)
         return made
+
+    async def held_token(self, org_id: str, task_id: str, agent_id: str) -> str:
+        """The token of the attempt that the agent holds; empty when it holds none."""
+        return await self.read(lambda conn: claims.held_token(conn, org_id, task_id, agent_id))
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
@@ -337,29 +269,6 @@ class Store:
     async def expire(self) -> tuple[int, float | None]:
         return await self._write(lambda tx: due.expire(tx, EXPIRE_BATCH))
 
-    async def begin(self, asked: Asked, can_run: Callable[[str | None], bool]) -> Assignment | TaskStatus:
-        """Start the attempt that a Temporal workflow asks for, or say why not."""
-
-        def op(tx: Transaction) -> Assignment | TaskStatus:
-            ref = asked.ref
-            if not submissions.is_driver(tx.conn, ref, asked.namespace, asked.workflow_id):
-                status = submissions.read_status(tx.conn, ref, tx.now)
-                return status.model_copy(update={"verdict": Verdict.SUPERSEDED})
-            return _begin(tx, ref, asked.request, can_run)
-
-        return await self._write(op)
-
-    async def acknowledge_and_begin(
-        self, errand: Errand, run_id: str, can_run: Callable[[str | None], bool]
-    ) -> Assignment | TaskStatus:
-        """Note that Temporal has taken the start, and start the attempt at once."""
-
-        def op(tx: Transaction) -> Assignment | TaskStatus:
-            submissions.acknowledge(tx, errand, run_id)
-            return _begin(tx, errand.ref, errand.request_id, can_run)
-
-        return await self._write(op)
-
     async def stopping(self) -> list[tuple[str, str]]:
         """(task id, token) of this process's attempts that somebody, perhaps another process, has ended."""
         instance = self._rules.instance
@@ -396,103 +305,3 @@ class Store:
 
     async def other_processes(self) -> list[tuple[str, float]]:
         return await self.read(lambda conn: processes.others(conn, self._rules.instance))
-
-    async def settle_engine(self, wanted: Engine | None) -> Engine:
-        """The engine that drives this file's tasks from now on: `wanted`, or what the file has. Open tasks of
-        the other one go on with it as their next generation."""
-        return await self._write(lambda tx: submissions.settle_engine(tx, wanted))
-
-    # ----- SubmissionStore
-
-    @property
-    def file_uuid(self) -> str:
-        return self._file_uuid
-
-    async def status(self, ref: TaskRef) -> TaskStatus:
-        return await self.read(lambda conn: submissions.read_status(conn, ref, self._clock.now()))
-
-    async def cancel_by_driver(self, asked: Asked, reason: str) -> TaskStatus:
-        """Cancel for the Temporal workflow that drives the task's newest generation; nobody else's cancels anything.
-        Answers how that generation stands."""
-
-        def op(tx: Transaction) -> TaskStatus:
-            ref = asked.ref
-            status = submissions.read_status(tx.conn, ref, tx.now)
-            drives = submissions.is_driver(tx.conn, ref, asked.namespace, asked.workflow_id)
-            row = get(tx, ref.org_id, ref.task_id)
-            if not drives or row["generation"] != ref.generation or status.verdict is Verdict.ENDED:
-                return status
-            claims.cancel(tx, ref.org_id, ref.task_id, reason)
-            return submissions.read_status(tx.conn, ref, tx.now)
-
-        return await self._write(op)
-
-    async def errands(self, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
-        return await self.read(lambda conn: submissions.errands(conn, now, limit=limit, starts=starts, skip=skip))
-
-    async def next_errand_at(self) -> float | None:
-        return await self.read(submissions.next_errand_at)
-
-    async def open_embedded(self, namespace: str) -> int:
-        return await self.read(lambda conn: submissions.open_embedded(conn, namespace))
-
-    async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
-        # If it is lost, the errand is sent again under the same request id: nobody needs to wait for it.
-        await self._writer.run(lambda tx: submissions.acknowledge(tx, errand, run_id), rides=True)
-
-    async def moot(self, errand: Errand) -> None:
-        await self._write(lambda tx: submissions.moot(tx, errand))
-
-    async def defer(self, errand: Errand, *, until: float, error: str) -> None:
-        await self._write(lambda tx: submissions.defer(tx, errand, until=until, error=error))
-
-    async def reject(self, errand: Errand, *, error: str) -> None:
-        def op(tx: Transaction) -> None:
-            submissions.bury(tx, errand, error)
-            row = get(tx, errand.ref.org_id, errand.ref.task_id)
-            if row["state"] == TaskState.PENDING and row["generation"] == errand.ref.generation:
-                failure = TaskError(type="submit_rejected", message=f"Temporal refuses the task: {error[:1000]}")
-                move(tx, row, TaskState.FAILED, "task.failed", {"error": failure.type}, error=dump_error(failure))
-
-        await self._write(op)
-
-    async def submissions(self, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
-        now = self._clock.now()
-        return await self.read(lambda conn: submissions.page(conn, now, states=states, after=after, limit=limit))
-
-    async def resubmit(self, submission: Submission) -> bool:
-        return await self._write(lambda tx: submissions.resubmit(tx, submission))
-
-    async def close_submission(self, submission: Submission) -> None:
-        await self._write(lambda tx: submissions.close(tx, submission))
-
-    async def nudge(self, submission: Submission) -> None:
-        await self._write(lambda tx: submissions.nudge(tx, submission))
-
-
-def _begin(
-    tx: Transaction, ref: TaskRef, request: str, can_run: Callable[[str | None], bool]
-) -> Assignment | TaskStatus:
-    """Begin what is ready, of the newest generation, and has a handler here; else say how it stands."""
-    status = submissions.read_status(tx.conn, ref, tx.now)
-    if status.verdict is not Verdict.LIVE or status.state in HELD:
-        return status
-    row = get(tx, ref.org_id, ref.task_id)
-    if not can_run(row["capability"]):
-        return status.model_copy(update={"verdict": Verdict.NOT_HERE})
-    return dispatch.begin(tx, row, request=request)
-
-
-def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
-    """Run `op` and all that follows from it for other tasks."""
-    result = op(tx)
-    settle(tx)
-    return result
-
-
-def _settling(undo: Callable[[Transaction, T], None]) -> Callable[[Transaction, T], None]:
-    def undo_and_settle(tx: Transaction, result: T) -> None:
-        undo(tx, result)
-        settle(tx)
-
-    return undo_and_settle

@@ -1,51 +1,102 @@
-"""Submissions and the outbox: what Temporal is to be told, written in the transaction that changes a task.
+"""Submissions: which generation of a task or group was handed over to Temporal, and how far that has come.
 
-It must not know how it is sent, nor what a change means for other tasks.
+It must not know how errands are sent, nor what a change means for other tasks.
 """
 
-import logging
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
-from durable_tasks.contracts import INLINE_LIMIT, TaskRef, TaskStatus, Verdict, task_workflow_id
-from durable_tasks.errors import NotFound
+from durable_tasks.contracts import GroupRef, Ref, TaskRef, group_workflow_id, task_workflow_id
 from durable_tasks.lifecycle import HELD, is_terminal
-from durable_tasks.models import Engine, Placement, TaskState
+from durable_tasks.models import TaskState
 from durable_tasks.ports import Errand, OutboxKind, Submission
-from durable_tasks.store.events import task_event
-from durable_tasks.store.rows import TASK, Row, load, load_error, task_row
+from durable_tasks.store import outbox
+from durable_tasks.store.orgs import namespace_of
+from durable_tasks.store.rows import TASK, WORKFLOW, Row, task_row, workflow_row
+from durable_tasks.store.status import GROUP, group_of, read_status, ref_of, task_of
 from durable_tasks.store.transaction import Transaction
 
-log = logging.getLogger("durable_tasks.store")
-
 _SUBMISSION = "subject_id, generation, org_id, placement, namespace, workflow_id, run_id, state, updated_at"
-# An embedded workflow learns of these ends by asking; once it was started there is nothing left to tell it.
-_SELF_ENDING = "placement = 'embedded' AND {outcome} IN ('completed', 'failed')"
-_OUTBOX = "id, subject_id, generation, kind, org_id, priority, request_id, tries"
+
+
+# ----- what a change in SQLite means for the hand-over
 
 
 def follow(tx: Transaction, row: Row) -> None:
     """After a task of the Temporal engine moved: submit its generation once it is ready, and queue what its
     Temporal workflow must hear. Embedded auto tasks need no sync: their workflow waits on SQLite itself."""
-    state = row["state"]
-    if state == "pending" and _submit(tx, row):
+    if is_inner(row):
+        _follow_inner(tx, row)
         return
+    state = row["state"]
+    if state == "pending" and submit_task(tx, row):
+        return
+    told = tx.asking == row["id"]
     if state == "cancelled":
-        queue(tx, row, OutboxKind.CANCEL)
-    elif row["mode"] == "manual":
-        queue(tx, row, OutboxKind.SYNC)
+        outbox.queue(tx, row, OutboxKind.CANCEL)
+    elif not told and (row["mode"] == "manual" or (row["placement"] == "external" and is_terminal(state))):
+        outbox.queue(tx, row, OutboxKind.SYNC)
     if is_terminal(state):
-        tx.run(
-            "UPDATE dt_submissions SET outcome = ?, error = ?, updated_at = ?, state = CASE WHEN state = 'open' AND"
-            f" {_SELF_ENDING.format(outcome='?')} THEN 'closed' ELSE state END WHERE subject_id = ? AND generation = ?",
-            (state, row["error"], tx.now, state, row["id"], row["generation"]),
-        )
+        self_ending = state != "cancelled" and (told or row["placement"] == "embedded")
+        _note_outcome(tx, row, self_ending=self_ending)
 
 
-def _submit(tx: Transaction, row: Row) -> bool:
-    generation = row["generation"]
-    workflow_id = task_workflow_id(row["id"], generation)
-    subject = (row["id"], generation, row["org_id"], row["placement"], tx.rules.namespace, workflow_id)
+def is_inner(row: Row) -> bool:
+    """Whether the Temporal workflow of its group drives the task: an auto member has none of its own."""
+    return row["workflow_id"] is not None and row["mode"] == "auto"
+
+
+def driven_by(row: Row) -> str:
+    """The task itself, or the group whose Temporal workflow drives it."""
+    return str(row["workflow_id"] if is_inner(row) else row["id"])
+
+
+def _follow_inner(tx: Transaction, row: Row) -> None:
+    """Embedded members are run without a word to Temporal. External ones must be begun, or stopped, by the group's
+    Temporal workflow; what it did itself it knows."""
+    if row["placement"] != "external" or tx.asking == driven_by(row):
+        return
+    if row["state"] == "pending" or row["stop_by"] is not None:
+        group = _group_row(tx, row["workflow_id"])
+        outbox.queue(tx, group, OutboxKind.SYNC)
+
+
+def follow_group(tx: Transaction, group: Row) -> None:
+    """After a group ended: its Temporal workflow, if it has one, must hear of it."""
+    told = tx.asking == group["id"]
+    if group["state"] == "cancelled":
+        outbox.queue(tx, group, OutboxKind.CANCEL)
+    elif not told:
+        outbox.queue(tx, group, OutboxKind.SYNC)
+    _note_outcome(tx, group, self_ending=told)
+
+
+def _note_outcome(tx: Transaction, row: Row, *, self_ending: bool) -> None:
+    """Keep how this generation ended. A Temporal workflow that learns of the end by asking needs to be told nothing
+    more: once it was started, its submission is closed."""
+    tx.run(
+        "UPDATE dt_submissions SET outcome = ?, error = ?, updated_at = ?, state = CASE WHEN state = 'open' AND ?"
+        " THEN 'closed' ELSE state END WHERE subject_id = ? AND generation = ?",
+        (row["state"], row["error"], tx.now, self_ending, row["id"], row["generation"]),
+    )
+
+
+def submit_task(tx: Transaction, row: Row) -> bool:
+    """Hand the task's generation over. False when that was done before."""
+    return _submit(tx, row, row["placement"], task_workflow_id(row["id"], row["generation"]), row["priority"])
+
+
+def submit_group(tx: Transaction, group: Row) -> bool:
+    """Hand the group's generation over, as urgent as its first member."""
+    sql = "SELECT priority FROM dt_tasks WHERE workflow_id = ? ORDER BY position LIMIT 1"
+    found = tx.one(sql, (group["id"],))
+    priority = 1 if found is None else int(found[0])
+    return _submit(tx, group, GROUP, group_workflow_id(group["id"], group["generation"]), priority)
+
+
+def _submit(tx: Transaction, row: Row, placement: str, workflow_id: str, priority: int) -> bool:
+    subject = (row["id"], row["generation"], row["org_id"], placement, namespace_of(tx, row["org_id"]), workflow_id)
     added = tx.run(
         "INSERT OR IGNORE INTO dt_submissions (subject_id, generation, org_id, placement, namespace, workflow_id,"
         " state, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, 'outbox', ?, ?)",
@@ -53,256 +104,96 @@ def _submit(tx: Transaction, row: Row) -> bool:
     )
     if added.rowcount == 0:
         return False
-    _put(tx, row, generation, OutboxKind.START)
+    outbox.put(tx, row, row["generation"], OutboxKind.START, priority)
     return True
 
 
-def queue(tx: Transaction, row: Row, kind: OutboxKind, generation: int | None = None) -> None:
-    """Queue a command for a generation that was submitted and is not closed; coalesced into one row."""
-    generation = row["generation"] if generation is None else generation
-    found = tx.one("SELECT state FROM dt_submissions WHERE subject_id = ? AND generation = ?", (row["id"], generation))
-    if found is not None and found[0] != "closed":
-        _put(tx, row, generation, kind)
-
-
-def _put(tx: Transaction, row: Row, generation: int, kind: OutboxKind) -> None:
-    tx.run(
-        "INSERT INTO dt_outbox (subject_id, generation, kind, org_id, priority, request_id, tries, due_at, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (subject_id, generation, kind) DO UPDATE SET"
-        " request_id = excluded.request_id, tries = 0, due_at = excluded.due_at, dead_at = NULL, error = NULL",
-        (row["id"], generation, kind.value, row["org_id"], row["priority"], tx.ids.task(), tx.now, tx.now),
+def lane_of(tx: Transaction, row: Row) -> str:
+    """Whether executors may begin the ready task at once, or its Temporal workflow asks first."""
+    if row["engine"] != "temporal":
+        return "open"
+    if not is_inner(row):
+        return "asked"
+    found = tx.one(
+        "SELECT 1 FROM dt_workflows AS w JOIN dt_submissions AS s ON s.subject_id = w.id"
+        " AND s.generation = w.generation WHERE w.id = ? AND s.state = 'open'",
+        (row["workflow_id"],),
     )
-    tx.notice.outbox = True
+    return "asked" if found is None else "open"
 
 
-def status_of(row: Row, ref: TaskRef, outcome: str | None, outcome_error: str | None, now: float) -> TaskStatus:
-    """What SQLite says of `ref`: of its own generation, also when the task has gone on to a newer one."""
-    if ref.generation < row["generation"]:
-        return _status_of_older(row, outcome, outcome_error)
-    state = TaskState(row["state"])
-    output = row["output"]
-    large = output is not None and len(output) > INLINE_LIMIT
-    return TaskStatus(
-        verdict=_verdict(row, state, now),
-        state=state,
-        version=row["version"],
-        attempt=row["attempt"],
-        wait_until=row["wake_at"] if state in (TaskState.SCHEDULED, TaskState.RETRYING) else row["stop_by"],
-        output=None if large else load(output),
-        output_in_store=large,
-        error=load_error(row["error"]),
-        reason=row["reason"],
-    )
+# ----- who drives
 
 
-def _status_of_older(row: Row, outcome: str | None, error: str | None) -> TaskStatus:
-    return TaskStatus(
-        verdict=Verdict.SUPERSEDED if outcome is None else Verdict.ENDED,
-        state=TaskState(outcome or row["state"]),
-        version=row["version"],
-        attempt=row["attempt"],
-        error=load_error(error),
-    )
+def drives(conn: sqlite3.Connection, row: Row, namespace: str, workflow_id: str) -> bool:
+    """Whether that Temporal workflow is the one SQLite handed the newest generation of this task, or of its group,
+    to. Its run is not compared: REJECT_DUPLICATE allows one chain of runs per id, and continue-as-new and an
+    operator's reset go on in it."""
+    if is_inner(row):
+        sql = "SELECT id, generation FROM dt_workflows WHERE id = ?"
+        subject = conn.execute(sql, (row["workflow_id"],)).fetchone()
+    else:
+        subject = (row["id"], row["generation"])
+    return _is_submitted(conn, subject, namespace, workflow_id)
 
 
-def _verdict(row: Row, state: TaskState, now: float) -> Verdict:
-    if is_terminal(state):
-        return Verdict.ENDED
-    if state in HELD or (state is TaskState.PENDING and row["stop_by"] is None):
-        return Verdict.LIVE
-    if state is TaskState.RETRYING and row["stop_by"] is None and row["wake_at"] <= now:
-        return Verdict.LIVE
-    return Verdict.WAIT
+def drives_group(conn: sqlite3.Connection, group: Row, namespace: str, workflow_id: str) -> bool:
+    return _is_submitted(conn, (group["id"], group["generation"]), namespace, workflow_id)
 
 
-def read_status(conn: sqlite3.Connection, ref: TaskRef, now: float) -> TaskStatus:
-    row, outcome, error = _row_and_outcome(conn, ref)
-    return status_of(row, ref, outcome, error, now)
-
-
-def _row_and_outcome(conn: sqlite3.Connection, ref: TaskRef) -> tuple[Row, str | None, str | None]:
+def _is_submitted(conn: sqlite3.Connection, subject: tuple[str, int], namespace: str, workflow_id: str) -> bool:
     found = conn.execute(
-        f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?", (ref.task_id, ref.org_id)
-    ).fetchone()
-    if found is None:
-        raise NotFound(f"there is no task {ref.task_id} in {ref.org_id}", id=ref.task_id)
-    ended = conn.execute(
-        "SELECT outcome, error FROM dt_submissions WHERE subject_id = ? AND generation = ?",
-        (ref.task_id, ref.generation),
-    ).fetchone()
-    return task_row(found), *(ended or (None, None))
-
-
-def is_driver(conn: sqlite3.Connection, ref: TaskRef, namespace: str, workflow_id: str) -> bool:
-    """Whether that Temporal workflow is the one SQLite handed this generation to. Its run is not compared:
-    REJECT_DUPLICATE allows one chain of runs per id, and continue-as-new and an operator's reset go on in it."""
-    found = conn.execute(
-        "SELECT namespace, workflow_id FROM dt_submissions WHERE subject_id = ? AND generation = ?",
-        (ref.task_id, ref.generation),
+        "SELECT namespace, workflow_id FROM dt_submissions WHERE subject_id = ? AND generation = ?", subject
     ).fetchone()
     return bool(found == (namespace, workflow_id))
 
 
-def errands(conn: sqlite3.Connection, now: float, *, limit: int, starts: int, skip: frozenset[int]) -> list[Errand]:
-    """Commands first, oldest first; then starts by priority and age, round robin over organisations."""
-    rows = [
-        values
-        for values in conn.execute(
-            f"SELECT {_OUTBOX} FROM dt_outbox AS command WHERE kind <> 'start' AND dead_at IS NULL AND due_at <= ?"
-            " AND NOT EXISTS (SELECT 1 FROM dt_outbox AS start WHERE start.subject_id = command.subject_id"
-            " AND start.generation = command.generation AND start.kind = 'start') ORDER BY due_at, id LIMIT ?",
-            (now, limit + len(skip)),
-        )
-        if values[0] not in skip
-    ][:limit]
-    rows += _starts(conn, now, limit - len(rows), starts, skip)
-    return [_to_errand(conn, values, now) for values in rows]
+# ----- what the reconciler sees and does
 
 
-def _starts(
-    conn: sqlite3.Connection, now: float, limit: int, embedded: int, skip: frozenset[int]
-) -> list[tuple[Any, ...]]:
-    """Take one of each organisation in turn, until `limit`, or the `embedded` starts allowed, are reached."""
-    kinds = "" if embedded > 0 else " AND submission.placement <> 'embedded'"
-    waiting = [iter(_starts_of(conn, org_id, now, limit, skip, kinds)) for org_id in _orgs_with_starts(conn)]
-    found: list[tuple[Any, ...]] = []
-    while waiting and len(found) < limit:
-        for org in list(waiting):
-            values = next(org, None)
-            if values is None:
-                waiting.remove(org)
-            elif values[-1] != Placement.EMBEDDED.value:
-                found.append(values[:-1])
-            elif embedded > 0:
-                embedded -= 1
-                found.append(values[:-1])
-            if len(found) >= limit:
-                break
-    return found
-
-
-def _starts_of(
-    conn: sqlite3.Connection, org_id: str, now: float, limit: int, skip: frozenset[int], kinds: str
-) -> list[tuple[Any, ...]]:
-    rows = conn.execute(
-        "SELECT outbox.id, outbox.subject_id, outbox.generation, outbox.kind, outbox.org_id, outbox.priority,"
-        " outbox.request_id, outbox.tries, submission.placement FROM dt_outbox AS outbox"
-        " JOIN dt_submissions AS submission ON submission.subject_id = outbox.subject_id"
-        " AND submission.generation = outbox.generation WHERE outbox.org_id = ? AND outbox.kind = 'start'"
-        " AND outbox.dead_at IS NULL AND outbox.due_at <= ?"
-        f"{kinds} ORDER BY outbox.priority DESC, outbox.id LIMIT ?",
-        (org_id, now, limit + len(skip)),
-    )
-    return [values for values in rows if values[0] not in skip]
-
-
-def _orgs_with_starts(conn: sqlite3.Connection) -> list[str]:
-    """One index descent per organisation, however many starts wait."""
-    sql = "SELECT org_id FROM dt_outbox WHERE kind = 'start' AND dead_at IS NULL AND org_id > ? ORDER BY org_id LIMIT 1"
-    orgs: list[str] = []
-    found = conn.execute(sql, ("",)).fetchone()
-    while found is not None:
-        orgs.append(found[0])
-        found = conn.execute(sql, (found[0],)).fetchone()
-    return orgs
-
-
-def _to_errand(conn: sqlite3.Connection, values: tuple[Any, ...], now: float) -> Errand:
-    number, subject_id, generation, kind, org_id, priority, request_id, tries = values
-    placement, namespace, workflow_id, run_id = conn.execute(
-        "SELECT placement, namespace, workflow_id, run_id FROM dt_submissions WHERE subject_id = ? AND generation = ?",
-        (subject_id, generation),
-    ).fetchone()
-    ref = TaskRef(
-        task_id=subject_id, org_id=org_id, generation=generation, placement=Placement(placement), priority=priority
-    )
-    row, outcome, error = _row_and_outcome(conn, ref)
-    return Errand(
-        id=number,
-        kind=OutboxKind(kind),
-        request_id=request_id,
-        ref=ref,
-        title=row["title"],
-        priority=priority,
-        namespace=namespace,
-        workflow_id=workflow_id,
-        run_id=run_id,
-        tries=tries,
-        status=status_of(row, ref, outcome, error, now),
-    )
-
-
-def next_errand_at(conn: sqlite3.Connection) -> float | None:
-    found = conn.execute("SELECT MIN(due_at) FROM dt_outbox WHERE dead_at IS NULL AND tries > 0").fetchone()[0]
-    return None if found is None else float(found)
-
-
-def open_embedded(conn: sqlite3.Connection, namespace: str) -> int:
-    """Submissions handed to Temporal whose task has not ended in SQLite."""
-    sql = "SELECT COUNT(*) FROM dt_submissions WHERE state = 'open' AND placement = 'embedded' AND namespace = ?"
-    return int(conn.execute(sql, (namespace,)).fetchone()[0])
-
-
-def acknowledge(tx: Transaction, errand: Errand, run_id: str | None) -> None:
-    gone = tx.run("DELETE FROM dt_outbox WHERE id = ? AND request_id = ?", (errand.id, errand.request_id))
-    if errand.kind is OutboxKind.START:
-        tx.run(
-            f"UPDATE dt_submissions SET state = CASE WHEN {_SELF_ENDING.format(outcome='outcome')} THEN 'closed'"
-            " ELSE 'open' END, run_id = ?, updated_at = ?"
-            " WHERE subject_id = ? AND generation = ? AND state <> 'closed'",
-            (run_id, tx.now, errand.ref.task_id, errand.ref.generation),
-        )
-        tx.notice.outbox = True  # commands for it were held back until it is there
-    elif gone.rowcount and (errand.kind is OutboxKind.TERMINATE or is_terminal(errand.status.state)):
-        _set_state(tx, errand.ref, "closed", None)
-
-
-def moot(tx: Transaction, errand: Errand) -> None:
-    tx.run("DELETE FROM dt_outbox WHERE id = ? AND request_id = ?", (errand.id, errand.request_id))
-    _set_state(tx, errand.ref, "closed" if is_terminal(errand.status.state) else "open", None)
-
-
-def _set_state(tx: Transaction, ref: TaskRef, state: str, run_id: str | None) -> None:
-    tx.run(
-        "UPDATE dt_submissions SET state = ?, run_id = COALESCE(?, run_id), updated_at = ?"
-        " WHERE subject_id = ? AND generation = ?",
-        (state, run_id, tx.now, ref.task_id, ref.generation),
-    )
-
-
-def defer(tx: Transaction, errand: Errand, *, until: float, error: str) -> None:
-    tx.run(
-        "UPDATE dt_outbox SET tries = tries + 1, due_at = ?, error = ? WHERE id = ? AND request_id = ?",
-        (until, error[:1000], errand.id, errand.request_id),
-    )
-
-
-def bury(tx: Transaction, errand: Errand, error: str) -> None:
-    """Refused for ever: keep the row for people to see, and send it no more."""
-    tx.run(
-        "UPDATE dt_outbox SET dead_at = ?, error = ? WHERE id = ? AND request_id = ?",
-        (tx.now, error[:1000], errand.id, errand.request_id),
-    )
-    if errand.kind is OutboxKind.START:
-        _set_state(tx, errand.ref, "closed", None)
-
-
-def page(conn: sqlite3.Connection, now: float, *, states: tuple[str, ...], after: str, limit: int) -> list[Submission]:
+def page(
+    conn: sqlite3.Connection, now: float, *, states: tuple[str, ...], after: str, limit: int, parked: frozenset[str]
+) -> list[Submission]:
+    """Submissions of the newest generation, by workflow id above `after`."""
     wanted = ", ".join("?" * len(states))
     # The index of what is not closed serves only a query that says so in its own words.
     unless_closed = "" if "closed" in states else " AND state <> 'closed'"
     rows = conn.execute(
         f"SELECT {_SUBMISSION} FROM dt_submissions AS s WHERE state IN ({wanted}){unless_closed} AND workflow_id > ?"
-        " AND generation = (SELECT generation FROM dt_tasks WHERE id = s.subject_id) ORDER BY workflow_id LIMIT ?",
-        (*states, after, limit),
+        f" AND org_id NOT IN ({', '.join('?' * len(parked))})"
+        " AND generation = CASE placement"
+        " WHEN 'group' THEN (SELECT generation FROM dt_workflows WHERE id = s.subject_id)"
+        " ELSE (SELECT generation FROM dt_tasks WHERE id = s.subject_id) END ORDER BY workflow_id LIMIT ?",
+        (*states, after, *parked, limit),
     ).fetchall()
     return [_to_submission(conn, values, now) for values in rows]
 
 
+def find(conn: sqlite3.Connection, now: float, workflow_ids: Sequence[str]) -> dict[str, Submission]:
+    """By Temporal workflow id, whatever the generation; ids that are not ours are left out."""
+    found: dict[str, Submission] = {}
+    for workflow_id in workflow_ids:
+        subject = _subject_of(workflow_id)
+        if subject is None:
+            continue
+        sql = f"SELECT {_SUBMISSION} FROM dt_submissions WHERE subject_id = ? AND generation = ? AND workflow_id = ?"
+        values = conn.execute(sql, (*subject, workflow_id)).fetchone()
+        if values is not None:
+            found[workflow_id] = _to_submission(conn, values, now)
+    return found
+
+
+def _subject_of(workflow_id: str) -> tuple[str, int] | None:
+    parts = workflow_id.split("/")
+    if len(parts) != 3 or parts[0] not in ("task", "workflow") or not parts[2].isdecimal() or len(parts[2]) > 15:
+        return None
+    return parts[1], int(parts[2])
+
+
 def _to_submission(conn: sqlite3.Connection, values: tuple[Any, ...], now: float) -> Submission:
     subject_id, generation, org_id, placement, namespace, workflow_id, run_id, state, updated_at = values
-    ref = TaskRef(task_id=subject_id, org_id=org_id, generation=generation, placement=Placement(placement))
-    row, outcome, error = _row_and_outcome(conn, ref)
+    ref = ref_of(conn, subject_id, generation, org_id, placement)
+    status = read_status(conn, ref, now)
     pending = conn.execute(
         "SELECT COUNT(*) FROM dt_outbox WHERE subject_id = ? AND generation = ? AND dead_at IS NULL",
         (subject_id, generation),
@@ -313,94 +204,99 @@ def _to_submission(conn: sqlite3.Connection, values: tuple[Any, ...], now: float
         workflow_id=workflow_id,
         run_id=run_id,
         state=state,
-        updated_at=max(updated_at, row["updated_at"]),
-        task_version=row["version"],
-        status=status_of(row, ref, outcome, error, now),
+        updated_at=max(updated_at, _moved_at(conn, ref)),
+        version=status.version,
+        status=status,
         pending_errands=pending,
     )
 
 
-def close(tx: Transaction, submission: Submission) -> None:
-    _set_state(tx, submission.ref, "closed", None)
+def _moved_at(conn: sqlite3.Connection, ref: Ref) -> float:
+    """When the subject last went from one state to another; heartbeats and progress do not count."""
+    table = "dt_tasks" if isinstance(ref, TaskRef) else "dt_workflows"
+    ready = "ready_at" if isinstance(ref, TaskRef) else "started_at"
+    sql = f"SELECT MAX(created_at, COALESCE({ready}, 0), COALESCE(started_at, 0), COALESCE(completed_at, 0))"
+    return float(conn.execute(f"{sql} FROM {table} WHERE id = ?", (ref.subject_id,)).fetchone()[0])
 
 
-def resubmit(tx: Transaction, submission: Submission) -> bool:
-    """Start again as the next generation: only if the row is as the reconciler saw it."""
-    row = _current(tx, submission)
-    if row is None or is_terminal(row["state"]):
-        return False
-    _set_state(tx, submission.ref, "closed", None)
-    generation = row["generation"] + 1
-    tx.run("UPDATE dt_tasks SET generation = ? WHERE seq = ?", (generation, row["seq"]))
-    row["generation"] = generation
-    task_event(tx, row, "task.resubmitted")
-    _submit(tx, row)
-    return True
+def close(tx: Transaction, ref: Ref) -> None:
+    set_state(tx, ref, "closed", None)
 
 
-def nudge(tx: Transaction, submission: Submission) -> None:
-    """The task has ended but its Temporal workflow has not: tell it once more."""
-    row = _current(tx, submission)
-    if row is not None and is_terminal(row["state"]):
-        queue(tx, row, OutboxKind.CANCEL if row["state"] == "cancelled" else OutboxKind.SYNC)
-
-
-def _current(tx: Transaction, submission: Submission) -> Row | None:
-    found = tx.one(
-        f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND version = ?", (submission.ref.task_id, submission.task_version)
-    )
-    if found is None:
-        return None
-    row = task_row(found)
-    return row if row["generation"] == submission.ref.generation else None
-
-
-def settle_engine(tx: Transaction, wanted: Engine | None) -> Engine:
-    """Record the engine of the file and hand it the open tasks of the other one."""
-    found = tx.one("SELECT value FROM dt_meta WHERE key = 'engine'")
-    if wanted is None:
-        return Engine.LOCAL if found is None else Engine(found[0])
-    tx.run("INSERT OR REPLACE INTO dt_meta VALUES ('engine', ?)", (wanted.value,))
-    tx.engine = wanted.value
-    if found is not None and found[0] != wanted.value:
-        adopted = _adopt(tx, wanted)
-        log.warning("durable mode was switched", extra={"engine": wanted.value, "tasks": adopted})
-    return wanted
-
-
-def _adopt(tx: Transaction, engine: Engine) -> int:
-    """Durable mode was switched: open tasks of the other engine go on with this one. What Temporal still runs
-    of them is terminated when it is next reachable; commands of older generations are refused anyway."""
-    states = ", ".join(f"'{state.value}'" for state in TaskState if not is_terminal(state))
-    rows = tx.all(f"SELECT {TASK} FROM dt_tasks WHERE state IN ({states}) AND engine <> ?", (engine.value,))
-    for row in map(task_row, rows):
-        if row["engine"] == Engine.TEMPORAL.value:
-            _give_up_generation(tx, row)
-        row |= {"engine": engine.value, "generation": row["generation"] + 1}
-        tx.run(
-            "UPDATE dt_tasks SET engine = ?, generation = ?, version = version + 1 WHERE seq = ?",
-            (row["engine"], row["generation"], row["seq"]),
-        )
-        task_event(tx, row, "task.switched", {"engine": engine.value})
-        if engine is Engine.TEMPORAL and row["state"] not in ("blocked", "scheduled"):
-            _submit(tx, row)
-    return len(rows)
-
-
-def _give_up_generation(tx: Transaction, row: Row) -> None:
-    started = tx.one(
-        "SELECT 1 FROM dt_submissions WHERE subject_id = ? AND generation = ? AND state = 'open'",
-        (row["id"], row["generation"]),
-    )
-    tx.run("DELETE FROM dt_outbox WHERE subject_id = ? AND generation = ?", (row["id"], row["generation"]))
-    if started is not None:
-        queue(tx, row, OutboxKind.TERMINATE)
-    else:
-        _close_generation(tx, row["id"], row["generation"])
-
-
-def _close_generation(tx: Transaction, task_id: str, generation: int) -> None:
+def set_state(tx: Transaction, ref: Ref, state: str, run_id: str | None) -> None:
     tx.run(
-        "UPDATE dt_submissions SET state = 'closed', updated_at = ? WHERE subject_id = ? AND generation = ?",
-        (tx.now, task_id, generation),
+        "UPDATE dt_submissions SET state = ?, run_id = COALESCE(?, run_id), updated_at = ?"
+        " WHERE subject_id = ? AND generation = ?",
+        (state, run_id, tx.now, ref.subject_id, ref.generation),
     )
+
+
+def nudge(tx: Transaction, submission: Submission, kind: OutboxKind) -> None:
+    """Its Temporal workflow runs though nothing is left for it to do: tell it once more, or end it."""
+    ref = submission.ref
+    subject = task_of(tx.conn, ref) if isinstance(ref, TaskRef) else group_of(tx.conn, ref)
+    if subject["generation"] == ref.generation and not is_terminal(subject["state"]):
+        return
+    set_state(tx, ref, "open", None)
+    outbox.queue(tx, subject, kind, ref.generation)
+
+
+# ----- errands that were sent
+
+
+def acknowledge(tx: Transaction, errand: Errand, run_id: str | None) -> None:
+    """Sent: forget the errand, unless newer content was coalesced into it."""
+    gone = outbox.remove(tx, errand)
+    if errand.kind is OutboxKind.START:
+        _open(tx, errand.ref, run_id)
+        tx.notice.outbox = True  # commands for it were held back until it is there
+    elif gone and (errand.kind is OutboxKind.TERMINATE or is_terminal(errand.status.state)):
+        close(tx, errand.ref)
+
+
+def _open(tx: Transaction, ref: Ref, run_id: str | None) -> None:
+    """Temporal runs it now. An embedded task that has ended meanwhile needs to be told nothing more; a group's
+    embedded members may be begun from now on."""
+    tx.run(
+        "UPDATE dt_submissions SET state = CASE WHEN placement = 'embedded' AND outcome IN ('completed', 'failed')"
+        " THEN 'closed' ELSE 'open' END, run_id = ?, updated_at = ?"
+        " WHERE subject_id = ? AND generation = ? AND state <> 'closed'",
+        (run_id, tx.now, ref.subject_id, ref.generation),
+    )
+    if isinstance(ref, GroupRef):
+        opened = tx.run(
+            "UPDATE dt_tasks SET lane = 'open' WHERE workflow_id = ? AND state = 'pending'"
+            " AND placement = 'embedded' AND engine = 'temporal'",
+            (ref.workflow_id,),
+        )
+        tx.notice.ready |= opened.rowcount > 0
+
+
+def moot(tx: Transaction, errand: Errand) -> None:
+    """Its Temporal workflow is closed already."""
+    outbox.remove(tx, errand)
+    set_state(tx, errand.ref, "closed" if is_terminal(errand.status.state) else "open", None)
+
+
+def current(tx: Transaction, submission: Submission) -> Row | None:
+    """The subject's row, if neither its generation nor its version has moved since the submission was read."""
+    ref = submission.ref
+    if isinstance(ref, TaskRef):
+        found = tx.one(f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND version = ?", (ref.task_id, submission.version))
+        row = None if found is None else task_row(found)
+    else:
+        sql = f"SELECT {WORKFLOW} FROM dt_workflows WHERE id = ? AND version = ?"
+        found = tx.one(sql, (ref.workflow_id, submission.version))
+        row = None if found is None else workflow_row(found)
+    return row if row is not None and row["generation"] == ref.generation else None
+
+
+def is_held_outside(row: Row) -> bool:
+    """Whether an external worker has an attempt of the task."""
+    return row["placement"] == "external" and TaskState(row["state"]) in HELD
+
+
+def _group_row(tx: Transaction, workflow_id: str) -> Row:
+    found = tx.one(f"SELECT {WORKFLOW} FROM dt_workflows WHERE id = ?", (workflow_id,))
+    assert found is not None
+    return workflow_row(found)

@@ -17,6 +17,7 @@ from durable_tasks.models import Engine, Mode, NewTask, Page, Placement, Task, T
 from durable_tasks.store import commands, submissions
 from durable_tasks.store.events import task_event
 from durable_tasks.store.moves import announce, get, move, require
+from durable_tasks.store.orgs import namespace_of
 from durable_tasks.store.rows import (
     DETAIL_LIMIT,
     TASK,
@@ -174,6 +175,9 @@ def insert(
             "wake_at": None,
             "ready_at": None,
         }
+    if row["engine"] == "temporal":
+        row["lane"] = submissions.lane_of(tx, row)
+        namespace_of(tx, org_id)  # refused now rather than when its time has come
     row["due_at"] = (
         None if failed else min((t for t in (row["wake_at"], row["deadline_at"]) if t is not None), default=None)
     )

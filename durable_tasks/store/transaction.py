@@ -19,9 +19,17 @@ class Rules:
     """The settings that decide what becomes of a task, and this process's name among the others."""
 
     instance: str = ""
-    namespace: str = "default"
     max_lost: int = 5
     cancel_grace: float = 30.0
+    switch_grace: float = 60.0
+    heartbeat: float = 30.0
+    """Seconds of silence after which an external worker counts as lost."""
+    queue: str = "default"
+    """The work queue of external tasks that name none."""
+    runs_here: bool = True
+    """Whether the file's processes run handlers of tasks that name no other queue."""
+    namespace_of: Callable[[str], str] = lambda org_id: "default"
+    """organisation → its Temporal namespace"""
 
 
 @dataclass(slots=True)
@@ -38,6 +46,8 @@ class Transaction:
     ended: list[str] = field(default_factory=list)
     groups: dict[str, None] = field(default_factory=dict)
     engine: str | None = None
+    asking: str | None = None
+    """The task or group whose Temporal workflow asked for this operation: it hears the answer itself."""
 
     def engine_or(self, fallback: str) -> str:
         """The engine that drives this file now. It is asked here, under the lock: what a process saw when it

@@ -1,11 +1,15 @@
-"""The Temporal engine: connection, worker, relay and reconciler of one process, started and stopped as one.
+"""The Temporal engine: connection, workers, relay, reconciler and observer of one process, started and stopped as one.
 It must not know handlers, SQL or who leads; it is told.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
+from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import WorkflowRunner
 
 from durable_tasks.activities.task import TaskActivities
@@ -15,17 +19,43 @@ from durable_tasks.ports import Clock, SubmissionStore, Subscribe, TaskBridge
 from durable_tasks.settings import Settings
 from durable_tasks.temporal.connection import Connection
 from durable_tasks.temporal.faults import pause
+from durable_tasks.temporal.fleet import Fleet
+from durable_tasks.temporal.namespaces import Namespace, NamespaceReport, Namespaces
+from durable_tasks.temporal.observer import Observer
+from durable_tasks.temporal.profile import connect_options
 from durable_tasks.temporal.reconciler import Drift, Reconciler
 from durable_tasks.temporal.relay import Relay
 from durable_tasks.temporal.worker import StoreWorker
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _OPEN_PER_SLOT = 4
 
 
+@dataclass(frozen=True, slots=True)
+class TemporalReport:
+    """How Temporal stands, for people."""
+
+    address: str
+    connected: bool
+    server_version: str | None
+    """None: it does not answer."""
+    capabilities: tuple[str, ...]
+    namespaces: list[NamespaceReport]
+    live: list[str]
+    """Namespaces that have a worker in this process."""
+    pollers: dict[str, int]
+    """Workers of all processes on the store queue, of each namespace in `live`."""
+    parked: dict[str, str]
+    """Organisations that wait for their namespace, and why."""
+    unknown: dict[str, int]
+    """By namespace: running Temporal workflows with this file's mark that the file does not know."""
+
+
 class TemporalEngine:
-    """Every process that owns the file runs the worker; only the leader also runs relay and reconciler."""
+    """Every process that owns the file runs workers; only the leader also sends, reconciles and observes."""
 
     def __init__(
         self,
@@ -38,41 +68,79 @@ class TemporalEngine:
         runner: WorkflowRunner | None = None,
     ) -> None:
         self.address = settings.address
+        self.file_uuid = store.file_uuid
+        self.namespace_of = settings.namespace_of
+        self._store = store
         self._clock = clock
-        self._connection = Connection(address=settings.address, namespace=settings.namespace, clock=clock)
-        self._worker = StoreWorker(
-            connection=self._connection,
-            queue=store_queue(store.file_uuid),
-            activities=TaskActivities(bridge).all,
-            max_concurrent=settings.max_concurrent,
+        self._connection = Connection(address=settings.address, clock=clock, options=connect_options(settings))
+        self._namespaces = Namespaces(connection=self._connection, clock=clock, register=settings.register_namespaces)
+        self._default = self._namespaces.get(settings.namespace)
+        self._default.watch(True)
+        queue = store_queue(store.file_uuid)
+        activities = TaskActivities(bridge).all
+
+        def worker(namespace: Namespace) -> StoreWorker:
+            return StoreWorker(
+                namespace=namespace,
+                queue=queue,
+                activities=activities,
+                max_concurrent=settings.max_concurrent,
+                clock=clock,
+                runner=runner,
+            )
+
+        self._fleet = Fleet(
+            store=store,
+            namespaces=self._namespaces,
+            build=worker,
+            queue=queue,
+            subscribe=subscribe,
             clock=clock,
-            runner=runner,
+            most=settings.max_workers,
+            idle=settings.worker_idle,
         )
-        self._reconciler = Reconciler(store=store, connection=self._connection, clock=clock)
+        # The first start then finds a worker: without one it cannot be eager.
+        self._fleet.need(settings.namespace)
+        self._reconciler = Reconciler(
+            store=store, namespaces=self._namespaces, live=lambda: self._fleet.live, clock=clock
+        )
         self._relay = Relay(
             store=store,
-            connection=self._connection,
+            namespaces=self._namespaces,
             subscribe=subscribe,
             clock=clock,
             max_open=_OPEN_PER_SLOT * settings.max_concurrent,
+            on_start=self._fleet.need,
             on_started=bridge.started,
             on_missing=self._reconciler.hasten,
         )
+        self._observer = Observer(store=store, namespaces=self._namespaces, subscribe=subscribe, clock=clock)
         self._always: list[asyncio.Task[None]] = []
         self._leading: list[asyncio.Task[None]] = []
 
     @property
     def connected(self) -> bool:
-        """Whether the server answers and the namespace exists, as far as known."""
-        return self._connection.connected
+        """Whether the server answers and the default namespace exists, as far as known."""
+        return self._connection.answering and self._default.up
 
-    def start(self) -> None:
-        """Return at once; connecting goes on in the background, for as long as it takes."""
+    def client(self, namespace: str) -> Client:
+        """Temporal's own client for one namespace. Raises TemporalUnavailable before the first connection."""
+        return self._connection.client(namespace)
+
+    async def reach(self, call: Awaitable[T]) -> T:
+        """Await one call of such a client, bounded in time. Raises RPCError or TimeoutError."""
+        return await self._connection.reach(call)
+
+    def start(self, *, serving: bool = True) -> None:
+        """Return at once; connecting goes on in the background, for as long as it takes. Not `serving`: only to
+        look and to lead, without a worker."""
         if not self._always:
             self._always = [
                 self._supervise("connection", self._connection.run),
-                self._supervise("worker", self._worker.run),
+                self._supervise("namespaces", self._namespaces.run),
             ]
+            if serving:
+                self._always.append(self._supervise("fleet", self._fleet.run))
 
     async def stop(self) -> None:
         """Stop everything, within a few seconds even when Temporal does not answer."""
@@ -88,6 +156,7 @@ class TemporalEngine:
             self._leading = [
                 self._supervise("relay", self._relay.run),
                 self._supervise("reconciler", self._reconciler.run),
+                self._supervise("observer", self._observer.run),
             ]
         elif not leads:
             resigning, self._leading = self._leading, []
@@ -97,15 +166,55 @@ class TemporalEngine:
         """Raises TemporalUnavailable when it has not come up within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
-                await self._connection.up()
+                await self._default.ready()
         except TimeoutError:
             raise TemporalUnavailable(
                 f"Temporal at {self.address} did not answer within {timeout} s", address=self.address
             ) from None
 
     async def drift(self) -> list[Drift]:
-        """Every task on which SQLite and Temporal disagree now. Raises TemporalUnavailable."""
+        """Every task and group on which SQLite and Temporal disagree now. Raises TemporalUnavailable."""
         return await self._reconciler.drift()
+
+    async def sweep(self) -> None:
+        """Reconcile once, now, without waiting for rows to settle."""
+        await self._reconciler.sweep(fresh={tenant.namespace for tenant in await self._store.tenants()})
+
+    async def report(self) -> TemporalReport:
+        """How Temporal stands now, asked as far as it answers. Raises StoreError."""
+        version, capabilities = await self._server()
+        live = self._fleet.live
+        states = self._namespaces.report()
+        down = {one.namespace: one.error or "not up" for one in states if not one.up}
+        tenants = await self._store.tenants()
+        return TemporalReport(
+            address=self.address,
+            connected=self.connected,
+            server_version=version,
+            capabilities=capabilities,
+            namespaces=states,
+            live=live,
+            pollers=await self._pollers(live),
+            parked={one.org_id: down[one.namespace] for one in tenants if one.namespace in down},
+            unknown={name: count for name, count in self._reconciler.unknown.items() if count},
+        )
+
+    async def _server(self) -> tuple[str | None, tuple[str, ...]]:
+        try:
+            seen = await self._connection.server()
+        except (TemporalUnavailable, RPCError, TimeoutError) as error:
+            _log.info("the server does not say what it is: %r", error)
+            return None, ()
+        return seen.server_version, tuple(field.name for field, value in seen.capabilities.ListFields() if value)
+
+    async def _pollers(self, names: list[str]) -> dict[str, int]:
+        counts = {}
+        for name in names:
+            try:
+                counts[name] = await self._fleet.pollers(self._namespaces.get(name))
+            except (RPCError, TimeoutError) as error:
+                _log.info("the namespace %s does not say who polls: %r", name, error)
+        return counts
 
     def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         return asyncio.create_task(self._keep_running(name, run), name=f"temporal {name}")

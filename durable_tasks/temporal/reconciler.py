@@ -4,24 +4,25 @@ It must not know SQL, and sends nothing itself; only the leader runs one.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass
 
-from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.common.v1 import Memo, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
-from temporalio.api.workflowservice.v1 import (
-    DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse,
-)
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
+from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
-from durable_tasks.contracts import MEMO_FILE
+from durable_tasks.contracts import MEMO_FILE, Verdict
 from durable_tasks.errors import TemporalUnavailable
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import TaskState
+from durable_tasks.models import TaskState, WorkflowState
 from durable_tasks.ports import Clock, Submission, SubmissionStore
-from durable_tasks.temporal.connection import Connection
+from durable_tasks.temporal.escalation import Escalation
 from durable_tasks.temporal.faults import Fault, fault_of
+from durable_tasks.temporal.listing import Listing
+from durable_tasks.temporal.namespaces import Namespace, Namespaces
+from durable_tasks.temporal.pace import Pace
 
 _log = logging.getLogger(__name__)
 
@@ -31,20 +32,24 @@ _SETTLED = 30.0
 _PAGE = 200
 _AT_ONCE = 8
 _PER_SECOND = 50.0
-_LONGEST_NUDGE = 3600.0
+_DRIFT_PER_SECOND = 500.0
+_PATIENCE = 10.0
+"""Seconds that `drift` waits for the first look at a namespace."""
 
 MISSING = "MISSING"
 RUNNING = "RUNNING"
-_ENDS = {TaskState.COMPLETED: "COMPLETED", TaskState.FAILED: "FAILED", TaskState.CANCELLED: "CANCELED"}
+_ENDS = {"completed": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELED"}
+_OVER = (Verdict.ENDED, Verdict.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A task on which the two sides disagree."""
+    """A task or group on which the two sides disagree."""
 
-    task_id: str
+    org_id: str
+    subject_id: str
     generation: int
-    sqlite_state: TaskState
+    sqlite_state: TaskState | WorkflowState
     temporal_status: str
     """RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, or MISSING."""
 
@@ -52,59 +57,76 @@ class Drift:
 class Reconciler:
     """Acts on one submission at a time, only after asking Temporal about that very one; lists are hints."""
 
-    def __init__(self, *, store: SubmissionStore, connection: Connection, clock: Clock) -> None:
+    def __init__(
+        self, *, store: SubmissionStore, namespaces: Namespaces, live: Callable[[], Collection[str]], clock: Clock
+    ) -> None:
         self._store = store
-        self._connection = connection
+        self._namespaces = namespaces
         self._clock = clock
-        self._reset = asyncio.Event()
-        self._slot = 0.0
-        self._nudged: dict[str, tuple[int, float]] = {}
-        """How often each was nudged, and when it may be again: a deaf one must not fill its history."""
+        self._wake = asyncio.Event()
+        self._fresh: set[str] = set()
+        self._pace = Pace(clock, _PER_SECOND)
+        self._drift_pace = Pace(clock, _DRIFT_PER_SECOND)
+        self._escalation = Escalation(clock)
+        self._listing = Listing(namespaces, store.file_uuid, live)
+        self.unknown: dict[str, int] = {}
+        """Running Temporal workflows that carry our mark and that the store does not know, by namespace."""
 
     async def run(self) -> None:
-        """Sweep at once, after every reset of the connection, and periodically, until cancelled."""
-        unregister = self._connection.on_reset(self.hasten)
-        # Whatever happened before this process led, it has not been looked at.
-        self._reset.set()
+        """Sweep at once, whenever a namespace was reset, and periodically, until cancelled."""
+        unregister = self._namespaces.on_reset(self.hasten)
         try:
+            # Whatever happened before this process led, it has not been looked at.
+            self._fresh.update(tenant.namespace for tenant in await self._store.tenants())
             while True:
-                await self._connection.up()
-                fresh = self._reset.is_set()
-                self._reset.clear()
-                await self.sweep(fresh=fresh)
-                await self._clock.wait(self._reset, self._clock.now() + _EVERY)
+                self._wake.clear()
+                fresh, self._fresh = frozenset(self._fresh), set()
+                await self.sweep(fresh)
+                await self._clock.wait(self._wake, self._clock.now() + _EVERY)
         finally:
             unregister()
 
-    def hasten(self) -> None:
-        """Something is amiss: sweep now."""
-        self._reset.set()
+    def hasten(self, namespace: str) -> None:
+        """Something is amiss there: sweep now, and take what is missing for lost."""
+        self._fresh.add(namespace)
+        self._wake.set()
 
-    async def sweep(self, *, fresh: bool = False) -> None:
-        """Look at every open submission. `fresh`: the server may have lost everything, so a missing Temporal
-        workflow is replaced without waiting until its row has settled."""
-        await self._each(self._candidates(fresh), lambda submission: self._look(submission, fresh))
+    async def sweep(self, fresh: Collection[str] = frozenset()) -> None:
+        """Look at every open submission, and at what runs. `fresh`: namespaces whose server may have lost
+        everything, where a missing Temporal workflow is replaced without waiting until its row has settled."""
+        parked = await self._parked()
+        await self._each(self._candidates(parked, fresh), lambda one: self._look(one, one.namespace in fresh))
+        await self._each(self._left_running(), self._look_at_left_running)
+        self._escalation.forget_old()
 
     async def drift(self) -> list[Drift]:
         """Every newest submission on which SQLite and Temporal disagree now. Changes nothing.
-        Raises TemporalUnavailable when Temporal cannot be asked."""
+        Raises TemporalUnavailable, naming the namespace, when one cannot be asked."""
+        for name in sorted({tenant.namespace for tenant in await self._store.tenants()}):
+            await self._require(name)
         found: list[Drift] = []
 
         async def compare(submission: Submission) -> None:
-            status = await self._status(submission)
+            await self._drift_pace.turn()
+            status = await self._status_or_raise(submission)
             state = submission.status.state
             # Temporal forgets what has ended, after its retention or with an in-memory server: no disagreement.
             forgotten = status == MISSING and submission.state == "closed" and is_terminal(state)
             if status != _ENDS.get(state, RUNNING) and not forgotten:
-                found.append(Drift(submission.ref.task_id, submission.ref.generation, state, status))
+                ref = submission.ref
+                found.append(Drift(ref.org_id, ref.subject_id, ref.generation, state, status))
 
         try:
             await self._each(self._pages(("open", "closed")), compare)
-        except* (RPCError, TimeoutError, TemporalUnavailable) as group:
-            address = self._connection.address
-            cause = group.exceptions[0]
-            raise TemporalUnavailable(f"cannot compare with {address}: {cause!r}", address=address) from group
+        except* TemporalUnavailable as group:
+            raise _first(group) from group
         return found
+
+    # ----- which
+
+    async def _parked(self) -> frozenset[str]:
+        tenants = await self._store.tenants()
+        return frozenset(tenant.org_id for tenant in tenants if not self._namespaces.get(tenant.namespace).up)
 
     async def _each(
         self, submissions: AsyncIterator[Submission], look: Callable[[Submission], Awaitable[None]]
@@ -122,84 +144,132 @@ class Reconciler:
                 await room.acquire()
                 lookers.create_task(one(submission))
 
-    async def _pages(self, states: tuple[str, ...]) -> AsyncIterator[Submission]:
+    async def _pages(self, states: tuple[str, ...], parked: frozenset[str] = frozenset()) -> AsyncIterator[Submission]:
         after = ""
-        while page := await self._store.submissions(states=states, after=after, limit=_PAGE):
+        while page := await self._store.submissions(states=states, after=after, limit=_PAGE, parked=parked):
             for submission in page:
                 yield submission
             after = page[-1].workflow_id
 
-    async def _candidates(self, fresh: bool) -> AsyncIterator[Submission]:
-        async for submission in self._pages(("open",)):
-            if submission.pending_errands == 0 and (fresh or self._settled(submission)):
-                await self._pace()
+    async def _candidates(self, parked: frozenset[str], fresh: Collection[str]) -> AsyncIterator[Submission]:
+        async for submission in self._pages(("open",), parked):
+            if submission.pending_errands == 0 and (submission.namespace in fresh or self._settled(submission)):
+                await self._pace.turn()
                 yield submission
+
+    async def _left_running(self) -> AsyncIterator[Submission]:
+        """What a list of running Temporal workflows shows though SQLite is through with it."""
+        for name in self._listing.round():
+            self.unknown[name] = 0
+            async for ids in self._listing.ours(name):
+                known = await self._store.find(ids)
+                self.unknown[name] += len(ids) - len(known)
+                for submission in known.values():
+                    if self._is_over(submission):
+                        await self._pace.turn()
+                        yield submission
+
+    def _is_over(self, submission: Submission) -> bool:
+        over = submission.status.verdict in _OVER
+        return over and submission.pending_errands == 0 and self._settled(submission)
 
     def _settled(self, submission: Submission) -> bool:
         return submission.updated_at <= self._clock.now() - _SETTLED
 
-    async def _pace(self) -> None:
-        """Keep below the rate that a server should bear for the sake of mere comparison."""
-        now = self._clock.now()
-        self._slot = max(now, self._slot + 1 / _PER_SECOND)
-        if self._slot > now:
-            await self._clock.wait(asyncio.Event(), self._slot)
+    # ----- what then
 
     async def _look(self, submission: Submission, fresh: bool) -> None:
-        try:
-            status = await self._status(submission)
-        except (RPCError, TimeoutError) as error:
-            # Nothing was learnt; the next sweep asks again.
-            _log.info("cannot describe %s: %r", submission.workflow_id, error)
+        status = await self._status(submission)
+        if status is None:
             return
-        if status == MISSING or (status != RUNNING and self._settled(submission)):
+        settled = self._settled(submission)
+        if status != RUNNING and (settled or (fresh and status == MISSING)):
             await self._mend(submission, status)
-        elif is_terminal(submission.status.state) and self._settled(submission):
-            await self._nudge(submission)
+        elif status == RUNNING and self._is_over(submission):
+            await self._escalate(submission)
+
+    async def _look_at_left_running(self, submission: Submission) -> None:
+        if await self._status(submission) == RUNNING:
+            await self._escalate(submission)
 
     async def _mend(self, submission: Submission, status: str) -> None:
-        self._nudged.pop(submission.workflow_id, None)
+        self._escalation.forget(submission)
         if is_terminal(submission.status.state):
             await self._store.close_submission(submission)
         elif await self._store.resubmit(submission):
             _log.warning(
-                "%s is %s in Temporal and its task %s is %s: started again as the next generation",
+                "%s is %s in Temporal and %s here: started again as the next generation",
                 submission.workflow_id,
                 status,
-                submission.ref.task_id,
                 submission.status.state,
             )
 
-    async def _nudge(self, submission: Submission) -> None:
-        now = self._clock.now()
-        times, not_before = self._nudged.get(submission.workflow_id, (0, now))
-        if now < not_before:
-            return
-        wait = min(_EVERY * 2**times, _LONGEST_NUDGE)
-        self._nudged[submission.workflow_id] = (min(times + 1, 30), now + wait)
-        _log.info("%s still runs though its task is %s", submission.workflow_id, submission.status.state)
-        await self._store.nudge(submission)
+    async def _escalate(self, submission: Submission) -> None:
+        kind = self._escalation.next(submission)
+        if kind is not None:
+            _log.info("%s still runs though it is over here: %s", submission.workflow_id, kind)
+            await self._store.nudge(submission, kind)
 
-    async def _status(self, submission: Submission) -> str:
+    # ----- asking
+
+    async def _status(self, submission: Submission) -> str | None:
+        """None: nothing was learnt; the next sweep asks again."""
+        namespace = self._namespaces.get(submission.namespace)
+        if not namespace.up:
+            return None
+        try:
+            return await self._describe(namespace, submission)
+        except (RPCError, TimeoutError) as error:
+            _log.info("cannot describe %s: %r", submission.workflow_id, error)
+            return None
+
+    async def _status_or_raise(self, submission: Submission) -> str:
+        namespace = self._namespaces.get(submission.namespace)
+        try:
+            return await self._describe(namespace, submission)
+        except (RPCError, TimeoutError) as error:
+            raise _unavailable(namespace.name, repr(error)) from error
+
+    async def _require(self, name: str) -> None:
+        namespace = self._namespaces.get(name)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await namespace.seen()
+        except TimeoutError:
+            raise _unavailable(name, "it was not reached yet") from None
+        if not namespace.up:
+            raise _unavailable(name, str(namespace.error))
+
+    async def _describe(self, namespace: Namespace, submission: Submission) -> str:
         """What Temporal says of it, MISSING when there is none of ours. Raises RPCError or TimeoutError."""
         request = DescribeWorkflowExecutionRequest(
-            namespace=submission.namespace,
+            namespace=namespace.name,
             # No run id: after continue-as-new the newest run is meant.
             execution=WorkflowExecution(workflow_id=submission.workflow_id),
         )
-        service = self._connection.client.workflow_service
+        client = namespace.client
         try:
-            seen = await self._connection.reach(service.describe_workflow_execution(request, retry=True))
+            seen = await namespace.reach(client.workflow_service.describe_workflow_execution(request, retry=True))
         except RPCError as error:
             if fault_of(error) is Fault.MISSING:
                 return MISSING
             raise
-        return self._read(seen)
-
-    def _read(self, seen: DescribeWorkflowExecutionResponse) -> str:
         info = seen.workflow_execution_info
-        ours = self._connection.client.data_converter.payload_converter.to_payload(self._store.file_uuid)
-        if info.memo.fields[MEMO_FILE].data != ours.data:
+        if not is_ours(client.data_converter, info.memo, self._store.file_uuid):
             return MISSING
         name: str = WorkflowExecutionStatus.Name(info.status)
         return name.removeprefix("WORKFLOW_EXECUTION_STATUS_")
+
+
+def is_ours(converter: DataConverter, memo: Memo, file_uuid: str) -> bool:
+    """Whether a Temporal workflow carries the mark of this file."""
+    return memo.fields[MEMO_FILE].data == converter.payload_converter.to_payload(file_uuid).data
+
+
+def _unavailable(namespace: str, why: str) -> TemporalUnavailable:
+    return TemporalUnavailable(f"cannot compare with the namespace {namespace}: {why}", namespace=namespace)
+
+
+def _first(group: ExceptionGroup[TemporalUnavailable]) -> TemporalUnavailable:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first

@@ -4,6 +4,7 @@ It must not know why an errand exists, nor SQL; only the leader runs one.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
@@ -33,131 +34,166 @@ from durable_tasks.contracts import (
     MEMO_GENERATION,
     MEMO_ID,
     SYNC_SIGNAL,
-    TASK_WORKFLOW,
+    GroupRef,
+    Ref,
+    TaskRef,
+    Verdict,
     store_queue,
 )
 from durable_tasks.errors import StoreError
-from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Placement
 from durable_tasks.ports import Clock, Errand, Notice, OutboxKind, SubmissionStore, Subscribe
-from durable_tasks.temporal.connection import Connection
 from durable_tasks.temporal.faults import Fault, fault_of, pause
+from durable_tasks.temporal.namespaces import Namespace, Namespaces
 
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 32
 _TASK_TIMEOUT = Duration(seconds=10)
 """Shorter ones collapse under load: a workflow task whose local activity waits would be given out twice."""
-_TEXT_BYTES = 160
+_SUMMARY_BYTES = 160
 """Of titles and reasons. Temporal refuses a summary whose payload exceeds 400 bytes, and JSON may double it."""
-_PARKED = 30.0
+_DETAILS_BYTES = 9000
+"""The same for details, where Temporal's limit is 20,000 bytes."""
+_OVER = (Verdict.ENDED, Verdict.SUPERSEDED)
+_BROKEN = 30.0
+"""Seconds a row rests that made us raise what we did not foresee."""
 
 
 class Relay:
-    """Level-triggered: it sends what the outbox holds now. A row that fails waits alone; the others go on."""
+    """Level-triggered: it sends what the outbox holds now. A row that fails waits alone, an organisation whose
+    namespace is not up waits for that; the others go on."""
 
     def __init__(
         self,
         *,
         store: SubmissionStore,
-        connection: Connection,
+        namespaces: Namespaces,
         subscribe: Subscribe,
         clock: Clock,
         max_open: int,
+        on_start: Callable[[str], None],
         on_started: Callable[[Errand, str], Awaitable[None]],
-        on_missing: Callable[[], None],
+        on_missing: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._connection = connection
+        self._namespaces = namespaces
         self._subscribe = subscribe
         self._clock = clock
         self._max_open = max_open
+        self._on_start = on_start
         self._on_started = on_started
         self._on_missing = on_missing
         self._wake = asyncio.Event()
-        self._sending: dict[int, OutboxKind] = {}
+        self._sending: dict[int, Errand] = {}
+        self._orgs: dict[str, Namespace] = {}
+        """Of every organisation that anything was sent for."""
         self._held_back = False
         """The last look left rows behind, for want of senders or of free starts."""
+
+    @property
+    def parked(self) -> dict[str, str]:
+        """Organisations that are not served now, and why."""
+        return {org: str(namespace.error) for org, namespace in self._orgs.items() if not namespace.up}
 
     async def run(self) -> None:
         """Pump until cancelled. Raises StoreError when the store cannot be read or written."""
         unsubscribe = self._subscribe(self._noticed)
+        unregister = self._namespaces.on_reset(lambda name: self._wake.set())
         try:
             async with asyncio.TaskGroup() as senders:
                 while True:
-                    await self._connection.up()
                     self._wake.clear()
-                    for errand in await self._due():
-                        self._sending[errand.id] = errand.kind
-                        senders.create_task(self._send(errand))
+                    for errand, namespace in await self._due():
+                        self._sending[errand.id] = errand
+                        senders.create_task(self._send(errand, namespace))
                     await self._clock.wait(self._wake, await self._next_look())
         finally:
             unsubscribe()
+            unregister()
 
     def _noticed(self, notice: Notice) -> None:
         if notice.outbox or notice.foreign or (self._held_back and notice.ended):
             self._wake.set()
 
-    async def _due(self) -> list[Errand]:
+    async def _due(self) -> list[tuple[Errand, Namespace]]:
         room = _AT_ONCE - len(self._sending)
         if room <= 0:
             self._held_back = True
             return []
-        starts = await self._free_starts()
-        found = await self._store.errands(self._clock.now(), limit=room, starts=starts, skip=frozenset(self._sending))
-        self._held_back = len(found) == room or starts < room
-        return found
+        found, held_back = await self._store.errands(
+            self._clock.now(),
+            limit=room,
+            # Beyond what the executor can take, tasks would only lose their order of priority in Temporal's queue.
+            max_open=self._max_open,
+            underway=self._underway(),
+            skip=frozenset(self._sending),
+            parked=frozenset(self.parked),
+        )
+        self._held_back = held_back or len(found) == room
+        return [(errand, namespace) for errand in found if (namespace := self._namespace_of(errand)).up]
 
-    async def _free_starts(self) -> int:
-        """How many embedded tasks may be handed over: beyond what the worker can take, they would only lose
-        their order of priority in Temporal's queue."""
-        underway = sum(kind is OutboxKind.START for kind in self._sending.values())
-        opened = await self._store.open_embedded(self._connection.namespace)
-        return max(0, self._max_open - opened - underway)
+    def _underway(self) -> Counter[str]:
+        return Counter(
+            errand.ref.org_id
+            for errand in self._sending.values()
+            if errand.kind is OutboxKind.START and _is_embedded(errand.ref)
+        )
+
+    def _namespace_of(self, errand: Errand) -> Namespace:
+        org_id = errand.ref.org_id
+        namespace = self._orgs[org_id] = self._namespaces.get(errand.namespace)
+        if not namespace.up:
+            self._wake.set()  # it is parked from now on: look again for what others have
+        return namespace
 
     async def _next_look(self) -> float | None:
-        due = await self._store.next_errand_at()
+        due = await self._store.next_errand_at(frozenset(self.parked))
         now = self._clock.now()
         if due is None or due > now:
             return due
         # What is due but was not taken is being sent or held back; the end of that wakes us.
         return None if self._sending or self._held_back else now + pause(0)
 
-    async def _send(self, errand: Errand) -> None:
+    async def _send(self, errand: Errand, namespace: Namespace) -> None:
         try:
-            await self._try(errand)
+            await self._try(errand, namespace)
         except StoreError:
             raise
         except Exception as error:
             # Ours to fix; meanwhile this row must neither stop the others nor spin.
             _log.exception("the %s of %s failed", errand.kind, errand.workflow_id)
-            await self._defer(errand, error, _PARKED)
+            await self._defer(errand, error, _BROKEN)
         finally:
             del self._sending[errand.id]
             self._wake.set()
 
-    async def _try(self, errand: Errand) -> None:
-        client = self._connection.client
+    async def _try(self, errand: Errand, namespace: Namespace) -> None:
+        client = namespace.client
         try:
             call = await self._call(client, errand)
         except (TypeError, ValueError) as error:
             _log.error("the %s of %s cannot be encoded: %r", errand.kind, errand.workflow_id, error)
             await self._store.reject(errand, error=f"cannot be encoded: {error!r}")
             return
+        if errand.kind is OutboxKind.START:
+            self._on_start(namespace.name)
         try:
-            answer = await self._connection.reach(call)
+            answer = await namespace.reach(call)
             started = not isinstance(answer, StartWorkflowExecutionResponse) or await self._is_started(
-                client, errand, answer
+                namespace, errand, answer
             )
         except (RPCError, TimeoutError) as error:
             await self._failed(errand, error)
             return
         if not started:
             await self._closed(errand)
-        elif isinstance(answer, StartWorkflowExecutionResponse):
-            await self._on_started(errand, answer.run_id)
-        else:
+        elif not isinstance(answer, StartWorkflowExecutionResponse):
             await self._store.acknowledge(errand)
+        elif isinstance(errand.ref, GroupRef):
+            await self._store.acknowledge(errand, run_id=answer.run_id)
+        else:
+            await self._on_started(errand, answer.run_id)
 
     async def _call(self, client: Client, errand: Errand) -> Awaitable[object]:
         """The call that runs the errand, built but not yet made. `retry=True` throughout: without it an eager
@@ -176,16 +212,17 @@ class Relay:
             case _:
                 assert_never(errand.kind)
 
-    async def _is_started(self, client: Client, errand: Errand, answer: StartWorkflowExecutionResponse) -> bool:
+    async def _is_started(self, namespace: Namespace, errand: Errand, answer: StartWorkflowExecutionResponse) -> bool:
         """A repeated start answers like a first one, even for a Temporal workflow that has ended since."""
         if answer.status != WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING:
             return False
-        return answer.started or await self._is_ours(client, errand, answer.run_id)
+        return answer.started or await self._is_ours(namespace, errand, answer.run_id)
 
-    async def _is_ours(self, client: Client, errand: Errand, run_id: str) -> bool:
+    async def _is_ours(self, namespace: Namespace, errand: Errand, run_id: str) -> bool:
         execution = WorkflowExecution(workflow_id=errand.workflow_id, run_id=run_id)
         request = DescribeWorkflowExecutionRequest(namespace=errand.namespace, execution=execution)
-        seen = await self._connection.reach(client.workflow_service.describe_workflow_execution(request, retry=True))
+        client = namespace.client
+        seen = await namespace.reach(client.workflow_service.describe_workflow_execution(request, retry=True))
         ours = client.data_converter.payload_converter.to_payload(self._store.file_uuid)
         return seen.workflow_execution_info.memo.fields[MEMO_FILE].data == ours.data
 
@@ -197,11 +234,11 @@ class Relay:
                 _log.error("Temporal refuses the %s of %s: %r", errand.kind, errand.workflow_id, error)
                 await self._store.reject(errand, error=str(error))
             case Fault.FORBIDDEN:
+                # Its namespace is down from now on, and the organisation waits for that to change.
                 _log.error("Temporal forbids the %s of %s: %r", errand.kind, errand.workflow_id, error)
-                await self._defer(errand, error, _PARKED)
+                await self._defer(errand, error, 0.0)
             case Fault.NAMESPACE:
-                self._connection.suspect()
-                await self._defer(errand, error, pause(errand.tries))
+                await self._defer(errand, error, 0.0)
             case Fault.TRANSIENT:
                 _log.info("%s of %s failed for now: %r", errand.kind, errand.workflow_id, error)
                 await self._defer(errand, error, pause(errand.tries))
@@ -211,9 +248,9 @@ class Relay:
             await self._store.acknowledge(errand)  # that it is gone was all we wanted
             return
         await self._store.moot(errand)
-        if not is_terminal(errand.status.state):
+        if errand.status.verdict not in _OVER:
             _log.warning("%s has no running workflow in Temporal, but its task is open", errand.workflow_id)
-            self._on_missing()
+            self._on_missing(errand.namespace)
 
     async def _defer(self, errand: Errand, error: Exception, seconds: float) -> None:
         text = str(error) or type(error).__name__
@@ -226,7 +263,7 @@ async def start_request(client: Client, errand: Errand, file_uuid: str) -> Start
     request = StartWorkflowExecutionRequest(
         namespace=errand.namespace,
         workflow_id=errand.workflow_id,
-        workflow_type=WorkflowType(name=TASK_WORKFLOW),
+        workflow_type=WorkflowType(name=ref.workflow_type),
         task_queue=TaskQueue(name=store_queue(file_uuid)),
         input=Payloads(payloads=await client.data_converter.encode([ref])),
         workflow_task_timeout=_TASK_TIMEOUT,
@@ -234,16 +271,21 @@ async def start_request(client: Client, errand: Errand, file_uuid: str) -> Start
         request_id=errand.request_id,
         workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
         workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-        request_eager_execution=ref.placement is Placement.EMBEDDED,
+        request_eager_execution=isinstance(ref, GroupRef) or _is_embedded(ref),
         # Ours: 0 low to 3 urgent. Temporal's: 1 first to 5 last, 3 its default.
         priority=PriorityMessage(priority_key=4 - errand.priority),
     )
-    memo = {MEMO_FILE: file_uuid, MEMO_ID: ref.task_id, MEMO_GENERATION: ref.generation}
-    encoded = await client.data_converter.encode([*memo.values(), _short(errand.title)])
-    for name, payload in zip(memo, encoded, strict=False):
+    memo = {MEMO_FILE: file_uuid, MEMO_ID: ref.subject_id, MEMO_GENERATION: ref.generation}
+    texts = [_short(errand.title), _short(errand.details, _DETAILS_BYTES, keep="\n")]
+    *memos, summary, details = await client.data_converter.encode([*memo.values(), *texts])
+    for name, payload in zip(memo, memos, strict=True):
         request.memo.fields[name].CopyFrom(payload)
-    request.user_metadata.CopyFrom(UserMetadata(summary=encoded[-1]))
+    request.user_metadata.CopyFrom(UserMetadata(summary=summary, details=details if errand.details else None))
     return request
+
+
+def _is_embedded(ref: Ref) -> bool:
+    return isinstance(ref, TaskRef) and ref.placement is Placement.EMBEDDED
 
 
 async def _sync_request(client: Client, errand: Errand) -> SignalWorkflowExecutionRequest:
@@ -279,6 +321,6 @@ def _terminate_request(client: Client, errand: Errand) -> TerminateWorkflowExecu
     )
 
 
-def _short(text: str) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return printable.encode()[:_TEXT_BYTES].decode(errors="ignore")
+def _short(text: str, limit: int = _SUMMARY_BYTES, keep: str = "") -> str:
+    printable = "".join(letter if letter.isprintable() or letter in keep else " " for letter in text)
+    return printable.encode()[:limit].decode(errors="ignore")

@@ -1,5 +1,5 @@
-"""The worker on the store queue: runs our Temporal workflows and their activities where the SQLite file is.
-It must not know the relay, nor what the activities do.
+"""The worker on the store queue of one namespace: runs our Temporal workflows and their activities where the file is.
+It must not know other namespaces, the relay, nor what the activities do.
 """
 
 import asyncio
@@ -9,11 +9,18 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkflowRunner
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkflowRunner,
+)
 
 from durable_tasks.ports import Clock
-from durable_tasks.temporal.connection import Connection
 from durable_tasks.temporal.faults import pause
+from durable_tasks.temporal.namespaces import Namespace
 from durable_tasks.workflows.task import AgentTaskWorkflow
 
 _log = logging.getLogger(__name__)
@@ -30,40 +37,50 @@ class StoreWorker:
     def __init__(
         self,
         *,
-        connection: Connection,
+        namespace: Namespace,
         queue: str,
         activities: Sequence[Callable[..., Awaitable[Any]]],
         max_concurrent: int,
         clock: Clock,
         runner: WorkflowRunner | None = None,
     ) -> None:
-        self._connection = connection
+        self._namespace = namespace
         self._queue = queue
         self._activities = activities
         self._max_concurrent = max_concurrent
         self._clock = clock
         # The tests run our workflows inside the sandbox and replay them; outside it they need half the CPU.
         self._runner = runner or UnsandboxedWorkflowRunner()
+        self._effort = _Effort(clock)
         self.running = asyncio.Event()
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since it last had anything to do."""
+        return self._effort.quiet_for()
+
+    def expect(self) -> None:
+        """Work is on its way: do not count as idle."""
+        self._effort.touch()
 
     async def run(self) -> None:
         """Serve the queue until cancelled."""
         failures = 0
         while True:
-            client = await self._connection.up()
+            client = await self._namespace.ready()
             started = self._clock.now()
             try:
                 await self._serve(client)
             except RuntimeError as error:
                 failures = 1 if self._clock.now() - started > 60 else failures + 1
                 rest = pause(failures, longest=30.0)
-                _log.warning("the worker on %s failed, again in %.1f s: %r", self._queue, rest, error)
-                self._connection.suspect()
+                _log.warning("the worker in %s failed, again in %.1f s: %r", self._namespace.name, rest, error)
+                self._namespace.suspect()
                 await self._clock.wait(asyncio.Event(), self._clock.now() + rest)
 
     async def _serve(self, client: Client) -> None:
         worker = self._build(client)
-        serving = asyncio.create_task(worker.run(), name=f"temporal worker on {self._queue}")
+        serving = asyncio.create_task(worker.run(), name=f"temporal worker in {self._namespace.name}")
         self.running.set()
         try:
             # Shielded: a cancelled run() would cut its own shutdown short.
@@ -78,12 +95,12 @@ class StoreWorker:
         stopping = asyncio.create_task(worker.shutdown())
         _, late = await asyncio.wait({serving, stopping}, timeout=_GRACE + _STOP)
         if late:
-            _log.warning("the worker on %s did not stop within %.0f s; given up", self._queue, _GRACE + _STOP)
+            _log.warning("the worker in %s did not stop within %.0f s; given up", self._namespace.name, _GRACE + _STOP)
         for task in late:
             task.cancel()
         for ended in await asyncio.gather(serving, stopping, return_exceptions=True):
             if isinstance(ended, Exception):
-                _log.warning("the worker on %s failed while it stopped: %r", self._queue, ended)
+                _log.warning("the worker in %s failed while it stopped: %r", self._namespace.name, ended)
 
     def _build(self, client: Client) -> Worker:
         slots = 4 * self._max_concurrent + 16
@@ -93,6 +110,7 @@ class StoreWorker:
             workflows=[AgentTaskWorkflow],
             activities=self._activities,
             workflow_runner=self._runner,
+            interceptors=[self._effort],
             # Workflow tasks of a killed process wait this long before another takes them.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             max_concurrent_workflow_tasks=self._max_concurrent + 4,
@@ -100,3 +118,41 @@ class StoreWorker:
             max_concurrent_activities=slots,
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
         )
+
+
+class _Effort(Interceptor):
+    """Notes when activities ran: every step of our Temporal workflows ends in one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._active = 0
+        self._last = clock.now()
+
+    def quiet_for(self) -> float:
+        return 0.0 if self._active else max(0.0, self._clock.now() - self._last)
+
+    def touch(self) -> None:
+        self._last = self._clock.now()
+
+    def began(self) -> None:
+        self._active += 1
+
+    def ended(self) -> None:
+        self._active -= 1
+        self.touch()
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Measured(next, self)
+
+
+class _Measured(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, effort: _Effort) -> None:
+        super().__init__(next)
+        self._effort = effort
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        self._effort.began()
+        try:
+            return await super().execute_activity(input)
+        finally:
+            self._effort.ended()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from durable_tasks import DurableTasks, NewTask, Settings
+from durable_tasks.contracts import GroupRef
 from durable_tasks.models import Engine, Mode, Placement
 from durable_tasks.ports import Appetite
 from durable_tasks.store import reader, writer
@@ -71,9 +72,17 @@ async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path
             await store.create("acme", draft(new, mode=Mode.AUTO, placement=Placement.EMBEDDED, engine=engine))
         await store.take(Appetite(("x",), True, 10, temporal_before=0.0), "")
         await store.expire()
-        await store.errands(tasks.clock.now(), limit=10, starts=10, skip=frozenset())
-        await store.next_errand_at()
-        await store.open_embedded("default")
+        none: frozenset[str] = frozenset()
+        await store.errands(
+            tasks.clock.now(), limit=10, max_open=10, underway={}, skip=frozenset(), parked=frozenset({"b"})
+        )
+        await store.next_errand_at(none)
+        await store.tenants()
+        await store.remote_attempts(after="", limit=10)
+        await store.dead_letters()
+        await store.find([f"task/{first.id}/1"])
+        ref = GroupRef(workflow_id=group.id, org_id="acme", generation=2, kind="fan_out")
+        await store.group_status(ref)
         await store.submissions(states=("open",), after="", limit=10)
         await store.stopping()
     assert overheard

@@ -25,21 +25,22 @@ class Desk:
     """Holds a store; waits for what a test expects by looking again after each commit."""
 
     def __init__(self, path: Path, *, namespace: str = "default") -> None:
-        rules = Rules(namespace=namespace)
+        # The default organisation has the test's namespace; every other one has a namespace of its own name.
+        rules = Rules(namespace_of=lambda org: namespace if org == ORG else f"{org}-of-{namespace}")
         self.clock = SystemClock()
         self.store = Store(path, clock=self.clock, ids=SystemIds(), rules=rules, patience=5.0)
         self.begun: dict[str, Assignment] = {}
         self.finish_at_once = True
 
-    async def add(self, placement: Placement = Placement.EMBEDDED, **fields: Any) -> Task:
+    async def add(self, placement: Placement = Placement.EMBEDDED, *, org: str = ORG, **fields: Any) -> Task:
         mode = Mode.MANUAL if placement is Placement.MANUAL else Mode.AUTO
         new = NewTask(**{"title": "a task", **fields})
-        return await self.store.create(ORG, draft(new, mode=mode, placement=placement, engine=Engine.TEMPORAL))
+        return await self.store.create(org, draft(new, mode=mode, placement=placement, engine=Engine.TEMPORAL))
 
     async def submission_state(self, task: Task) -> str:
         """The newest generation's: none, outbox, open or closed."""
         found = await self.store.submissions(states=("outbox", "open", "closed"), after="", limit=1000)
-        return next((one.state for one in found if one.ref.task_id == task.id), "none")
+        return next((one.state for one in found if one.ref.subject_id == task.id), "none")
 
     async def generation(self, task: Task) -> int:
         return (await self.store.get(ORG, task.id)).generation
@@ -96,7 +97,7 @@ class Desk:
             unsubscribe()
         return await self.store.status(ref)
 
-    async def read(self, ref: TaskRef) -> TaskStatus:
+    async def read(self, ref: TaskRef, *, namespace: str = "", workflow_id: str = "") -> TaskStatus:
         return await self.store.status(ref)
 
     async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:

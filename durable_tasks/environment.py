@@ -1,0 +1,137 @@
+"""What the environment says: where a setting may stand beside its own variable, and names that are nearly one.
+
+It must not know what a setting means, nor Temporal's SDK. Nothing is read before it is asked for.
+"""
+
+import logging
+import os
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+
+from durable_tasks.errors import ConfigurationError
+
+log = logging.getLogger("durable_tasks")
+
+PREFIX = "TASKS_"
+ALIASES: Mapping[str, frozenset[str]] = {
+    "HANZO_TASKS_": frozenset({"enabled", "address", "namespace"}),
+    "TEMPORAL_": frozenset({"profile", "address", "namespace"}),
+}
+"""Other prefixes and the settings that may stand behind them, in order of precedence."""
+_NO_SETTINGS = ("TASKS_TEMPORAL_BIN", "TASKS_ACCEPTANCE_")
+"""Names (or their beginnings) that are read elsewhere: the embedded server's binary, figures of our tests."""
+_TYPO = 0.75
+"""Likeness from which a name counts as a typo. TASKS_ENABLE has 0.92; TASKS_WORKER_PORT, which Kubernetes sets
+for a service of that name, 0.71."""
+
+
+class AliasSource(EnvSettingsSource):
+    """The variables with one other prefix, of the settings that have such an alias."""
+
+    def __init__(self, settings: type[BaseSettings], prefix: str) -> None:
+        super().__init__(settings, env_prefix=prefix, env_ignore_empty=True)
+        self._names = ALIASES[prefix]
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if name in self._names}
+
+
+class ProfileFile(PydanticBaseSettingsSource):
+    """Address and namespace of the profile in Temporal's own configuration file. The rest of a profile is the
+    SDK's to read, once it is loaded; these two are needed before."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._profile().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        profile = self._profile()
+        return {name: profile[name] for name in ("address", "namespace") if profile.get(name)}
+
+    def _profile(self) -> dict[str, Any]:
+        wanted = self.current_state.get("profile")
+        path = profile_file()
+        profiles = _table(_read(path), "profile", path)
+        if wanted and wanted not in profiles:
+            raise ConfigurationError(
+                f"there is no profile {wanted!r} in {str(path)!r}; correct TASKS_PROFILE (or TEMPORAL_PROFILE), or set"
+                " TEMPORAL_CONFIG_FILE to the file that has it",
+                setting="profile",
+                value=wanted,
+            )
+        return _table(profiles, wanted or "default", path)
+
+
+def profile_file() -> Path:
+    """Temporal's configuration file, where its SDK looks too: TEMPORAL_CONFIG_FILE, then the user's folder."""
+    if named := os.environ.get("TEMPORAL_CONFIG_FILE"):
+        return Path(named)
+    if sys.platform == "win32":
+        folder = Path(os.environ.get("APPDATA") or Path.home() / "AppData/Roaming")
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library/Application Support"
+    else:
+        folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return folder / "temporalio" / "temporal.toml"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        # The parser may quote the line, and the line may be an API key.
+        raise _unreadable(path, error.strerror if isinstance(error, OSError) else "it is not TOML") from None
+
+
+def _table(within: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    found = within.get(name, {})
+    if not isinstance(found, dict):
+        raise _unreadable(path, f"{name!r} is not a table")
+    return found
+
+
+def _unreadable(path: Path, why: str | None) -> ConfigurationError:
+    return ConfigurationError(
+        f"Temporal's configuration file {str(path)!r} cannot be read: {why}; correct it, or set TEMPORAL_CONFIG_FILE"
+        " to another",
+        setting="TEMPORAL_CONFIG_FILE",
+        value=str(path),
+    )
+
+
+def variable_of(setting: str, value: object) -> str | None:
+    """The variable that says `value` for `setting`; None when it came from somewhere else."""
+    found = {name.upper(): said for name, said in os.environ.items()}
+    for prefix in (PREFIX, *ALIASES):
+        name = prefix + setting.upper()
+        if found.get(name) == value and (prefix == PREFIX or setting in ALIASES[prefix]):
+            return name
+    return None
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be."""
+    return next(iter(get_close_matches(name, known, n=1, cutoff=_TYPO)), None)
+
+
+def refuse_typos(settings: Iterable[str]) -> None:
+    """Raises ConfigurationError for a variable that is nearly one of ours. Any other TASKS_* name may be the
+    application's own: it is only mentioned in the log. Values are never shown, they may be secrets."""
+    known = {setting.upper() for setting in settings}
+    for name in sorted(os.environ):
+        short = name.upper().removeprefix(PREFIX)
+        if short == name.upper() or short in known or name.upper().startswith(_NO_SETTINGS):
+            continue
+        if close := nearest(short, known):
+            raise ConfigurationError(
+                f"{name} is no setting; did you mean {PREFIX}{close}? Rename it, or unset it", setting=name, value=None
+            )
+        log.warning("%s is no setting of durable_tasks and is ignored", name)

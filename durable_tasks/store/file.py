@@ -1,0 +1,106 @@
+"""The open file: one writer, one reader, the notices of commits, and the file's own identity.
+
+It must not know tasks: what is run inside is a function over a transaction or a connection.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from durable_tasks.ports import Clock, Ids, Listener, Notice
+from durable_tasks.store import identity, schema
+from durable_tasks.store.connection import Connection, connect
+from durable_tasks.store.reader import Reader
+from durable_tasks.store.settlement import settle
+from durable_tasks.store.transaction import Rules, Transaction
+from durable_tasks.store.writer import Writer
+
+T = TypeVar("T")
+log = logging.getLogger("durable_tasks.store")
+
+
+class StoreFile:
+    """One SQLite file. Methods raise what their operations raise, and StoreError for the file's own troubles."""
+
+    def __init__(self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, patience: float) -> None:
+        self.path = path
+        self._clock = clock
+        self._patience = patience
+        self._listeners: list[Listener] = []
+        self._rules = rules
+        self._writer = Writer(path, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience)
+        self._reader = Reader(path)
+        self._file_uuid = ""
+        self.unchecked = False
+        """The integrity check of the start ran out of time; `check` finishes it."""
+        self.displaced: str | None = None
+        """Why this file cannot be the one that was handed over to Temporal: a copy, or an older state of it."""
+
+    # ----- life
+
+    async def open(self) -> None:
+        """Create, check and migrate the file, then connect."""
+        now = self._clock.now()
+        self.unchecked = await asyncio.to_thread(schema.prepare, self.path, now=now, patience=self._patience)
+        try:
+            await self._reader.open()
+            await self._writer.open()
+            self._file_uuid = await self.read(schema.read_uuid)
+            self.displaced = await asyncio.to_thread(identity.displacement, self.path)
+        except BaseException:
+            self.abandon()
+            raise
+
+    async def close(self) -> None:
+        await self._writer.close()
+        await self._reader.close()
+
+    def abandon(self) -> None:
+        """Close without waiting: the event loop is going away."""
+        self._writer.abandon()
+        self._reader.abandon()
+
+    async def check(self) -> None:
+        """The whole integrity check, on a connection of its own. Raises StoreCorrupt."""
+        connection = Connection(lambda: connect(self.path, reading=True))
+        await connection
+        try:
+            await connection.run(lambda conn: schema.check_integrity(conn, self.path, budget=None))
+        finally:
+            await connection.close()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after every commit, on the event loop. The answer ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _publish(self, notice: Notice) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(notice)
+            except Exception:  # one listener's fault must not cost the others their news, nor the writer its life
+                log.exception("a listener to commits failed")
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._reader.run(query)
+
+    async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
+        return await self._writer.run(lambda tx: settled(tx, op), undo=undo and _settling(undo))
+
+
+def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
+    """Run `op` and all that follows from it for other tasks."""
+    result = op(tx)
+    settle(tx)
+    return result
+
+
+def _settling(undo: Callable[[Transaction, T], None]) -> Callable[[Transaction, T], None]:
+    def undo_and_settle(tx: Transaction, result: T) -> None:
+        undo(tx, result)
+        settle(tx)
+
+    return undo_and_settle

@@ -1,0 +1,250 @@
+"""Remote: attempts that external workers execute, begun and recorded for the Temporal workflow that drives them.
+
+It must not know workers or queues beyond their names; such an attempt has no lease: only its recorded end, or the end
+of its Temporal workflow, ends it.
+"""
+
+import sqlite3
+
+from durable_tasks.contracts import (
+    EXECUTION_LIMIT,
+    AttemptEnd,
+    AttemptEnding,
+    Batch,
+    Begun,
+    Execution,
+    MembersRequest,
+    RunRequest,
+    TaskRef,
+    TaskStatus,
+    Verdict,
+    execution_id,
+)
+from durable_tasks.errors import InvalidInput
+from durable_tasks.lifecycle import HELD, Verb
+from durable_tasks.models import Placement, TaskError, TaskState
+from durable_tasks.ports import RemoteAttempt
+from durable_tasks.store import claims
+from durable_tasks.store.dispatch import prior_outputs
+from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
+from durable_tasks.store.moves import attempt_stopped, move, open_attempt, require
+from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, task_row, to_task
+from durable_tasks.store.status import group_of, group_status, read_group_status, read_task_status, task_of, task_status
+from durable_tasks.store.submissions import drives, drives_group
+from durable_tasks.store.transaction import Transaction
+
+S = TaskState
+
+
+# ----- beginning
+
+
+def begin(tx: Transaction, request: RunRequest, namespace: str, workflow_id: str) -> Begun:
+    """Claim the task for its work queue. The same request again gives the same attempt."""
+    ref = request.ref
+    row = task_of(tx.conn, ref)
+    if ref.generation != row["generation"] or not drives(tx.conn, row, namespace, workflow_id):
+        status = read_task_status(tx.conn, ref, tx.now)
+        if status.verdict is not Verdict.ENDED:
+            status = status.model_copy(update={"verdict": Verdict.SUPERSEDED})
+        return Begun(ref=ref, status=status)
+    _lose_of_other_runs(tx, [row], request.request)
+    if S(row["state"]) in HELD and _request_of(tx, row) == request.request:
+        return _begun(tx, row)
+    status = task_status(row, tx.now)
+    if status.verdict is not Verdict.LIVE or S(row["state"]) in HELD:
+        return Begun(ref=ref, status=status)
+    return _begin(tx, row, request.request)
+
+
+def begin_members(tx: Transaction, request: MembersRequest, namespace: str, workflow_id: str) -> Batch:
+    """Claim ready external members, urgent ones first, as many as one answer can carry."""
+    ref = request.ref
+    group = group_of(tx.conn, ref)
+    if ref.generation != group["generation"] or not drives_group(tx.conn, group, namespace, workflow_id):
+        status = read_group_status(tx.conn, ref)
+        if status.verdict is not Verdict.ENDED:
+            status = status.model_copy(update={"verdict": Verdict.SUPERSEDED})
+        return Batch(status=status)
+    held = _held_members(tx, group["id"])
+    _lose_of_other_runs(tx, held, request.request)
+    begun = [_begun(tx, row) for row in held if S(row["state"]) in HELD and _request_of(tx, row) == request.request]
+    size = sum(_size(one) for one in begun)
+    for row in [] if begun else _ready_members(tx, group["id"], request.limit):
+        one = _begin(tx, row, request.request)
+        begun.append(one)
+        size += _size(one)
+        if size > EXECUTION_LIMIT // 2:
+            break
+    return Batch(status=group_status(tx.conn, group_of(tx.conn, ref)), begun=tuple(begun))
+
+
+def _held_members(tx: Transaction, workflow_id: str) -> list[Row]:
+    sql = (
+        f"SELECT {TASK} FROM dt_tasks INDEXED BY dt_tasks_remote WHERE placement = 'external' AND token IS NOT NULL"
+        " AND workflow_id = ? ORDER BY position"
+    )
+    return [task_row(values) for values in tx.all(sql, (workflow_id,))]
+
+
+def _ready_members(tx: Transaction, workflow_id: str, limit: int) -> list[Row]:
+    sql = (
+        f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state = 'pending' AND placement = 'external'"
+        " AND stop_by IS NULL ORDER BY priority DESC, position LIMIT ?"
+    )
+    return [task_row(values) for values in tx.all(sql, (workflow_id, limit))]
+
+
+def _lose_of_other_runs(tx: Transaction, rows: list[Row], request: str) -> None:
+    """An attempt that an earlier run of this Temporal workflow began has nobody left to record it: that run is
+    closed (an operator's reset), for one workflow id has one open run."""
+    run_id = request.partition("/")[0]
+    for row in rows:
+        if S(row["state"]) in HELD and row["stop_by"] is None:
+            before = _request_of(tx, row)
+            if before is not None and before.partition("/")[0] != run_id:
+                end_lost(tx, row, "the run of the Temporal workflow that began it was closed")
+
+
+def _request_of(tx: Transaction, row: Row) -> str | None:
+    sql = "SELECT request FROM dt_attempts WHERE task_id = ? AND number = ?"
+    found = tx.one(sql, (row["id"], row["attempt"]))
+    return None if found is None else found[0]
+
+
+def _begin(tx: Transaction, row: Row, request: str) -> Begun:
+    require(row, Verb.BEGIN)
+    size = len(row["input"] or "") + sum(len(dump(output)) for output in prior_outputs(tx, row).values())
+    if size > EXECUTION_LIMIT:
+        error = TaskError(
+            type="payload_too_large",
+            message=f"input and prior outputs are {size} bytes of JSON; an external worker can be given"
+            f" {EXECUTION_LIMIT}, store them elsewhere and pass references",
+        )
+        move(tx, row, S.FAILED, "task.failed", {"error": error.type}, error=dump_error(error), wake_at=None)
+        return Begun(ref=_ref(row), status=task_status(row, tx.now))
+    queue = row["queue"] or tx.rules.queue
+    opened = open_attempt(tx, row, agent_id=f"queue:{queue}", request=request, started=False)
+    move(
+        tx, row, S.CLAIMED, "task.claimed",
+        **opened, assigned_to=f"queue:{queue}", wake_at=None, progress=0.0, progress_message=None, reason=None,
+    )  # fmt: skip
+    return _begun(tx, row)
+
+
+def _begun(tx: Transaction, row: Row) -> Begun:
+    task = to_task(row).model_dump(mode="json", exclude={"output"})
+    return Begun(
+        ref=_ref(row),
+        status=task_status(row, tx.now),
+        execution=Execution(
+            task={**task, "output": None},
+            token=row["token"],
+            prior=prior_outputs(tx, row),
+            heartbeat=tx.rules.heartbeat,
+        ),
+        queue=row["queue"] or tx.rules.queue,
+        timeout=row["timeout"],
+    )
+
+
+def _size(begun: Begun) -> int:
+    return 0 if begun.execution is None else len(begun.execution.model_dump_json())
+
+
+def _ref(row: Row) -> TaskRef:
+    return TaskRef(
+        task_id=row["id"],
+        org_id=row["org_id"],
+        generation=row["generation"],
+        placement=Placement.EXTERNAL,
+        priority=row["priority"],
+    )
+
+
+# ----- ending
+
+
+def record(tx: Transaction, end: AttemptEnd, namespace: str, workflow_id: str) -> TaskStatus:
+    """Write down how the attempt ended. What comes late, again, or from a workflow that drives nothing any more
+    changes nothing."""
+    row = task_of(tx.conn, end.ref)
+    if row["token"] == end.token and drives(tx.conn, row, namespace, workflow_id):
+        if row["stop_by"] is not None:
+            attempt_stopped(tx, row)
+        elif S(row["state"]) in HELD:
+            _end(tx, row, end)
+    return read_task_status(tx.conn, end.ref, tx.now)
+
+
+def _end(tx: Transaction, row: Row, end: AttemptEnd) -> None:
+    match end.ending:
+        case AttemptEnding.COMPLETED:
+            _complete(tx, row, end)
+        case AttemptEnding.FAILED:
+            error = end.error or TaskError(type="error", message="the handler failed")
+            end_failed(tx, row, error, retryable=end.retryable, after=end.retry_after)
+        case AttemptEnding.TIMEOUT:
+            error = TaskError(type="timeout", message=f"the attempt ran longer than its timeout, {row['timeout']} s")
+            end_failed(tx, row, error, retryable=True)
+        case AttemptEnding.LOST:
+            end_lost(tx, row, "its worker was not heard of")
+        case AttemptEnding.RELEASED:
+            end_released(tx, row, "its worker stopped")
+
+
+def _complete(tx: Transaction, row: Row, end: AttemptEnd) -> None:
+    try:
+        output = dump_payload(end.output, "output")
+    except InvalidInput as refusal:  # what the worker let pass, the store does not
+        error = TaskError(type=refusal.code, message=refusal.message)
+        end_failed(tx, row, error, retryable=False)
+    else:
+        end_completed(tx, row, output)
+
+
+# ----- watching
+
+
+def attempts(conn: sqlite3.Connection, *, after: str, limit: int) -> list[RemoteAttempt]:
+    """What external workers have, by task id above `after`."""
+    rows = conn.execute(
+        f"SELECT {TASK} FROM dt_tasks INDEXED BY dt_tasks_remote WHERE placement = 'external' AND token IS NOT NULL"
+        " AND id > ? AND engine = 'temporal' AND stop_by IS NULL ORDER BY id LIMIT ?",
+        (after, limit),
+    )
+    return [found for values in rows if (found := _attempt(conn, task_row(values))) is not None]
+
+
+def _attempt(conn: sqlite3.Connection, row: Row) -> RemoteAttempt | None:
+    sql = (
+        "SELECT s.namespace, s.workflow_id FROM dt_submissions AS s WHERE s.subject_id = ? AND s.generation ="
+        " COALESCE((SELECT generation FROM dt_workflows WHERE id = ?), ?)"
+    )
+    subject = row["workflow_id"] or row["id"]
+    found = conn.execute(sql, (subject, row["workflow_id"], row["generation"])).fetchone()
+    if found is None or TaskState(row["state"]) not in HELD:
+        return None
+    return RemoteAttempt(
+        org_id=row["org_id"],
+        task_id=row["id"],
+        token=row["token"],
+        started=row["state"] == S.RUNNING,
+        namespace=found[0],
+        workflow_id=found[1],
+        execution_id=execution_id(row["id"], row["attempt"]),
+    )
+
+
+def observe(tx: Transaction, attempt: RemoteAttempt, percent: float | None, message: str | None) -> None:
+    """A worker has the attempt: running, and as far as it says. What has ended meanwhile stays as it is."""
+    sql = f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ? AND token = ? AND stop_by IS NULL"
+    found = tx.one(sql, (attempt.task_id, attempt.org_id, attempt.token))
+    if found is None:
+        return
+    row = task_row(found)
+    if row["state"] == S.CLAIMED:
+        claims.start(tx, row["org_id"], row["id"], attempt.token)
+    news = (percent, message) != (row["progress"], row["progress_message"])
+    if percent is not None and news:
+        claims.progress(tx, row["org_id"], row["id"], min(max(percent, 0.0), 100.0), attempt.token, message)
