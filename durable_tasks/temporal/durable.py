@@ -92,8 +92,9 @@ class DurableStore:
         verbs = self._verbs(org)
         if kind not in GROUP_WORKFLOWS:
             raise InvalidInput(f"a workflow is {', '.join(GROUP_WORKFLOWS)}, not {kind!r}", kind=kind)
-        create = {"pipeline": verbs.pipeline, "fan_out": verbs.fan_out, "dag": verbs.dag}[kind]
-        return await create(name, tasks, **options)
+        if kind == "pipeline":
+            return await verbs.pipeline(name, tasks, **options)
+        return await (verbs.fan_out if kind == "fan_out" else verbs.dag)(name, tasks, **options)
 
     async def status(self, task_id: str, *, org: str | None = None) -> DurableStatus:
         """How the task stands on both sides. Raises NotFound, TemporalUnavailable."""

@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import WorkflowRunner
 
+from durable_tasks.activities.group import GroupActivities
 from durable_tasks.activities.task import TaskActivities
 from durable_tasks.contracts import store_queue
 from durable_tasks.errors import Closed, TemporalUnavailable
@@ -77,7 +78,7 @@ class TemporalEngine:
         self._default = self._namespaces.get(settings.namespace)
         self._default.watch(True)
         queue = store_queue(store.file_uuid)
-        activities = TaskActivities(bridge).all
+        activities = [*TaskActivities(bridge).all, *GroupActivities(bridge).all]
 
         def worker(namespace: Namespace) -> StoreWorker:
             return StoreWorker(

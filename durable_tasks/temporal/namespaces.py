@@ -133,7 +133,8 @@ class Namespace:
     def _doubt(self, error: RPCError | TimeoutError) -> None:
         match fault_of(error):
             case Fault.NAMESPACE:
-                self.set_down(said_by(error), look_in=0.0)
+                # A new one is described before it can be used: do not ask in a loop.
+                self.set_down(said_by(error), look_in=_SOON)
             case Fault.FORBIDDEN:
                 self.set_down(said_by(error), look_in=_FORBIDDEN)
             case Fault.TRANSIENT:

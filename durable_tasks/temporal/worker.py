@@ -21,6 +21,7 @@ from temporalio.worker import (
 from durable_tasks.ports import Clock
 from durable_tasks.temporal.faults import pause
 from durable_tasks.temporal.namespaces import Namespace
+from durable_tasks.workflows.group import GROUP_WORKFLOW_TYPES
 from durable_tasks.workflows.task import AgentTaskWorkflow
 
 _log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class StoreWorker:
         return Worker(
             client,
             task_queue=self._queue,
-            workflows=[AgentTaskWorkflow],
+            workflows=[AgentTaskWorkflow, *GROUP_WORKFLOW_TYPES],
             activities=self._activities,
             workflow_runner=self._runner,
             interceptors=[self._effort],
