@@ -115,7 +115,7 @@ class _Ended:
         if encoding not in (_JSON, _NULL):
             return self._unreadable(f"the output is encoded as {encoding!r}, not as JSON")
         try:
-            output = workflow.payload_converter().from_payload(raw.payload, None)
+            output = workflow.payload_converter().from_payload(raw.payload)
         except (ValueError, RuntimeError) as error:
             return self._unreadable(f"the output cannot be read: {error}")
         return self._as(AttemptEnding.COMPLETED, output=output)

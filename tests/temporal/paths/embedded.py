@@ -1,85 +1,15 @@
-"""Every path through AgentTaskWorkflow, played on a real server with a scripted bridge, and its end.
-The tests run them and the recorder keeps their histories, so that no path is tested without being replayed.
+"""Paths of tasks that handlers of the owning process execute, and of cancellation whatever the placement.
+They must not know SQLite: the scene's bridge answers in its place.
 """
 
-import asyncio
-import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from temporalio.client import WorkflowExecutionStatus
 
-import pytest
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowFailureError,
-    WorkflowHandle,
-)
-from temporalio.exceptions import ApplicationError, CancelledError
-
-from durable_tasks.contracts import STATUS_QUERY, SYNC_SIGNAL, TASK_WORKFLOW, TaskRef, TaskStatus, Verdict
+from durable_tasks.contracts import Verdict
 from durable_tasks.errors import StoreBusy
-from durable_tasks.models import Placement, TaskError, TaskState
-from tests.temporal.bridges import DEADLINE, ScriptedBridge
+from durable_tasks.models import TaskError, TaskState
+from tests.temporal.paths.scene import Path, Scene
 
 S, V = TaskState, Verdict
-
-
-@dataclass
-class Scene:
-    """One task, its bridge and its Temporal workflow."""
-
-    client: Client
-    queue: str
-    bridge: ScriptedBridge
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    handle: WorkflowHandle[Any, Any] = field(init=False)
-
-    async def start(self, placement: Placement = Placement.EMBEDDED) -> None:
-        ref = TaskRef(task_id=self.id, org_id="default", generation=1, placement=placement)
-        self.handle = await self.client.start_workflow(
-            TASK_WORKFLOW, ref, id=f"task/{self.id}/1", task_queue=self.queue
-        )
-
-    def put(self, verdict: Verdict, state: TaskState, **facts: Any) -> TaskStatus:
-        return self.bridge.put(self.id, verdict, state, **facts)
-
-    async def sync(self, status: TaskStatus) -> None:
-        await self.handle.signal(SYNC_SIGNAL, status)
-
-    async def known(self) -> Any:
-        """What the workflow last heard. Its answer proves too that earlier signals were handled."""
-        return await self.handle.query(STATUS_QUERY)
-
-    async def hears(self, state: TaskState) -> None:
-        async with asyncio.timeout(DEADLINE):
-            while (await self.known())["state"] != state:
-                pass  # each query is a round trip through the worker
-
-    async def result(self) -> Any:
-        async with asyncio.timeout(DEADLINE):
-            return await self.handle.result()
-
-    async def ended(self, status: WorkflowExecutionStatus) -> None:
-        assert (await self.handle.describe()).status is status
-
-    async def completes_with(self, output: Any) -> None:
-        assert await self.result() == output
-        await self.ended(WorkflowExecutionStatus.COMPLETED)
-
-    async def fails_with(self, kind: str, message: str) -> None:
-        with pytest.raises(WorkflowFailureError) as failure:
-            await self.result()
-        cause = failure.value.cause
-        assert isinstance(cause, ApplicationError)
-        assert (cause.type, cause.message, cause.non_retryable) == (kind, message, True)
-        await self.ended(WorkflowExecutionStatus.FAILED)
-
-    async def is_cancelled(self) -> None:
-        with pytest.raises(WorkflowFailureError) as failure:
-            await self.result()
-        assert isinstance(failure.value.cause, CancelledError)
-        await self.ended(WorkflowExecutionStatus.CANCELED)
 
 
 async def completed(scene: Scene) -> None:
@@ -240,68 +170,6 @@ async def store_was_busy(scene: Scene) -> None:
     assert len(set(scene.bridge.requests)) == 1
 
 
-async def manual_completed(scene: Scene) -> None:
-    scene.put(V.WAIT, S.PENDING)
-    await scene.start(Placement.MANUAL)
-    await scene.bridge.called("read")
-    claimed = scene.put(V.WAIT, S.CLAIMED, attempt=1)
-    started = scene.put(V.WAIT, S.RUNNING)
-    done = scene.put(V.ENDED, S.COMPLETED, output="by hand")
-    await scene.sync(started)
-    await scene.sync(claimed)
-    await scene.handle.signal(SYNC_SIGNAL, "nonsense")
-    await scene.handle.signal(SYNC_SIGNAL)
-    assert (await scene.known())["state"] == "running"
-    assert scene.bridge.calls == {"read": 1}
-    await scene.sync(done)
-    await scene.completes_with("by hand")
-    assert scene.bridge.calls == {"read": 2}
-
-
-async def manual_distrusts_a_sync(scene: Scene) -> None:
-    scene.put(V.WAIT, S.PENDING)
-    await scene.start(Placement.MANUAL)
-    await scene.bridge.called("read")
-    forged = TaskStatus(verdict=V.ENDED, state=S.COMPLETED, version=10**9, attempt=1, output="forged")
-    await scene.sync(forged)
-    await scene.bridge.called("read", 2)
-    await scene.sync(TaskStatus(verdict=V.WAIT, state=S.RUNNING, version=10**9, attempt=1))
-    await scene.sync(scene.put(V.ENDED, S.COMPLETED, output="genuine"))
-    await scene.completes_with("genuine")
-
-
-async def manual_had_ended(scene: Scene) -> None:
-    scene.put(V.ENDED, S.FAILED, error=TaskError(type="agent", message="gave up"))
-    await scene.start(Placement.MANUAL)
-    await scene.fails_with("agent", "gave up")
-
-
-async def manual_cancelled(scene: Scene) -> None:
-    scene.put(V.WAIT, S.CLAIMED)
-    await scene.start(Placement.MANUAL)
-    await scene.bridge.called("read")
-    await scene.handle.cancel(reason="not needed")
-    await scene.is_cancelled()
-    assert scene.bridge.tasks[scene.id].reason == "not needed"
-
-
-async def manual_continued_as_new(scene: Scene) -> None:
-    scene.put(V.WAIT, S.PENDING)
-    await scene.start(Placement.MANUAL)
-    await scene.bridge.called("read")
-    first = scene.handle.result_run_id
-    # 4 MiB of history is where the server suggests to continue as new.
-    for _ in range(24):
-        await scene.sync(scene.put(V.WAIT, S.RUNNING, output="x" * 200_000))
-    async with asyncio.timeout(DEADLINE):
-        while (await scene.handle.describe()).run_id == first:
-            pass  # a signal on its way makes the server ask for another try
-    await scene.sync(scene.put(V.ENDED, S.COMPLETED, output="in the second run"))
-    await scene.completes_with("in the second run")
-
-
-Path = Callable[[Scene], Awaitable[None]]
-
 PATHS: tuple[Path, ...] = (
     completed,
     completed_with_large_output,
@@ -321,9 +189,4 @@ PATHS: tuple[Path, ...] = (
     superseded_and_cancelled,
     unknown_task,
     store_was_busy,
-    manual_completed,
-    manual_distrusts_a_sync,
-    manual_had_ended,
-    manual_cancelled,
-    manual_continued_as_new,
 )
