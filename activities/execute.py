@@ -88,9 +88,12 @@ class _Pulse:
     async def beat_until(self, running: asyncio.Task[Outcome]) -> None:
         """Beat until the attempt has ended. It goes on while a cancelled handler takes its time to stop."""
         while not running.done():
+            # First a moment's wait: what is done by then needs no heartbeat, and each is a call to the server.
+            await asyncio.wait({running}, timeout=self._often)
+            if running.done():
+                return
             self._news.clear()
             activity.heartbeat(*self._shown)
-            await asyncio.wait({running}, timeout=self._often)
             await self._listen(running, self._seldom - self._often)
 
     async def _listen(self, running: asyncio.Task[Outcome], seconds: float) -> None:

@@ -187,6 +187,8 @@ class RemoteAttempt:
     namespace: str
     workflow_id: str
     execution_id: str
+    moved_at: float
+    """When the task last changed, progress included (unix seconds)."""
 
 
 @dataclass(frozen=True, slots=True)

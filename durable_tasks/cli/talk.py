@@ -5,7 +5,7 @@ It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not foun
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,20 +21,22 @@ from durable_tasks.errors import (
     TemporalUnavailable,
 )
 
+FAILED = 1
+UNREACHABLE = 5
 _CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
     (InvalidInput, 2),
     (ConfigurationError, 2),
     (NotFound, 3),
     (Conflict, 4),
-    (StoreError, 5),
-    (TemporalUnavailable, 5),
+    (StoreError, UNREACHABLE),
+    (TemporalUnavailable, UNREACHABLE),
 )
 _STEPS = 10
 
 
 def exit_code(error: DurableTasksError) -> int:
     """What the process answers when a command ends with `error`."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), 1)
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
 @contextmanager
@@ -60,6 +62,14 @@ def put(text: str) -> None:
 def put_json(value: Any) -> None:
     """One JSON document, on one line."""
     put(json.dumps(value, ensure_ascii=False))
+
+
+def put_columns(rows: Iterable[Sequence[str]], indent: str = "") -> None:
+    """Lines of data whose cells stand below each other."""
+    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
+    widths = [max(len(cells[n]) for cells in lines if n < len(cells)) for n in range(max(map(len, lines), default=0))]
+    for cells in lines:
+        put((indent + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))).rstrip())
 
 
 @contextmanager

@@ -233,6 +233,7 @@ def _attempt(conn: sqlite3.Connection, row: Row) -> RemoteAttempt | None:
         namespace=found[0],
         workflow_id=found[1],
         execution_id=execution_id(row["id"], row["attempt"]),
+        moved_at=row["updated_at"],
     )
 
 

@@ -21,6 +21,8 @@ from durable_tasks.temporal.pace import Pace
 
 _log = logging.getLogger(__name__)
 
+_YOUNG = 1.0
+"""Seconds since its last change before which an attempt is left alone."""
 _EVERY = 2.0
 _PAGE = 500
 _PER_SECOND = 20.0
@@ -69,7 +71,11 @@ class Observer:
 
     async def _look_at(self, attempts: Sequence[RemoteAttempt]) -> None:
         by_workflow: dict[tuple[str, str], list[RemoteAttempt]] = defaultdict(list)
+        # Most attempts are over before anybody could look at them: a describe of each would be half the load.
+        young = self._clock.now() - _YOUNG
         for attempt in attempts:
+            if attempt.moved_at > young:
+                continue
             by_workflow[attempt.namespace, attempt.workflow_id].append(attempt)
         for (name, workflow_id), members in by_workflow.items():
             namespace = self._namespaces.get(name)

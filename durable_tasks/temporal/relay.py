@@ -271,7 +271,8 @@ async def start_request(client: Client, errand: Errand, file_uuid: str) -> Start
         request_id=errand.request_id,
         workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
         workflow_id_conflict_policy=WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-        request_eager_execution=isinstance(ref, GroupRef) or _is_embedded(ref),
+        # The first step of every one is a question to SQLite: best asked by the very process that starts it.
+        request_eager_execution=True,
         # Ours: 0 low to 3 urgent. Temporal's: 1 first to 5 last, 3 its default.
         priority=PriorityMessage(priority_key=4 - errand.priority),
     )

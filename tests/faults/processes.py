@@ -14,6 +14,8 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE = 60.0
+SETTLING = 200.0
+"""Seconds to work off what is left and to agree; the application itself gives up sooner."""
 
 
 class App:
@@ -51,10 +53,10 @@ class App:
     def stderr(self) -> str:
         return self._errors.read_text()
 
-    async def line(self, start: str) -> str:
+    async def line(self, start: str, within: float = DEADLINE) -> str:
         """The next line that begins with `start`, without it; other lines are skipped."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(within):
             while text := (await self.process.stdout.readline()).decode():
                 if text.startswith(start):
                     return text.removeprefix(start).strip()
@@ -63,6 +65,11 @@ class App:
     async def ready(self) -> float:
         """When it was ready, by its own clock."""
         return float(await self.line("READY"))
+
+    async def settled(self) -> None:
+        """It has worked off what was left, both sides agree, and it ends well."""
+        assert json.loads(await self.line("DRAINED", SETTLING)) == {"stuck": [], "drift": [], "audit": []}
+        assert await self.ends() == 0, self.stderr
 
     def tell(self, command: str) -> None:
         assert self.process.stdin is not None

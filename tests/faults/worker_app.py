@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -14,17 +15,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import Conflict
+from durable_tasks.errors import Conflict, TemporalUnavailable
 from durable_tasks.handlers import TaskContext
 from durable_tasks.lifecycle import OPEN
-from durable_tasks.models import Claim, NewTask, RetryPolicy, Task
-from durable_tasks.ports import Notice
+from durable_tasks.models import Claim, NewTask, RetryPolicy, Task, Workflow, WorkflowState
+from durable_tasks.org import Org
+from durable_tasks.ports import Errand, Notice, OutboxKind
 from durable_tasks.settings import Settings
+from durable_tasks.store.store import Store
 
 LEASE = 3.0
 DRAIN = 90.0
+POLL = 1.0
+OPEN_GROUPS = (WorkflowState.PENDING, WorkflowState.RUNNING)
 
 
 class Journal:
@@ -41,6 +47,45 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
+class Death:
+    """Kills this process from inside when it has passed one point so many times. The points lie around the store's
+    calls, which are wrapped here: the product knows nothing of it."""
+
+    def __init__(self, at: str, passes: int) -> None:
+        self._at, self._left = at, passes
+        inner: dict[str, Callable[..., Awaitable[Any]]] = {
+            name: getattr(Store, name) for name in ("errands", "acknowledge", "acknowledge_and_begin", "finish")
+        }
+
+        async def errands(store: Store, *args: Any, **options: Any) -> Any:
+            found = await inner["errands"](store, *args, **options)
+            if any(errand.kind is OutboxKind.START for errand in found[0]):
+                self("committed")
+            return found
+
+        async def acknowledge(store: Store, errand: Errand, **options: Any) -> Any:
+            if errand.kind is OutboxKind.START:
+                self("started")
+            return await inner["acknowledge"](store, errand, **options)
+
+        async def acknowledge_and_begin(store: Store, *args: Any) -> Any:
+            self("started")
+            return await inner["acknowledge_and_begin"](store, *args)
+
+        async def finish(store: Store, *args: Any) -> Any:
+            self("ended")
+            return await inner["finish"](store, *args)
+
+        for wrapped in (errands, acknowledge, acknowledge_and_begin, finish):
+            patch.object(Store, wrapped.__name__, wrapped).start()
+
+    def __call__(self, point: str) -> None:
+        if point == self._at:
+            self._left -= 1
+            if self._left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Program:
     """One instance with its handlers, and what each mode does with it."""
 
@@ -50,10 +95,12 @@ class Program:
         self.acknowledged = Journal(str(folder / "acknowledged"))
         self.effect = Journal(str(folder / "effects"))
         self.tasks = DurableTasks(Settings(db=config["db"], **config.get("settings", {})))
-        self.org = self.tasks.org()
+        self.orgs = [self.tasks.org(), *map(self.tasks.org, config.get("orgs", ()))]
+        self.org = self.orgs[0]
         self.commands: asyncio.Queue[str] = asyncio.Queue()
         self.released = threading.Event()
         self._keys = 0
+        self._death = Death(**config["die"]) if "die" in config else None
         self._register()
 
     def _register(self) -> None:
@@ -99,7 +146,7 @@ class Program:
         return str(self.config["name"])
 
     def _noted(self, ctx: TaskContext) -> "_Noted":
-        return _Noted(self.effect, ctx.task.id, ctx.attempt)
+        return _Noted(self.effect, ctx.task.id, ctx.attempt, self._death)
 
     # ----- modes
 
@@ -155,14 +202,31 @@ class Program:
         return True
 
     async def load(self) -> None:
-        """Everything an application does, until it is killed."""
+        """Everything an application does, until it is killed or told: "settle" to work off what is left, else to end."""
+        clients = asyncio.create_task(self._clients())
+        told = asyncio.create_task(self.commands.get())
+        await asyncio.wait({clients, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            await clients  # it ends only by an error
+        clients.cancel()
+        await asyncio.gather(clients, return_exceptions=True)
+        if told.result() == "settle":
+            await self.drain()
+
+    async def _clients(self) -> None:
         await self._repeat_unanswered()
-        actions = (self._auto, self._auto, self._manual, self._agent, self._agent, self._batch, self._cancel)
+        actions = (
+            *(self._auto, self._auto, self._manual, self._agent, self._agent),
+            *(self._batch, self._cancel, self._pipeline, self._fan_out),
+        )
+        clock, pause = self.tasks.clock, self.config.get("pause", 0.0)
 
         async def client(number: int) -> None:
             rng = random.Random(f"{self.config['seed']}/{number}")
             while True:
                 await rng.choice(actions)(rng)
+                if pause:
+                    await clock.wait(asyncio.Event(), clock.now() + pause)
 
         async with asyncio.TaskGroup() as clients:
             for number in range(self.config["clients"]):
@@ -170,32 +234,41 @@ class Program:
 
     async def drain(self) -> None:
         """Work off what was left, then say what both sides think of it."""
+        await self._repeat_unanswered()
         changed = asyncio.Event()
         self.tasks.store.subscribe(lambda notice: changed.set())
         rng = random.Random(0)
         clock, until = self.tasks.clock, self.tasks.clock.now() + DRAIN
         while clock.now() < until:
             changed.clear()
-            if await self._agent(rng):
+            if any([await self._agent_in(org, rng) for org in self.orgs]):
                 continue
-            if not (await self.org.list(state=sorted(OPEN), limit=1)).items:
+            if not await self._open(1):
                 break
             await clock.wait(changed, until)
-        stuck = [(task.id, task.state) for task in (await self.org.list(state=sorted(OPEN), limit=1000)).items]
+        stuck = await self._open(1000)
         drift = [] if self.tasks.temporal is None else await settled_drift(self.tasks, until=DRAIN)
         audit = await self.tasks.store.audit()
         say("DRAINED", json.dumps({"stuck": stuck, "drift": [str(one) for one in drift], "audit": audit}))
 
+    async def _open(self, limit: int) -> list[tuple[str, str]]:
+        """Tasks and groups that have not ended, at most so many of each organisation."""
+        found: list[tuple[str, str]] = []
+        for org in self.orgs:
+            found += [(task.id, task.state) for task in (await org.list(state=sorted(OPEN), limit=limit)).items]
+            found += [(one.id, one.state) for one in (await org.list_workflows(state=OPEN_GROUPS, limit=limit)).items]
+        return found
+
     # ----- what a client does
 
-    async def _create(self, title: str, **fields: Any) -> Task:
+    async def _create(self, title: str, *, org: Org | None = None, **fields: Any) -> Task:
         self._keys += 1
-        key = f"{self.config.get('name')}/{self._keys}"
-        self.acknowledged("creating", key=key, title=title, fields=fields)
-        return await self._create_with(key, title, fields)
+        key, org = f"{self.config.get('name')}/{self._keys}", org or self.org
+        self.acknowledged("creating", key=key, org=org.id, title=title, fields=fields)
+        return await self._create_with(org, key, title, fields)
 
-    async def _create_with(self, key: str, title: str, fields: dict[str, Any]) -> Task:
-        task = await self.org.create(title, idempotency_key=key, **fields)
+    async def _create_with(self, org: Org, key: str, title: str, fields: dict[str, Any]) -> Task:
+        task = await org.create(title, idempotency_key=key, **fields)
         self.acknowledged("created", key=key, id=task.id)
         return task
 
@@ -209,16 +282,16 @@ class Program:
             elif fact["op"] == "created":
                 asked.pop(fact["key"], None)
         for key, fact in asked.items():
-            await self._create_with(key, fact["title"], fact["fields"])
+            await self._create_with(self.tasks.org(fact["org"]), key, fact["title"], fact["fields"])
 
     async def _auto(self, rng: random.Random) -> None:
-        capability = rng.choice(("echo", "echo", "slow", "thread", "flaky"))
+        org, capability = rng.choice(self.orgs), rng.choice(("echo", "echo", "slow", "thread", "flaky"))
         retry = {"initial": 0.1, "coefficient": 1.0}
-        task = await self._create("auto", capability=capability, input=rng.random(), max_retries=2, retry=retry)
-        self._ended(await self.org.wait(task.id))
+        task = await self._create("auto", org=org, capability=capability, input=rng.random(), max_retries=2, retry=retry)
+        self._ended(await org.wait(task.id))
 
     async def _manual(self, rng: random.Random) -> None:
-        await self._create("manual", mode="manual", priority=rng.randrange(4))
+        await self._create("manual", org=rng.choice(self.orgs), mode="manual", priority=rng.randrange(4))
 
     async def _batch(self, rng: random.Random) -> None:
         first = NewTask(name="first", capability="echo", input=rng.random(), retry=RetryPolicy())
@@ -235,48 +308,71 @@ class Program:
             await self.org.cancel(task.id)
             self.acknowledged("cancelled", id=task.id)
 
+    async def _pipeline(self, rng: random.Random) -> None:
+        org = rng.choice(self.orgs)
+        steps = [NewTask(title=name, capability=name, input=rng.random()) for name in ("echo", "slow", "thread")]
+        await self._follow(org, await org.pipeline("pipeline", steps))
+
+    async def _fan_out(self, rng: random.Random) -> None:
+        org = rng.choice(self.orgs)
+        names = ("echo", "slow", "thread", "echo")
+        members = [NewTask(title=name, capability=name, input=rng.random()) for name in names]
+        await self._follow(org, await org.fan_out("fan-out", members, max_parallel=rng.choice((None, 2))))
+
+    async def _follow(self, org: Org, group: Workflow) -> None:
+        for task in await org.workflow_tasks(group.id):
+            self.acknowledged("created", key=None, id=task.id)
+        await org.wait_workflow(group.id)
+        for task in await org.workflow_tasks(group.id):
+            self._ended(task)
+
     def _ended(self, task: Task) -> None:
         self.acknowledged(task.state, id=task.id, output=task.output, attempt=task.attempt)
 
     async def _agent(self, rng: random.Random) -> bool:
+        return await self._agent_in(rng.choice(self.orgs), rng)
+
+    async def _agent_in(self, org: Org, rng: random.Random) -> bool:
         """Take a manual task through one of its lives. False: there was none."""
-        claim = await self.org.next(agent_id="an agent", lease=LEASE)
+        claim = await org.next(agent_id="an agent", lease=LEASE)
         if claim is None:
             return False
         self._claimed(claim)
         with suppress(Conflict):  # its lease ended while this process was stalled
-            await self._work(claim, rng)
+            await self._work(org, claim, rng)
         return True
 
     def _claimed(self, claim: Claim) -> None:
         self.acknowledged("claimed", id=claim.task.id, token=claim.token, attempt=claim.task.attempt)
 
-    async def _work(self, claim: Claim, rng: random.Random) -> None:
+    async def _work(self, org: Org, claim: Claim, rng: random.Random) -> None:
         task_id, token = claim.task.id, claim.token
-        await self.org.start(task_id, token=token)
+        await org.start(task_id, token=token)
         self.acknowledged("started", id=task_id, token=token)
-        await self.org.progress(task_id, 40, token=token)
+        await org.progress(task_id, 40, token=token)
         self.acknowledged("progress", id=task_id, token=token, percent=40)
         end = rng.random()
         if end < 0.15:
-            await self.org.release(task_id, token=token)
+            await org.release(task_id, token=token)
             self.acknowledged("released", id=task_id, token=token)
         elif end < 0.35:
-            await self.org.fail(task_id, "as told", token=token, retryable=False)
+            await org.fail(task_id, "as told", token=token, retryable=False)
             self.acknowledged("failed", id=task_id, token=token)
         else:
-            await self.org.complete(task_id, end, token=token)
+            await org.complete(task_id, end, token=token)
             self.acknowledged("completed", id=task_id, token=token, output=end)
 
 
 class _Noted:
     """Notes when a handler begins and, if it does, ends."""
 
-    def __init__(self, effect: Journal, task_id: str, attempt: int) -> None:
-        self._effect, self._facts = effect, {"id": task_id, "attempt": attempt}
+    def __init__(self, effect: Journal, task_id: str, attempt: int, death: Death | None) -> None:
+        self._effect, self._facts, self._death = effect, {"id": task_id, "attempt": attempt}, death
 
     def __enter__(self) -> None:
         self._effect("began", **self._facts)
+        if self._death is not None:
+            self._death("running")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
@@ -284,11 +380,8 @@ class _Noted:
 
 
 async def settled_drift(tasks: DurableTasks, *, until: float) -> list[Any]:
-    """The drift once it is none, or what is left of it after `until` seconds. Waits for Temporal workflows
-    that are to end, and for commits that mend the others."""
-    from temporalio.client import Client
-    from temporalio.service import RPCError
-
+    """The drift once it is none, or what is left of it after `until` seconds. Looks again when a Temporal workflow
+    that is to end has ended, after every commit, and now and then."""
     engine = tasks.temporal
     assert engine is not None
     changed = asyncio.Event()
@@ -297,22 +390,20 @@ async def settled_drift(tasks: DurableTasks, *, until: float) -> list[Any]:
         changed.set()
 
     unsubscribe = tasks.store.subscribe(heed)
-    drift: list[Any] = []
+    drift: list[Any] = ["Temporal was never reached"]
     try:
         async with asyncio.timeout(until):
             await engine.wait_connected()
-            client = await Client.connect(engine.address, namespace=tasks.settings.namespace)
             while drift := await _drift_and_errands(tasks):
                 changed.clear()
                 waits: list[asyncio.Task[Any]] = [asyncio.create_task(changed.wait())]
-                for one in drift:
-                    if getattr(one, "temporal_status", "") == "RUNNING":
-                        handle = client.get_workflow_handle(f"task/{one.task_id}/{one.generation}")
-                        waits.append(asyncio.create_task(_result(handle.result())))
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for namespace, workflow_id in await _running_still(tasks, drift):
+                    handle = engine.client(namespace).get_workflow_handle(workflow_id)
+                    waits.append(asyncio.create_task(_result(handle.result())))
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=POLL)
                 for wait in waits:
                     wait.cancel()
-    except (TimeoutError, RPCError):
+    except TimeoutError:
         return drift
     finally:
         unsubscribe()
@@ -325,7 +416,17 @@ async def _drift_and_errands(tasks: DurableTasks) -> list[Any]:
     waiting = await tasks.store.read(
         lambda conn: conn.execute("SELECT subject_id, generation, kind, error FROM dt_outbox").fetchall()
     )
-    return [*await tasks.temporal.drift(), *waiting]
+    try:
+        return [*await tasks.temporal.drift(), *waiting]
+    except TemporalUnavailable as error:
+        return [error, *waiting]
+
+
+async def _running_still(tasks: DurableTasks, drift: list[Any]) -> list[tuple[str, str]]:
+    """Namespace and id of a few Temporal workflows that run on though their subject has ended."""
+    keys = [(one.subject_id, one.generation) for one in drift if getattr(one, "temporal_status", "") == "RUNNING"]
+    sql = "SELECT namespace, workflow_id FROM dt_submissions WHERE subject_id = ? AND generation = ?"
+    return await tasks.store.read(lambda conn: [conn.execute(sql, key).fetchone() for key in keys[:20]])
 
 
 async def _result(result: Awaitable[Any]) -> None:

@@ -130,7 +130,8 @@ class ScriptedBridge:
         assert namespace
         assert workflow_id
         before = self._status(end.ref)
-        if before.state in HELD and end.token == execution_id(end.ref.task_id, before.attempt):
+        current = before.verdict is not Verdict.SUPERSEDED and before.state in HELD
+        if current and end.token == execution_id(end.ref.task_id, before.attempt):
             self._record(end)
         self.ends.append(end)
         if self.group is not None:
@@ -331,5 +332,3 @@ def _check(ref: TaskRef, namespace: str, workflow_id: str) -> None:
 
 def _member(ref: GroupRef, task_id: str) -> TaskRef:
     return TaskRef(task_id=task_id, org_id=ref.org_id, generation=ref.generation, placement=Placement.EXTERNAL)
-
-

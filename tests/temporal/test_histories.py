@@ -2,47 +2,73 @@
 It must not need a server.
 """
 
+from collections.abc import Sequence
+
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
+from temporalio.common import RawValue
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from durable_tasks.contracts import TASK_WORKFLOW, TaskRef
+from durable_tasks.contracts import READ_TASK, TASK_WORKFLOW, TaskRef, TaskStatus
+from durable_tasks.workflows.asking import ask
 from durable_tasks.workflows.task import AgentTaskWorkflow
-from tests.temporal.paths import PATHS
+from tests.temporal.paths import PATHS, WORKFLOWS
 from tests.temporal.record_histories import HISTORIES
 
 
 def history(name: str) -> WorkflowHistory:
     text = (HISTORIES / f"{name}.json").read_text(encoding="utf-8")
-    return WorkflowHistory.from_json(f"task/{name}/1", text)
+    return WorkflowHistory.from_json(f"recorded/{name}", text)
+
+
+async def replay(name: str, workflows: Sequence[type]) -> None:
+    await Replayer(workflows=workflows, data_converter=pydantic_data_converter).replay_workflow(history(name))
+
+
+@workflow.defn(dynamic=True)
+class SleepsFirst:
+    """Any workflow, in another order: a timer where the recorded one asked SQLite."""
+
+    @workflow.run
+    async def run(self, arguments: Sequence[RawValue]) -> None:
+        await workflow.sleep(1)
 
 
 @workflow.defn(name=TASK_WORKFLOW)
-class SleepsFirst:
-    """The same name, another order: a timer where the recorded workflow asked SQLite."""
+class ReadsFirst(AgentTaskWorkflow):
+    """The same workflow with one question before its others."""
+
+    @workflow.init
+    def __init__(self, ref: TaskRef) -> None:
+        super().__init__(ref)
 
     @workflow.run
-    async def run(self, ref: TaskRef) -> None:
-        await workflow.sleep(1)
+    async def run(self, ref: TaskRef) -> object:
+        await ask(READ_TASK, ref, result=TaskStatus)
+        return await super().run(ref)
 
 
 RECORDED = tuple(path.stem for path in sorted(HISTORIES.glob("*.json")))
 
 
 def test_every_path_is_recorded() -> None:
-    assert set(RECORDED) == {path.__name__ for path in PATHS}
+    assert {name.partition(".")[0] for name in RECORDED} == {path.__name__ for path in PATHS}
 
 
 @pytest.mark.parametrize("name", RECORDED)
 async def test_replay(name: str) -> None:
-    replayer = Replayer(workflows=[AgentTaskWorkflow], data_converter=pydantic_data_converter)
-    await replayer.replay_workflow(history(name))
+    await replay(name, WORKFLOWS)
 
 
 @pytest.mark.parametrize("name", RECORDED)
 async def test_a_changed_workflow_does_not_replay(name: str) -> None:
-    replayer = Replayer(workflows=[SleepsFirst], data_converter=pydantic_data_converter)
     with pytest.raises(workflow.NondeterminismError):
-        await replayer.replay_workflow(history(name))
+        await replay(name, [SleepsFirst])
+
+
+@pytest.mark.parametrize("name", ["completed", "external_completed"])
+async def test_a_reordered_question_does_not_replay(name: str) -> None:
+    with pytest.raises(workflow.NondeterminismError):
+        await replay(name, [ReadsFirst])

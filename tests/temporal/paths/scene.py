@@ -5,10 +5,14 @@ It must not know which path is played in it.
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.api.update.v1 import UpdateRef
+from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -17,6 +21,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from durable_tasks.activities.group import GroupActivities
@@ -70,6 +75,11 @@ class Scene:
             TASK_WORKFLOW, ref, id=f"task/{self.id}/1", task_queue=self.queue
         )
 
+    async def start_unattended(self) -> None:
+        """Before any worker is there; the path stages its own."""
+        self.queue += "-unattended"
+        await self.start(Placement.MANUAL)
+
     async def start_external(self) -> None:
         self.put(Verdict.LIVE, TaskState.PENDING)
         await self.start(Placement.EXTERNAL)
@@ -116,9 +126,26 @@ class Scene:
         async with asyncio.timeout(DEADLINE):
             return await self.handle.execute_update(verb, payload, id=id)
 
+    async def send_update(self, verb: str, payload: Any) -> "asyncio.Task[Any]":
+        """On its way, and with the server for sure: the workflow does not hear of it before a worker is there."""
+        sending = asyncio.create_task(self.update(verb, payload, id="sent early"))
+        execution = WorkflowExecution(workflow_id=self.handle.id)
+        request = PollWorkflowExecutionUpdateRequest(
+            namespace=self.client.namespace,
+            update_ref=UpdateRef(workflow_execution=execution, update_id="sent early"),
+        )
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                with suppress(RPCError):  # the server does not know the update yet
+                    await self.client.workflow_service.poll_workflow_execution_update(request)
+                    return sending
+
     async def refused(self, verb: str, payload: Any, kind: str, message: str = "") -> None:
+        await self.was_refused(self.update(verb, payload), kind, message)
+
+    async def was_refused(self, sending: Awaitable[Any], kind: str, message: str = "") -> None:
         with pytest.raises(WorkflowUpdateFailedError) as failure:
-            await self.update(verb, payload)
+            await sending
         cause = failure.value.cause
         assert isinstance(cause, ApplicationError)
         assert (cause.type, cause.non_retryable) == (kind, True)
@@ -136,13 +163,13 @@ class Scene:
 
     async def _until(self, true: Callable[[Any], bool], query: str = STATUS_QUERY) -> None:
         async with asyncio.timeout(DEADLINE):
-            while not true(await self.known(query)):
+            while (known := await self.known(query)) is None or not true(known):
                 pass  # each query is a round trip through the worker
 
     async def details(self) -> str:
         """What people read of it in Temporal."""
-        metadata = await self.handle.query("__temporal_workflow_metadata")
-        return str(metadata["currentDetails"])
+        metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        return str(metadata.current_details)
 
     async def continues_as_new(self, first: str | None) -> None:
         async with asyncio.timeout(DEADLINE):
@@ -163,12 +190,17 @@ class Scene:
         await self.ended(WorkflowExecutionStatus.COMPLETED)
 
     async def fails_with(self, kind: str, message: str) -> None:
+        cause = await self.failure()
+        assert (cause.type, cause.message) == (kind, message)
+
+    async def failure(self) -> ApplicationError:
         with pytest.raises(WorkflowFailureError) as failure:
             await self.result()
         cause = failure.value.cause
         assert isinstance(cause, ApplicationError)
-        assert (cause.type, cause.message, cause.non_retryable) == (kind, message, True)
+        assert cause.non_retryable
         await self.ended(WorkflowExecutionStatus.FAILED)
+        return cause
 
     async def is_cancelled(self) -> None:
         with pytest.raises(WorkflowFailureError) as failure:
