@@ -90,7 +90,6 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise _explain(error) from error
-        _check_db(self.db)
         _check_address(self.address)
         _check_namespace(self.namespace, "namespace")
         _check_tls(self)
@@ -137,11 +136,6 @@ def _wrong(name: str, why: str, value: Any = None, *, shown: bool = True) -> Con
     return ConfigurationError(
         f"setting {name} ({source}) is wrong: {why}{was}", setting=name, value=value if shown else None
     )
-
-
-def _check_db(db: Path) -> None:
-    if db.is_dir():
-        raise _wrong("db", "it is a folder; name a file", db)
 
 
 def _check_address(address: str) -> None:

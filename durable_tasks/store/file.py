@@ -88,7 +88,25 @@ class StoreFile:
         return await self._reader.run(query)
 
     async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
-        return await self._writer.run(lambda tx: settled(tx, op), undo=undo and _settling(undo))
+        done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
+        return await self._writer.run(lambda tx: settled(tx, done), undo=undo and _settling(undo))
+
+
+asked_by: ContextVar[str | None] = ContextVar("asked_by", default=None)
+"""The task or group whose Temporal workflow gave the command that is being obeyed."""
+
+
+def asked(op: Callable[[Transaction], T], subject_id: str) -> Callable[[Transaction], T]:
+    """An operation that this task's or group's Temporal workflow asked for: it needs no sync about it."""
+
+    def asking(tx: Transaction) -> T:
+        tx.asking = subject_id
+        try:
+            return settled(tx, op)
+        finally:
+            tx.asking = None
+
+    return asking
 
 
 def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:

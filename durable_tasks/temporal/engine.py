@@ -76,7 +76,7 @@ class TemporalEngine:
         self._connection = Connection(address=settings.address, clock=clock, options=connect_options(settings))
         self._namespaces = Namespaces(connection=self._connection, clock=clock, register=settings.register_namespaces)
         self._default = self._namespaces.get(settings.namespace)
-        self._default.watch(True)
+        self._default.watch(True, "engine")
         queue = store_queue(store.file_uuid)
         activities = [*TaskActivities(bridge).all, *GroupActivities(bridge).all]
 

@@ -109,6 +109,7 @@ class Fleet:
                     await self._learn()
                     self._park_idle()
                     self._hire()
+                    self._watch()
                     await self._clock.wait(self._wake, self._next_look())
         finally:
             unsubscribe()
@@ -158,6 +159,12 @@ class Fleet:
         leaving = sum(shift.leaving for shift in self._shifts.values())
         self._evict(unserved - leaving)
 
+    def _watch(self) -> None:
+        """One in which something is open is looked at often, even without a worker: it may have been deleted."""
+        for name in self._probe_at.keys() | self._shifts.keys() | self._waiting.keys():
+            in_use = name in self._shifts or name in self._waiting or name in self._busy
+            self._namespaces.get(name).watch(in_use, "fleet")
+
     def _evict(self, count: int) -> None:
         """Make room for those who wait: first who has no work, then who found none, then who had a worker longest."""
         if count <= 0 or len(self._shifts) < self._most:
@@ -183,7 +190,6 @@ class Fleet:
 
     def _start(self, name: str) -> None:
         namespace = self._namespaces.get(name)
-        namespace.watch(True)
         worker = self._build(namespace)
         task = asyncio.create_task(worker.run(), name=f"temporal worker in {name}")
         self._shifts[name] = _Shift(worker, task, self._clock.now())
@@ -197,7 +203,6 @@ class Fleet:
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         shift = self._shifts.pop(name)
-        self._namespaces.get(name).watch(False)
         self._probe_at[name] = self._clock.now() + _PROBE_BUSY
         if not shift.leaving and not task.cancelled():
             _log.error("the worker in %s ended by itself", name, exc_info=task.exception())

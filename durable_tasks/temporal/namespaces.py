@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import NamespaceState
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, RegisterNamespaceRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeWorkflowExecutionRequest,
+    RegisterNamespaceRequest,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -26,13 +31,20 @@ _log = logging.getLogger(__name__)
 
 _OFTEN = 5.0
 """Seconds between two looks at a namespace in use: a worker hears nothing of one that was deleted."""
+_OFTEN_PER_SECOND = 20.0
+"""Looks at all that are in use, in sum: the more there are, the longer each waits."""
 _RARELY = 120.0
 _FORBIDDEN = 30.0
 """Seconds before we ask again where a person has to act first."""
 _LONGEST_PAUSE = 10.0
 _SOON = 0.5
+_AT_ONCE = 0.2
+_SETTLING = 15.0
+"""Seconds after it came up in which some part of the server may not know it yet, as caches are."""
 _PROPAGATION = 2.0
 """Seconds a namespace may be missing before we register it: a booting server answers before its own exist."""
+_NOBODY = "durable-tasks/nobody"
+"""No Temporal workflow of ours has such an id."""
 _RETENTION = timedelta(hours=72)
 _LOOKS_PER_SECOND = 100.0
 _REGISTRATIONS_PER_SECOND = 10.0
@@ -60,10 +72,12 @@ class Namespace:
         self.looking = False
         self.tries = 0
         self.missing_since: float | None = None
+        self._settled_at = 0.0
+        self._lamented = False
         self._id: str | None = None
         self._ready = asyncio.Event()
         self._seen = asyncio.Event()
-        self._watched = False
+        self._watchers: set[str] = set()
         self._connection = connection
         self._clock = clock
         self._stir = stir
@@ -95,32 +109,47 @@ class Namespace:
             self._doubt(error)
             raise
 
-    def watch(self, closely: bool) -> None:
-        """Look at it every few seconds, or rarely."""
-        self._watched = closely
-        if closely:
+    @property
+    def watched(self) -> bool:
+        return bool(self._watchers)
+
+    def watch(self, closely: bool, who: str) -> None:
+        """Look at it every few seconds, or rarely: closely as long as anybody wants that."""
+        if closely and who not in self._watchers:
+            self._watchers.add(who)
             self._look_within(_OFTEN)
+        elif not closely:
+            self._watchers.discard(who)
 
     def suspect(self) -> None:
         """Something went wrong that may be its fault: look soon."""
         self._look_within(_SOON)
 
-    def set_up(self, namespace_id: str) -> bool:
+    def set_up(self, namespace_id: str, *, look_in: float) -> bool:
         """True when it was not up, or is another one than before: what was known of its workflows may be wrong."""
-        same = self.up and self._id == namespace_id
-        if not self.up:
-            self.since = self._clock.now()
-        self._id, self.error, self.tries, self.missing_since = namespace_id, None, 0, None
+        now = self._clock.now()
+        same = self._id == namespace_id
+        came_up = not self.up
+        if came_up:
+            self.since = now
+        if not same:
+            self._settled_at = now + _SETTLING
+        level = logging.DEBUG if same and not self._lamented else logging.INFO
+        if came_up or not same:
+            _log.log(level, "the namespace %s at %s is up", self.name, self._connection.address)
+        self._id, self.error, self.tries, self.missing_since, self._lamented = namespace_id, None, 0, None, False
         self._ready.set()
         self._seen.set()
-        # Jitter, so that a thousand namespaces seen at one start do not stay in step.
-        self.look_at = self._clock.now() + (_OFTEN if self._watched else _RARELY * random.uniform(0.75, 1.0))
-        return not same
+        self.look_at = now + look_in
+        return came_up or not same
 
-    def set_down(self, error: str, *, look_in: float) -> None:
+    def set_down(self, error: str, *, look_in: float, hopeful: bool = False) -> None:
+        """`hopeful`: it is on its way, or somebody else says what is wrong; nobody needs to be told."""
         if self.up:
-            _log.warning("the namespace %s is lost: %s", self.name, error)
             self.since = self._clock.now()
+        if not hopeful and not self._lamented:
+            self._lamented = True
+            _log.warning("the namespace %s cannot be used: %s", self.name, error)
         self.error = error
         self._ready.clear()
         self._seen.set()
@@ -133,8 +162,7 @@ class Namespace:
     def _doubt(self, error: RPCError | TimeoutError) -> None:
         match fault_of(error):
             case Fault.NAMESPACE:
-                # A new one is described before it can be used: do not ask in a loop.
-                self.set_down(said_by(error), look_in=_SOON)
+                self.set_down(said_by(error), look_in=_SOON, hopeful=self._clock.now() < self._settled_at)
             case Fault.FORBIDDEN:
                 self.set_down(said_by(error), look_in=_FORBIDDEN)
             case Fault.TRANSIENT:
@@ -195,7 +223,8 @@ class Namespaces:
 
     def _lost(self) -> None:
         for namespace in self._all.values():
-            namespace.set_down(f"Temporal at {self._connection.address} does not answer", look_in=0.0)
+            why = f"Temporal at {self._connection.address} does not answer"
+            namespace.set_down(why, look_in=0.0, hopeful=True)
 
     def _due(self) -> list[Namespace]:
         now = self._clock.now()
@@ -209,21 +238,47 @@ class Namespaces:
         service = self._connection.client(namespace.name).workflow_service
         try:
             answer = await self._connection.reach(service.describe_namespace(request, timeout=timedelta(seconds=5)))
+            seen = answer.namespace_info
+            if seen.state == NamespaceState.NAMESPACE_STATE_DELETED:
+                await self._not_seen(namespace, Fault.NAMESPACE, "it is deleted")
+            elif not namespace.up and not await self._is_usable(namespace):
+                namespace.set_down("it is not yet known to all of the server", look_in=_AT_ONCE, hopeful=True)
+            else:
+                self._see(namespace, seen.id)
         except (RPCError, TimeoutError) as error:
             await self._not_seen(namespace, fault_of(error), said_by(error))
-        else:
-            if answer.namespace_info.state == NamespaceState.NAMESPACE_STATE_DELETED:
-                await self._not_seen(namespace, Fault.NAMESPACE, "it is deleted")
-            elif namespace.set_up(answer.namespace_info.id):
-                self._announce(namespace)
         finally:
             namespace.looking = False
             self._wake.set()
 
-    def _announce(self, namespace: Namespace) -> None:
-        _log.info("the namespace %s at %s is up", namespace.name, self._connection.address)
-        for listener in tuple(self._listeners):
-            listener(namespace.name)
+    async def _is_usable(self, namespace: Namespace) -> bool:
+        """Whether other calls work too: for about a second after its registration they do not. Raises RPCError,
+        TimeoutError."""
+        request = DescribeWorkflowExecutionRequest(
+            namespace=namespace.name, execution=WorkflowExecution(workflow_id=_NOBODY)
+        )
+        service = self._connection.client(namespace.name).workflow_service
+        call = service.describe_workflow_execution(request, timeout=timedelta(seconds=5))
+        try:
+            await self._connection.reach(call)
+        except RPCError as error:
+            fault = fault_of(error)
+            if fault in (Fault.FORBIDDEN, Fault.TRANSIENT):
+                raise
+            return fault is not Fault.NAMESPACE
+        return True
+
+    def _see(self, namespace: Namespace, namespace_id: str) -> None:
+        if namespace.set_up(namespace_id, look_in=self._rest_of(namespace)):
+            for listener in tuple(self._listeners):
+                listener(namespace.name)
+
+    def _rest_of(self, namespace: Namespace) -> float:
+        """Jitter, so that a thousand namespaces seen at one start do not stay in step."""
+        if not namespace.watched:
+            return _RARELY * random.uniform(0.75, 1.0)
+        watched = sum(one.watched for one in self._all.values())
+        return max(_OFTEN, watched / _OFTEN_PER_SECOND) * random.uniform(0.75, 1.0)
 
     async def _not_seen(self, namespace: Namespace, fault: Fault, said: str) -> None:
         namespace.tries += 1
@@ -231,19 +286,18 @@ class Namespaces:
         if fault is Fault.TRANSIENT and namespace.up and namespace.tries < 2:
             namespace.look_at = self._clock.now() + look_in  # one failure of one look is no news
             return
+        hopeful = False
         if fault is Fault.FORBIDDEN:
             look_in = _FORBIDDEN
-        if fault is Fault.NAMESPACE:
+        if fault is Fault.NAMESPACE and self._register:
             namespace.missing_since = namespace.missing_since or self._clock.now()
-            missing_for = self._clock.now() - namespace.missing_since
-            if self._register and missing_for < _PROPAGATION:
-                look_in = _SOON
-            elif self._register:
-                look_in, said = await self._create(namespace, look_in, said)
-        namespace.set_down(said, look_in=look_in)
+            look_in, said, hopeful = _SOON, f"{said} It will be registered.", True
+            if self._clock.now() - namespace.missing_since >= _PROPAGATION:
+                look_in, said, hopeful = await self._create(namespace)
+        namespace.set_down(said, look_in=look_in, hopeful=hopeful)
 
-    async def _create(self, namespace: Namespace, look_in: float, said: str) -> tuple[float, str]:
-        """Register it. When to look again, and what to say of it until then."""
+    async def _create(self, namespace: Namespace) -> tuple[float, str, bool]:
+        """Register it. When to look again, what to say of it until then, and whether there is hope."""
         request = RegisterNamespaceRequest(namespace=namespace.name)
         request.workflow_execution_retention_period.FromTimedelta(_RETENTION)
         await self._registrations.turn()
@@ -251,12 +305,12 @@ class Namespaces:
         try:
             await self._connection.reach(service.register_namespace(request))
         except (RPCError, TimeoutError) as error:
-            if isinstance(error, RPCError) and error.status is RPCStatusCode.ALREADY_EXISTS:
-                return look_in, said
-            _log.error("the namespace %s is missing and cannot be registered: %r", namespace.name, error)
-            return look_in, f"it is missing and cannot be registered: {said_by(error)}"
-        _log.info("registered the namespace %s at %s", namespace.name, self._connection.address)
-        return _SOON, "it was registered and is not there yet"
+            if not isinstance(error, RPCError) or error.status is not RPCStatusCode.ALREADY_EXISTS:
+                said = f"it is missing and cannot be registered: {said_by(error)}"
+                return pause(namespace.tries, longest=_LONGEST_PAUSE), said, False
+        else:
+            _log.info("registered the namespace %s at %s", namespace.name, self._connection.address)
+        return _AT_ONCE, "it was registered and is not there yet", True
 
 
 def said_by(error: RPCError | TimeoutError) -> str:

@@ -46,10 +46,11 @@ class Observer:
         unsubscribe = self._subscribe(self._noticed)
         try:
             while True:
-                self._wake.clear()
                 if not await self.look():
                     await self._clock.wait(self._wake, None)
-                # However many commits there are, a round begins at most every two seconds.
+                # The rest comes between news and look: what has just begun is not shown yet. It also keeps rounds
+                # two seconds apart, however many commits there are.
+                self._wake.clear()
                 await self._clock.wait(asyncio.Event(), self._clock.now() + _EVERY)
         finally:
             unsubscribe()

@@ -16,10 +16,9 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from durable_tasks import DurableTasks, Settings, Task
 from durable_tasks.clock import SystemClock
-from durable_tasks.console import Console
-from durable_tasks.models import Engine
 from durable_tasks.temporal.server import EmbeddedServer
-from tests.cli.running import Ended, environment, free_port, run
+from tests.cli import running
+from tests.cli.running import Ended, free_port, run
 
 AGO = 60.0
 """Seconds: so long ago the applications of these tests ran. What they left has settled and is stuck."""
@@ -81,9 +80,13 @@ async def client(temporal_server: EmbeddedServer) -> Client:
     return await Client.connect(temporal_server.address)
 
 
+def nowhere() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
 def at(folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Place:
-    settings = {**environment(), "TASKS_ENABLED": "true", "TASKS_ADDRESS": address}
-    monkeypatch.setattr("tests.cli.running.environment", lambda: settings)
+    settings = {**running.environment(), "TASKS_ENABLED": "true", "TASKS_ADDRESS": address}
+    monkeypatch.setattr(running, "environment", lambda: settings)
     return Place(folder, address)
 
 
@@ -108,16 +111,13 @@ async def reaches(tasks: DurableTasks, look: Callable[[], Awaitable[Any]], wante
 
 async def refuse_start(place: Place, title: str) -> Task:
     """A task whose start Temporal refuses for ever."""
-    async with Console(Settings(db=place.db, enabled=True), Earlier()) as console:
-        store = console._store
-        await console.switch(Engine.TEMPORAL)
-        async with DurableTasks(Settings(db=place.db, worker=False)) as tasks:
-            task = await tasks.org().create(title)
-        found, _ = await store.errands(
-            task.created_at.timestamp() + 1, limit=9, max_open=9, underway={}, skip=frozenset(), parked=frozenset()
+    async with Place(place.folder, nowhere()).application() as tasks:
+        task = await tasks.org().create(title)
+        found, _ = await tasks.store.errands(
+            tasks.clock.now(), limit=9, max_open=9, underway={}, skip=frozenset(), parked=frozenset()
         )
         (errand,) = (one for one in found if one.ref.subject_id == task.id)
-        await store.reject(errand, error="the memo is too large")
+        await tasks.store.reject(errand, error="the memo is too large")
     return task
 
 
@@ -166,11 +166,11 @@ async def test_both_sides_are_well_while_the_application_runs(durable: Place) ->
     assert {one["namespace"]: one["workers"] for one in found["workers"]}["default"] == 1
     assert shown.code == 0
     assert shown.out.splitlines()[-1] == "healthy"
-    assert f"  {org}  " in shown.out.replace(f"{org}  ", f"{org}  ")
+    assert [line.split()[0] for line in shown.out.splitlines() if f"namespace {org}" in line] == [org]
 
 
 async def test_a_start_that_is_stuck_because_temporal_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = at(tmp_path, f"127.0.0.1:{free_port()}", monkeypatch)
+    place = at(tmp_path, nowhere(), monkeypatch)
     async with place.application() as tasks:
         task = await tasks.org().create("Read the contract")
     ended = await place.doctor("--fix")
@@ -213,17 +213,15 @@ async def test_drift_is_shown_and_mended(durable: Place, client: Client) -> None
     assert (await durable.get(task)).generation == 2
 
 
-async def test_a_namespace_that_is_missing_is_named_and_is_not_the_server_being_away(
+async def test_a_namespace_that_is_missing_is_not_taken_for_a_server_that_is_away(
     durable: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TASKS_NAMESPACE", "absent")
-    durable = at(durable.folder, str(durable.address), monkeypatch)
-    settings = {**environment(), "TASKS_ENABLED": "true", "TASKS_ADDRESS": str(durable.address)}
-    monkeypatch.setattr("tests.cli.running.environment", lambda: {**settings, "TASKS_NAMESPACE": "absent"})
     async with DurableTasks(
-        Settings(db=durable.db, enabled=True, address=f"127.0.0.1:{free_port()}", namespace="absent"), clock=Earlier()
+        Settings(db=durable.db, enabled=True, address=nowhere(), namespace="absent"), clock=Earlier()
     ) as tasks:
         await tasks.org().create("Read the contract")
+    settings = {**running.environment(), "TASKS_NAMESPACE": "absent"}
+    monkeypatch.setattr(running, "environment", lambda: settings)
     ended = await durable.doctor()
     assert ended.code == 1, ended
     (org,) = ended.data["organisations"]
@@ -287,7 +285,7 @@ async def test_draining_ends_what_runs_in_temporal(durable: Place, client: Clien
 
 async def test_draining_needs_temporal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: Place) -> None:
     task = await durable.leave()
-    at(tmp_path, f"127.0.0.1:{free_port()}", monkeypatch)
+    at(tmp_path, nowhere(), monkeypatch)
     ended = await run("engine", "local", "--drain", cwd=tmp_path)
     assert ended.code == 5
     assert "did not answer" in ended.err

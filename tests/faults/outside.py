@@ -161,14 +161,14 @@ class Owner:
         for subject_id in subject_ids:
             await self.committed(lambda one=subject_id: self.is_open(one), True)  # type: ignore[misc]
 
-    async def began(self, times: int, *task_ids: str) -> list[dict[str, Any]]:
-        """The journal, once each of these tasks has begun so often out there."""
+    async def noted(self, op: str, times: int, *task_ids: str) -> list[dict[str, Any]]:
+        """The journal, once it has that of each of these tasks so often."""
 
         async def look() -> list[dict[str, Any]]:
             return journal(self.journal)
 
         def enough(lines: list[dict[str, Any]]) -> bool:
-            counts = Counter(line["id"] for line in lines if line["op"] == "began")
+            counts = Counter(line["id"] for line in lines if line["op"] == op)
             return all(counts[task_id] >= times for task_id in task_ids)
 
         seen: list[dict[str, Any]] = await until(look, enough)

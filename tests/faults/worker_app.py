@@ -287,7 +287,9 @@ class Program:
     async def _auto(self, rng: random.Random) -> None:
         org, capability = rng.choice(self.orgs), rng.choice(("echo", "echo", "slow", "thread", "flaky"))
         retry = {"initial": 0.1, "coefficient": 1.0}
-        task = await self._create("auto", org=org, capability=capability, input=rng.random(), max_retries=2, retry=retry)
+        task = await self._create(
+            "auto", org=org, capability=capability, input=rng.random(), max_retries=2, retry=retry
+        )
         self._ended(await org.wait(task.id))
 
     async def _manual(self, rng: random.Random) -> None:

@@ -9,12 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from durable_tasks.clock import SystemClock, SystemIds
-from durable_tasks.contracts import RunRequest, TaskRef, TaskStatus, Verdict
+from durable_tasks.contracts import (
+    AttemptEnd,
+    Batch,
+    Begun,
+    Command,
+    CommandAnswer,
+    GroupRef,
+    GroupStatus,
+    MembersRequest,
+    RunRequest,
+    TaskRef,
+    TaskStatus,
+    Verdict,
+)
 from durable_tasks.errors import IllegalMove
-from durable_tasks.models import Engine, Mode, NewTask, Placement, Task
+from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, Workflow
 from durable_tasks.ports import Asked, Assignment, Ending, Errand, Notice, Outcome
+from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import draft
+from durable_tasks.store.tasks import Draft, draft
 from durable_tasks.store.transaction import Rules
 
 DEADLINE = 30.0
@@ -33,17 +47,31 @@ class Desk:
         self.finish_at_once = True
 
     async def add(self, placement: Placement = Placement.EMBEDDED, *, org: str = ORG, **fields: Any) -> Task:
-        mode = Mode.MANUAL if placement is Placement.MANUAL else Mode.AUTO
-        new = NewTask(**{"title": "a task", **fields})
-        return await self.store.create(org, draft(new, mode=mode, placement=placement, engine=Engine.TEMPORAL))
+        return await self.store.create(org, _draft(placement, NewTask(**{"title": "a task", **fields})))
 
-    async def submission_state(self, task: Task) -> str:
+    async def add_group(self, members: int, placement: Placement = Placement.EMBEDDED, *, org: str = ORG) -> Workflow:
+        drafts = tuple(_draft(placement, NewTask(title=f"member {number}")) for number in range(members))
+        group = GroupDraft(
+            kind="fan_out", name="a group", description="", space_id="default", metadata="{}", created_by=None,
+            required=None, max_parallel=None, failure_policy="continue", idempotency_key=None, content="",
+            members=drafts,
+        )  # fmt: skip
+        return await self.store.create_group(org, group)
+
+    async def errands(self) -> list[Errand]:
+        """What a relay would be given."""
+        found, _ = await self.store.errands(
+            self.clock.now(), limit=99, max_open=99, underway={}, skip=frozenset(), parked=frozenset()
+        )
+        return found
+
+    async def submission_state(self, subject: Task | Workflow) -> str:
         """The newest generation's: none, outbox, open or closed."""
         found = await self.store.submissions(states=("outbox", "open", "closed"), after="", limit=1000)
-        return next((one.state for one in found if one.ref.subject_id == task.id), "none")
+        return next((one.state for one in found if one.ref.subject_id == subject.id), "none")
 
     async def generation(self, task: Task) -> int:
-        return (await self.store.get(ORG, task.id)).generation
+        return (await self.store.get(task.org_id, task.id)).generation
 
     async def reaches(self, look: Callable[[], Any], wanted: Any) -> None:
         """Await `look()` after every commit until it answers `wanted`."""
@@ -104,3 +132,31 @@ class Desk:
         with suppress(IllegalMove):
             await self.store.cancel(ref.org_id, ref.task_id, reason, None)
         return await self.store.status(ref)
+
+    async def begin(self, request: RunRequest, *, namespace: str, workflow_id: str) -> Begun:
+        return await self.store.begin_remote(request, namespace=namespace, workflow_id=workflow_id)
+
+    async def record(self, end: AttemptEnd, *, namespace: str, workflow_id: str) -> TaskStatus:
+        return await self.store.record(end, namespace=namespace, workflow_id=workflow_id)
+
+    async def command(self, command: Command, *, namespace: str, workflow_id: str) -> CommandAnswer:
+        raise AssertionError("nobody sends commands in these tests")
+
+    # ----- TaskBridge: groups, whose embedded members nobody runs here
+
+    async def run_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
+        return await self.store.group_status(ref)
+
+    async def read_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
+        return await self.store.group_status(ref)
+
+    async def cancel_group(self, ref: GroupRef, *, namespace: str, workflow_id: str, reason: str) -> GroupStatus:
+        return await self.store.cancel_group_by_driver(ref, namespace=namespace, workflow_id=workflow_id, reason=reason)
+
+    async def begin_members(self, request: MembersRequest, *, namespace: str, workflow_id: str) -> Batch:
+        return await self.store.begin_members(request, namespace=namespace, workflow_id=workflow_id)
+
+
+def _draft(placement: Placement, new: NewTask) -> Draft:
+    mode = Mode.MANUAL if placement is Placement.MANUAL else Mode.AUTO
+    return draft(new, mode=mode, placement=placement, engine=Engine.TEMPORAL)

@@ -5,6 +5,7 @@ It must not know SQLite: the scripted bridge answers in its place.
 import pytest
 from temporalio.client import Client
 
+from durable_tasks.workflows.group import IN_FLIGHT
 from tests.temporal.paths import GROUP_PATHS, Path, Scene
 
 
@@ -12,3 +13,16 @@ from tests.temporal.paths import GROUP_PATHS, Path, Scene
 async def test_path(client: Client, path: Path) -> None:
     async with Scene(client).staged() as scene:
         await path(scene)
+
+
+async def test_a_group_larger_than_what_is_in_flight(client: Client) -> None:
+    """No path, for its history would be long and show nothing new."""
+    async with Scene(client).staged() as scene:
+        names = scene.members(IN_FLIGHT + 30)
+        async with scene.worker():
+            await scene.start_group()
+            await scene.completes_with([f"of {name}" for name in names])
+    assert scene.hands.most_at_once <= IN_FLIGHT
+    assert scene.bridge.calls["record"] == len(names)
+    # One question after a crowd of ends, not one after each.
+    assert scene.bridge.calls["begin_members"] < len(names) / 2

@@ -3,19 +3,32 @@ It must not need a worker: what is sent can be read from the server.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest, StartWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode, ServiceClient
 
-from durable_tasks.contracts import MEMO_FILE, MEMO_GENERATION, MEMO_ID, store_queue
+from durable_tasks.contracts import (
+    FAN_OUT_WORKFLOW,
+    MEMO_FILE,
+    MEMO_GENERATION,
+    MEMO_ID,
+    SYNC_SIGNAL,
+    group_workflow_id,
+    store_queue,
+)
 from durable_tasks.models import Placement, Priority, Task, TaskState
 from durable_tasks.temporal.connection import Connection
+from durable_tasks.temporal.namespaces import Namespaces
 from durable_tasks.temporal.relay import Relay, start_request
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.temporal.desk import ORG, Desk
@@ -29,23 +42,32 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await desk.store.close()
 
 
+class Relaying:
+    """A relay that runs, and what it reported."""
+
+    def __init__(self, desk: Desk, address: str, *, max_open: int, register: bool) -> None:
+        self.missing: list[str] = []
+        self.starting: list[str] = []
+        self.connection = Connection(address=address, clock=desk.clock)
+        self.namespaces = Namespaces(connection=self.connection, clock=desk.clock, register=register)
+        self.relay = Relay(
+            store=desk.store,
+            namespaces=self.namespaces,
+            subscribe=desk.store.subscribe,
+            clock=desk.clock,
+            max_open=max_open,
+            on_start=self.starting.append,
+            on_started=desk.started,
+            on_missing=self.missing.append,
+        )
+
+
 @asynccontextmanager
-async def relaying(desk: Desk, address: str, *, max_open: int = 100) -> AsyncIterator[list[str]]:
-    """Run a relay; the answer collects a word for each time it found something missing."""
-    missing: list[str] = []
-    connection = Connection(address=address, namespace="default", clock=desk.clock)
-    relay = Relay(
-        store=desk.store,
-        connection=connection,
-        subscribe=desk.store.subscribe,
-        clock=desk.clock,
-        max_open=max_open,
-        on_started=desk.started,
-        on_missing=lambda: missing.append("missing"),
-    )
-    running = [asyncio.create_task(connection.run()), asyncio.create_task(relay.run())]
+async def relaying(desk: Desk, address: str, *, max_open: int = 100, register: bool = True) -> AsyncIterator[Relaying]:
+    one = Relaying(desk, address, max_open=max_open, register=register)
+    running = [asyncio.create_task(part.run()) for part in (one.connection, one.namespaces, one.relay)]
     try:
-        yield missing
+        yield one
         assert not any(task.done() for task in running)
     finally:
         for task in running:
@@ -80,7 +102,7 @@ async def test_a_start_says_whose_it_is(desk: Desk, client: Client, temporal_ser
 
 async def test_a_start_sent_twice_is_one_run(desk: Desk, client: Client, temporal_server: EmbeddedServer) -> None:
     task = await desk.add()
-    (errand,) = await desk.store.errands(desk.clock.now(), limit=10, starts=10, skip=frozenset())
+    (errand,) = await desk.errands()
     request = await start_request(client, errand, desk.store.file_uuid)
     first = await client.workflow_service.start_workflow_execution(request)  # sent, but not acknowledged
     async with relaying(desk, temporal_server.address):
@@ -93,14 +115,14 @@ async def test_a_repeated_start_of_an_ended_run_is_not_taken_for_started(
     desk: Desk, client: Client, temporal_server: EmbeddedServer
 ) -> None:
     task = await desk.add()
-    (errand,) = await desk.store.errands(desk.clock.now(), limit=10, starts=10, skip=frozenset())
+    (errand,) = await desk.errands()
     await client.workflow_service.start_workflow_execution(await start_request(client, errand, desk.store.file_uuid))
     await client.get_workflow_handle(errand.workflow_id).terminate()
-    async with relaying(desk, temporal_server.address) as missing:
+    async with relaying(desk, temporal_server.address) as one:
         await desk.reaches(lambda: desk.submission_state(task), "open")
     (submission,) = await desk.store.submissions(states=("open",), after="", limit=10)
     assert submission.run_id is None
-    assert missing == ["missing"]
+    assert one.missing == ["default"]
 
 
 async def test_a_foreign_workflow_of_the_same_id_is_not_ours(
@@ -108,9 +130,9 @@ async def test_a_foreign_workflow_of_the_same_id_is_not_ours(
 ) -> None:
     task = await desk.add()
     foreign = await client.start_workflow("Nothing", id=workflow_id(task), task_queue="nobody")
-    async with relaying(desk, temporal_server.address) as missing:
+    async with relaying(desk, temporal_server.address) as one:
         await desk.reaches(lambda: desk.submission_state(task), "open")
-    assert missing == ["missing"]
+    assert one.missing == ["default"]
     assert (await foreign.describe()).status is WorkflowExecutionStatus.RUNNING
 
 
@@ -128,12 +150,12 @@ async def test_syncs_and_cancels_follow_the_start(desk: Desk, client: Client, te
 
 async def test_a_sync_to_a_closed_workflow_is_moot(desk: Desk, client: Client, temporal_server: EmbeddedServer) -> None:
     task = await desk.add(Placement.MANUAL)
-    async with relaying(desk, temporal_server.address) as missing:
+    async with relaying(desk, temporal_server.address) as one:
         await desk.reaches(lambda: desk.submission_state(task), "open")
         await client.get_workflow_handle(workflow_id(task)).terminate()
         await desk.store.claim(ORG, task.id, "an agent", None, None)
         await desk.reaches(lambda: outbox_is_empty(desk), True)
-    assert missing == ["missing"]
+    assert one.missing == ["default"]
 
 
 async def outbox_is_empty(desk: Desk) -> bool:
@@ -184,3 +206,142 @@ async def test_rows_wait_for_a_server_that_is_not_there(desk: Desk, temporal_ser
     async with relaying(desk, server.address), server:
         await desk.reaches(lambda: states(desk, tasks), ["open"] * 40)
         await server.stop()
+
+
+# ----- groups
+
+
+async def test_a_group_starts_under_its_own_type_and_hears_of_its_end(
+    desk: Desk, client: Client, temporal_server: EmbeddedServer
+) -> None:
+    ended, cancelled = await desk.add_group(1, Placement.MANUAL), await desk.add_group(2)
+    async with relaying(desk, temporal_server.address) as one:
+        for group in (ended, cancelled):
+            await desk.reaches(lambda group=group: desk.submission_state(group), "open")  # type: ignore[misc]
+        (member,) = await desk.store.members(ORG, ended.id)
+        claim = await desk.store.claim(ORG, member.id, "an agent", None, None)
+        await desk.store.complete(ORG, member.id, '"done"', claim.token, None)
+        await desk.store.cancel_group(ORG, cancelled.id, "not needed")
+        for group in (ended, cancelled):
+            await desk.reaches(lambda group=group: desk.submission_state(group), "closed")  # type: ignore[misc]
+        await desk.reaches(lambda: outbox_is_empty(desk), True)
+    assert one.missing == []
+    handle = client.get_workflow_handle(group_workflow_id(ended.id, 1))
+    seen = await handle.describe()
+    assert (seen.workflow_type, seen.task_queue) == (FAN_OUT_WORKFLOW, store_queue(desk.store.file_uuid))
+    assert (await seen.memo())[MEMO_ID] == ended.id
+    signals = [
+        event.workflow_execution_signaled_event_attributes.signal_name
+        for event in (await handle.fetch_history()).events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+    ]
+    assert signals == [SYNC_SIGNAL]
+    history = await client.get_workflow_handle(group_workflow_id(cancelled.id, 1)).fetch_history()
+    cancels = [event.event_type for event in history.events]
+    assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED in cancels
+
+
+async def test_a_group_counts_for_no_open_task(desk: Desk, temporal_server: EmbeddedServer) -> None:
+    task, late = await desk.add(), await desk.add()
+    groups = [await desk.add_group(3) for _ in range(3)]
+    async with relaying(desk, temporal_server.address, max_open=1):
+        for group in groups:
+            await desk.reaches(lambda group=group: desk.submission_state(group), "open")  # type: ignore[misc]
+        await desk.reaches(lambda: states(desk, [task, late]), ["open", "outbox"])
+
+
+# ----- organisations
+
+
+async def test_an_organisation_without_a_namespace_waits_alone(
+    tmp_path: Path, client: Client, temporal_server: EmbeddedServer
+) -> None:
+    home = f"home-{uuid.uuid4()}"
+    await register(client, home)
+    desk = Desk(tmp_path / "tasks.db", namespace=home)
+    await desk.store.open()
+    waiting, served = [await desk.add(org="acme") for _ in range(40)], await desk.add()
+    async with relaying(desk, temporal_server.address, register=False) as one:
+        await desk.reaches(lambda: desk.submission_state(served), "open")
+        assert one.relay.parked.keys() == {"acme"}
+        assert "not found" in one.relay.parked["acme"]
+        assert one.starting == [home]
+        await register(client, f"acme-of-{home}")
+        await desk.reaches(lambda: states(desk, waiting), ["open"] * 40)
+        assert one.relay.parked == {}
+    await desk.store.close()
+
+
+async def test_a_missing_namespace_is_registered_for_its_first_start(
+    tmp_path: Path, client: Client, temporal_server: EmbeddedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "durable_tasks.temporal")
+    names = [f"new-{uuid.uuid4()}" for _ in range(3)]
+    desk = Desk(tmp_path / "tasks.db", namespace=names[0])
+    await desk.store.open()
+    task = await desk.add(Placement.MANUAL)
+    async with relaying(desk, temporal_server.address) as one:
+        resets: list[str] = []
+        one.namespaces.on_reset(resets.append)
+        await desk.reaches(lambda: desk.submission_state(task), "open")
+    assert resets == [names[0]], "it came up once, and was usable from then on"
+    said = [record.getMessage() for record in caplog.records if names[0] in record.getMessage()]
+    assert [line.split()[0] for line in said] == ["registered", "the"], said
+    await desk.store.close()
+
+
+async def test_who_is_refused_waits_and_loses_nothing(
+    tmp_path: Path, client: Client, temporal_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = f"home-{uuid.uuid4()}"
+    for name in (home, f"acme-of-{home}"):
+        await register(client, name)
+    monkeypatch.setattr("durable_tasks.temporal.namespaces._FORBIDDEN", 1.0)
+    refused = refuse_calls(monkeypatch)
+    desk = Desk(tmp_path / "tasks.db", namespace=home)
+    await desk.store.open()
+    async with relaying(desk, temporal_server.address) as one:
+        first = await desk.add(Placement.MANUAL, org="acme")
+        await desk.reaches(lambda: desk.submission_state(first), "open")
+        refused.add(f"acme-of-{home}")
+        second = await desk.add(Placement.MANUAL, org="acme")
+        await desk.reaches(lambda: tries(desk), [1])
+        assert "no entry" in one.relay.parked["acme"]
+        other = await desk.add()
+        await desk.reaches(lambda: desk.submission_state(other), "open")
+        assert await desk.submission_state(second) == "outbox"
+        refused.clear()
+        await desk.reaches(lambda: desk.submission_state(second), "open")
+    assert (await desk.store.get("acme", second.id)).state is TaskState.PENDING
+    await desk.store.close()
+
+
+async def tries(desk: Desk) -> list[int]:
+    return [errand.tries for errand in await desk.errands() if errand.ref.org_id != ORG]
+
+
+def refuse_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Namespaces whose calls the server is to refuse, as if the API key had lost its right to them."""
+    refused: set[str] = set()
+    connect = ServiceClient.connect
+
+    async def connecting(config: Any) -> ServiceClient:
+        service = await connect(config)
+        call = service._rpc_call
+
+        async def calling(rpc: str, request: Any, *more: Any, **options: Any) -> Any:
+            if getattr(request, "namespace", "") in refused:
+                raise RPCError("no entry", RPCStatusCode.PERMISSION_DENIED, b"")
+            return await call(rpc, request, *more, **options)
+
+        service._rpc_call = calling  # type: ignore[method-assign]
+        return service
+
+    monkeypatch.setattr(ServiceClient, "connect", staticmethod(connecting))
+    return refused
+
+
+async def register(client: Client, namespace: str) -> None:
+    request = RegisterNamespaceRequest(namespace=namespace)
+    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
+    await client.workflow_service.register_namespace(request)

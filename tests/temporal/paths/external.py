@@ -44,7 +44,9 @@ async def external_waits_for_a_worker(scene: Scene) -> None:
     await scene.bridge.called("begin")
     await scene.hears(S.CLAIMED)
     activities = (await scene.handle.describe()).raw_description.pending_activities
-    assert [(one.activity_id, one.activity_type.name) for one in activities] == [(f"{scene.id}/1", "execute")]
+    (execute,) = activities
+    assert (execute.activity_id, execute.activity_type.name) == (f"{scene.id}/1", "execute")
+    assert execute.priority.priority_key == 3
     assert await scene.known("attempt") == {"attempt": 1, "assigned_to": "queue:work", "state": "claimed"}
     async with scene.worker(returns("late, but there")):
         await scene.completes_with("late, but there")
@@ -217,6 +219,21 @@ async def external_waits_for_another_attempt(scene: Scene) -> None:
         await scene.completes_with("after it")
 
 
+async def external_continued_as_new(scene: Scene) -> None:
+    async with scene.worker(holds, returns("in the second run")):
+        await scene.start_external()
+        await scene.hands.took()
+        first = scene.handle.result_run_id
+        # 4 MiB of history is where the server suggests to continue as new.
+        for _ in range(24):
+            await scene.sync(scene.put(V.LIVE, S.CLAIMED, output="x" * 200_000))
+        assert (await scene.handle.describe()).run_id == first
+        await scene.sync(scene.put(V.LIVE, S.PENDING))
+        await scene.continues_as_new(first)
+        await scene.completes_with("in the second run")
+    assert endings(scene) == [AttemptEnding.RELEASED, AttemptEnding.COMPLETED]
+
+
 async def external_had_ended(scene: Scene) -> None:
     scene.put(V.ENDED, S.COMPLETED, output="before")
     await scene.start(Placement.EXTERNAL)
@@ -250,6 +267,7 @@ PATHS: tuple[Path, ...] = (
     external_given_up_then_begun_again,
     external_superseded,
     external_waits_for_another_attempt,
+    external_continued_as_new,
     external_had_ended,
     external_unknown_task,
 )

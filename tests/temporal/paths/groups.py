@@ -45,16 +45,6 @@ async def group_of_external_members_in_two_batches(scene: Scene) -> None:
     assert len({execution.token for execution in scene.hands.taken}) == 5
 
 
-async def group_larger_than_what_is_in_flight(scene: Scene) -> None:
-    names = scene.members(130)
-    async with scene.worker():
-        await scene.start_group()
-        await scene.completes_with(outputs(names))
-    assert scene.hands.most_at_once <= 100
-    # One question after a crowd of ends, not one after each.
-    assert scene.bridge.calls["begin_members"] < 65
-
-
 async def group_member_becomes_ready_later(scene: Scene) -> None:
     first, second = scene.members(2)
     scene.bridge.put(second, V.WAIT, S.BLOCKED)
@@ -267,7 +257,6 @@ PATHS: tuple[Path, ...] = (
     group_of_embedded_members,
     group_had_ended,
     group_of_external_members_in_two_batches,
-    group_larger_than_what_is_in_flight,
     group_member_becomes_ready_later,
     group_member_retried_and_lost,
     group_member_fails,
