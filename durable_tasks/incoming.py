@@ -28,7 +28,8 @@ class Incoming:
                 f"{workflow_id} does not drive task {command.task_id} any more; use its newest generation",
                 task_id=command.task_id,
             )
-        answer = await self._do(command)
+        with store.obeying(workflow_id):
+            answer = await self._do(command)
         task = answer.task if isinstance(answer, Claim) else answer
         ref = TaskRef(task_id=task.id, org_id=task.org_id, generation=task.generation, placement=task.placement)
         return CommandAnswer(status=await store.status(ref), token=answer.token if isinstance(answer, Claim) else None)

@@ -37,6 +37,7 @@ class LocalEngine:
         self._fallback_after = fallback_after
         self._ready = asyncio.Event()
         self._recover_before = clock.now()
+        self._dry_until = 0.0
         self.fall_back = True
         """Whether Temporal's tasks may be begun here at all."""
         executor.temporal_before = self._temporal_before
@@ -50,10 +51,13 @@ class LocalEngine:
     def recover(self) -> None:
         """A process died: begin at once what it had, without waiting for Temporal to notice."""
         self._recover_before = self._clock.now()
+        self._dry_until = 0.0
         self._ready.set()
 
     def _temporal_before(self) -> float | None:
         if not (self._temporal and self.fall_back):
+            return None
+        if self._clock.now() < self._dry_until:
             return None
         late = self._clock.now() - self._fallback_after if self._fallback_after is not None else self._recover_before
         return max(late, self._recover_before)
@@ -66,11 +70,18 @@ class LocalEngine:
             await self._clock.wait(self._ready, until)
             self._ready.clear()
             try:
-                await self._executor.fill()
+                await self._fill()
             except StoreError as error:
                 log.warning("ready work could not be taken", extra={"error": error.code, "said": error.message})
                 self._ready.set()
                 await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
+
+    async def _fill(self) -> None:
+        """Looking for what Temporal left lying walks over all that still waits for it: not again at every end of a
+        handler when there was none just now."""
+        looks = self._executor.free > 0
+        if await self._executor.fill() == 0 and looks:
+            self._dry_until = self._clock.now() + FALLBACK_LOOK / 2
 
     async def heed_others(self, changed: asyncio.Event) -> None:
         """After another process's commit: stop what it has ended, until cancelled."""

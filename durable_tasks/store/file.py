@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,9 @@ from durable_tasks.store.writer import Writer
 
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
+
+asked_by: ContextVar[str | None] = ContextVar("asked_by", default=None)
+"""The task or group whose Temporal workflow gave the command that is being obeyed."""
 
 
 class StoreFile:
@@ -90,10 +94,6 @@ class StoreFile:
     async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
         return await self._writer.run(lambda tx: settled(tx, done), undo=undo and _settling(undo))
-
-
-asked_by: ContextVar[str | None] = ContextVar("asked_by", default=None)
-"""The task or group whose Temporal workflow gave the command that is being obeyed."""
 
 
 def asked(op: Callable[[Transaction], T], subject_id: str) -> Callable[[Transaction], T]:

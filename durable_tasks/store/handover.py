@@ -3,7 +3,8 @@
 It must not know Temporal's client, nor the verbs of people and agents.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from durable_tasks.contracts import (
@@ -22,7 +23,7 @@ from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import Engine, TaskError, TaskState, WorkflowState
 from durable_tasks.ports import Asked, Assignment, DeadLetter, Errand, OutboxKind, RemoteAttempt, Submission, Tenant
 from durable_tasks.store import claims, dispatch, groups, health, identity, orgs, outbox, remote, submissions, switching
-from durable_tasks.store.file import StoreFile, settled
+from durable_tasks.store.file import StoreFile, asked_by, settled
 from durable_tasks.store.moves import get, move
 from durable_tasks.store.rows import dump_error
 from durable_tasks.store.settlement import cancel_members, finish
@@ -131,6 +132,16 @@ class HandoverStore(StoreFile):
         return await self._write(
             lambda tx: submissions.drives(tx.conn, get(tx, org_id, task_id), namespace, workflow_id)
         )
+
+    @contextmanager
+    def obeying(self, workflow_id: str) -> Iterator[None]:
+        """What this task writes meanwhile, that Temporal workflow has asked for and hears the answer: to a sync about
+        it, on its way when the workflow is about to end, Temporal would have the sender of the command pay."""
+        before = asked_by.set(submissions.subject_of(workflow_id))
+        try:
+            yield
+        finally:
+            asked_by.reset(before)
 
     async def _write_asked(self, op: Callable[[Transaction], T]) -> T:
         """An operation that a Temporal workflow asked for, as `op` notes: it needs no sync about it."""

@@ -183,6 +183,12 @@ def find(conn: sqlite3.Connection, now: float, workflow_ids: Sequence[str]) -> d
     return found
 
 
+def subject_of(workflow_id: str) -> str | None:
+    """The task or group that a Temporal workflow of ours drives."""
+    found = _subject_of(workflow_id)
+    return None if found is None else found[0]
+
+
 def _subject_of(workflow_id: str) -> tuple[str, int] | None:
     parts = workflow_id.split("/")
     if len(parts) != 3 or parts[0] not in ("task", "workflow") or not parts[2].isdecimal() or len(parts[2]) > 15:

@@ -1,4 +1,4 @@
-"""An application's instance inside the test, with handlers that can be held, and servers and namespaces of the test's own.
+"""An application's instance inside the test, with handlers that can be held, and servers of the test's own.
 It must not know what is done to the server, nor relay and reconciler.
 """
 

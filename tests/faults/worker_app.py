@@ -202,7 +202,7 @@ class Program:
         return True
 
     async def load(self) -> None:
-        """Everything an application does, until it is killed or told: "settle" to work off what is left, else to end."""
+        """Everything an application does, until it is killed or told: "settle" works off what is left, else it ends."""
         clients = asyncio.create_task(self._clients())
         told = asyncio.create_task(self.commands.get())
         await asyncio.wait({clients, told}, return_when=asyncio.FIRST_COMPLETED)
