@@ -26,15 +26,18 @@ from durable_tasks.store.transaction import Transaction
 S = TaskState
 
 
-def take(tx: Transaction, appetite: Appetite, after_org: str) -> tuple[list[Assignment], str]:
+def take(
+    tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = False
+) -> tuple[list[Assignment], str]:
     """Begin up to `appetite.limit` ready embedded tasks: priority, then first in, first out within an
-    organisation, and one organisation after the other. Also answers the last organisation served."""
+    organisation, and one organisation after the other. Also answers the last organisation served. `lent`: the file
+    is a copy, and Temporal's tasks are with the original until somebody says whose they are."""
     taken: list[Assignment] = []
     orgs = _orgs_in_turn(tx, after_org)
     while orgs and len(taken) < appetite.limit:
         share = max(1, (appetite.limit - len(taken)) // len(orgs))
         for org_id in list(orgs):
-            found = _ready(tx, org_id, appetite, min(share, appetite.limit - len(taken)))
+            found = _ready(tx, org_id, appetite, min(share, appetite.limit - len(taken)), lent)
             if not found:
                 orgs.remove(org_id)
                 continue
@@ -59,7 +62,7 @@ def _orgs_in_turn(tx: Transaction, after_org: str) -> list[str]:
     return [o for o in orgs if o > after_org] + [o for o in orgs if o <= after_org]
 
 
-def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int) -> list[int]:
+def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int, lent: bool) -> list[int]:
     sql = (
         f"SELECT priority, seq FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY} AND placement = 'embedded'"
         " AND org_id = ? AND lane = ? AND capability IS ?{} ORDER BY priority DESC, seq LIMIT ?"
@@ -67,7 +70,8 @@ def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int) -> list
     asks = [*appetite.capabilities, *((None,) if appetite.unnamed else ())]
     found: list[tuple[int, int]] = []
     for capability in asks:
-        found += tx.all(sql.format(""), (org_id, "open", capability, limit))
+        ours = " AND engine = 'local'" if lent else ""
+        found += tx.all(sql.format(ours), (org_id, "open", capability, limit))
         if appetite.temporal_before is not None:
             values = (org_id, "asked", capability, appetite.temporal_before, limit)
             found += tx.all(sql.format(" AND ready_at < ?"), values)

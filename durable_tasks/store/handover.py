@@ -226,7 +226,7 @@ class HandoverStore(StoreFile):
 
     async def redrive(self, number: int) -> DeadLetter:
         """Send a dead letter again. A refused start had failed its task or group: it is retried as its next
-        generation. Raises NotFound, and IllegalMove when that has gone on by itself."""
+        generation, unless that was done before. Raises NotFound, Conflict."""
 
         def op(tx: Transaction) -> DeadLetter:
             letter = outbox.dead_letter(tx, number)
@@ -307,7 +307,8 @@ def _reject(tx: Transaction, errand: Errand, error: str) -> None:
 
 
 def _retry(tx: Transaction, letter: DeadLetter) -> None:
-    if tx.one("SELECT 1 FROM dt_tasks WHERE id = ?", (letter.subject_id,)) is not None:
-        claims.retry(tx, letter.org_id, letter.subject_id)
-    else:
-        groups.retry(tx, letter.org_id, letter.subject_id)
+    """Start again what the refusal has ended. What has gone on since, with its group for instance, needs nothing."""
+    for table, retry in (("dt_tasks", claims.retry), ("dt_workflows", groups.retry)):
+        sql = f"SELECT 1 FROM {table} WHERE id = ? AND generation = ? AND state IN ('failed', 'cancelled')"
+        if tx.one(sql, (letter.subject_id, letter.generation)) is not None:
+            retry(tx, letter.org_id, letter.subject_id)

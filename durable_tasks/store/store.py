@@ -244,7 +244,7 @@ class Store(HandoverStore):
     # ----- executors and the clock
 
     async def take(self, appetite: Appetite, after_org: str) -> tuple[list[Assignment], str]:
-        return await self._write(lambda tx: dispatch.take(tx, appetite, after_org))
+        return await self._write(lambda tx: dispatch.take(tx, appetite, after_org, lent=self.displaced is not None))
 
     async def finish(
         self, assignment: Assignment, outcome: Outcome, appetite: Appetite | None, after_org: str
@@ -256,7 +256,7 @@ class Store(HandoverStore):
             done = settled(tx, lambda tx: dispatch.finish(tx, assignment, outcome, output))
             if appetite is None or appetite.limit < 1:
                 return done, [], after_org
-            taken, last = dispatch.take(tx, appetite, after_org)
+            taken, last = dispatch.take(tx, appetite, after_org, lent=self.displaced is not None)
             return done, taken, last
 
         return await self._write(op)

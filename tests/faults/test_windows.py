@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.faults.checker import copied, faults, journal, moves_since, snapshot
 from tests.faults.figures import count, keep, spread
 from tests.faults.processes import App
+from tests.faults.work import status_there
 
 CLIENTS = 4
 LATEST = 12
@@ -41,18 +40,7 @@ async def _starts_known(db: Path, server: EmbeddedServer) -> list[bool]:
             "SELECT namespace, workflow_id FROM dt_outbox JOIN dt_submissions USING (subject_id, generation)"
             " WHERE kind = 'start'"
         ).fetchall()
-    return [await _is_known(server, namespace, workflow_id) for namespace, workflow_id in rows]
-
-
-async def _is_known(server: EmbeddedServer, namespace: str, workflow_id: str) -> bool:
-    client = await Client.connect(server.address, namespace=namespace)
-    try:
-        await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        return False
-    return True
+    return [await status_there(server, namespace, workflow_id) is not None for namespace, workflow_id in rows]
 
 
 async def handlers_interrupted(db: Path, server: EmbeddedServer) -> int:

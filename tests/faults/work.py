@@ -12,6 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
 from durable_tasks.app import DurableTasks
 from durable_tasks.handlers import TaskContext
 from durable_tasks.models import NewTask, Task, TaskState, Workflow, WorkflowState
@@ -149,6 +152,17 @@ async def own_server(shared: EmbeddedServer, database: Path | None = None) -> As
         yield server
     finally:
         await server.stop()
+
+
+async def status_there(server: EmbeddedServer, namespace: str, workflow_id: str) -> WorkflowExecutionStatus | None:
+    """How a Temporal workflow stands; None when the server does not know it."""
+    client = await Client.connect(server.address, namespace=namespace)
+    try:
+        return (await client.get_workflow_handle(workflow_id).describe()).status
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return None
 
 
 def address_of(server: EmbeddedServer) -> str:

@@ -329,12 +329,12 @@ def refuse_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         service = await connect(config)
         call = service._rpc_call
 
-        async def calling(rpc: str, request: Any, *more: Any, **options: Any) -> Any:
-            if getattr(request, "namespace", "") in refused:
+        async def calling(*, req: Any, **options: Any) -> Any:
+            if getattr(req, "namespace", "") in refused:
                 raise RPCError("no entry", RPCStatusCode.PERMISSION_DENIED, b"")
-            return await call(rpc, request, *more, **options)
+            return await call(req=req, **options)
 
-        service._rpc_call = calling  # type: ignore[method-assign]
+        monkeypatch.setattr(service, "_rpc_call", calling)
         return service
 
     monkeypatch.setattr(ServiceClient, "connect", staticmethod(connecting))
