@@ -4,7 +4,7 @@ It must not know what was asked, nor who asks."""
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from durable_tasks.errors import Closed, DurableTasksError, InvalidInput, NotFound, StoreError
 
@@ -31,4 +31,6 @@ async def obeyed(asking: Awaitable[T]) -> T:
 
 
 def _failure(error: DurableTasksError, *, final: bool) -> ApplicationError:
-    return ApplicationError(error.message, type=error.code, non_retryable=final)
+    # Benign: to the worker a refusal is an answer, not an alarm with a traceback.
+    category = ApplicationErrorCategory.BENIGN if final else ApplicationErrorCategory.UNSPECIFIED
+    return ApplicationError(error.message, type=error.code, non_retryable=final, category=category)

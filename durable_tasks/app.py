@@ -95,16 +95,11 @@ class DurableTasks:
 
     def handler(self, capability: Capability) -> Callable[[Function], Function]:
         """Register the decorated `f(ctx, task)` for a capability. See TaskContext for ctx."""
-        NewTask(name="x", capability=capability)
-
-        def register(function: Function) -> Function:
-            return self.handlers.add(capability, function)
-
-        return register
+        return self.handlers.handler(capability)
 
     def default_handler(self, function: Function) -> Function:
         """Register the handler of tasks without a capability."""
-        return self.handlers.add(None, function)
+        return self.handlers.default_handler(function)
 
     # ----- life
 

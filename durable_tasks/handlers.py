@@ -21,6 +21,10 @@ from durable_tasks.models import Capability, NewTask, Task
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+MESSAGE_LIMIT = 8 * 1024
+"""Characters of a progress message that are kept."""
+
+
 class TaskContext:
     """What a handler may ask and tell while it runs. Safe to use from any thread."""
 
@@ -49,10 +53,11 @@ class TaskContext:
         return self._cancelled.is_set()
 
     def progress(self, percent: float, message: str | None = None) -> None:
-        """Report progress, 0 to 100. Returns at once; quick reports are coalesced. Raises InvalidInput."""
+        """Report progress, 0 to 100. Returns at once; quick reports are coalesced, long messages are cut.
+        Raises InvalidInput."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
             raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
-        self._report(float(percent), message)
+        self._report(float(percent), None if message is None else str(message)[:MESSAGE_LIMIT])
 
 
 @dataclass(frozen=True, slots=True)

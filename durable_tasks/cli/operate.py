@@ -81,9 +81,9 @@ def engine(
         return
     put(health.engine)
     if wanted is not None and health.processes:
-        say(f"{health.processes} processes have the file open; start them again with TASKS_ENABLED set accordingly")
+        say(f"processes that have the file open: {health.processes}; start them again with the same TASKS_ENABLED")
     if unsent:
-        say(f"{unsent} messages to Temporal wait until durable mode reaches it")
+        say(f"messages that wait until durable mode reaches Temporal: {unsent}")
 
 
 def adopt(
@@ -193,7 +193,7 @@ def _put_diagnosis(found: "Diagnosis") -> None:
             for one in found.store.waiting
         ),
     )
-    put("healthy" if found.healthy else "NOT healthy")
+    put("\nhealthy" if found.healthy else "\nNOT healthy")
 
 
 def _facts(found: "Diagnosis") -> Iterator[list[str]]:
@@ -245,7 +245,9 @@ def _put_section(title: str, rows: Any) -> None:
 
 
 def _counted(workers: int | None) -> str:
-    return "unknown" if workers is None else f"{workers} workers" if workers else "NO worker"
+    if workers is None:
+        return "unknown"
+    return {0: "NO worker", 1: "1 worker"}.get(workers, f"{workers} workers")
 
 
 def _time(instant: datetime) -> str:

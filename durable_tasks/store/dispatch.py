@@ -26,9 +26,7 @@ from durable_tasks.store.transaction import Transaction
 S = TaskState
 
 
-def take(
-    tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = False
-) -> tuple[list[Assignment], str]:
+def take(tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = False) -> tuple[list[Assignment], str]:
     """Begin up to `appetite.limit` ready embedded tasks: priority, then first in, first out within an
     organisation, and one organisation after the other. Also answers the last organisation served. `lent`: the file
     is a copy, and Temporal's tasks are with the original until somebody says whose they are."""

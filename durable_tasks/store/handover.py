@@ -307,8 +307,20 @@ def _reject(tx: Transaction, errand: Errand, error: str) -> None:
 
 
 def _retry(tx: Transaction, letter: DeadLetter) -> None:
-    """Start again what the refusal has ended. What has gone on since, with its group for instance, needs nothing."""
-    for table, retry in (("dt_tasks", claims.retry), ("dt_workflows", groups.retry)):
-        sql = f"SELECT 1 FROM {table} WHERE id = ? AND generation = ? AND state IN ('failed', 'cancelled')"
-        if tx.one(sql, (letter.subject_id, letter.generation)) is not None:
-            retry(tx, letter.org_id, letter.subject_id)
+    """Start again what the refusal has ended; a member with its group, when that has ended too. What was started
+    again since needs nothing."""
+    sql = "SELECT workflow_id, generation = ? AND state <> 'completed' FROM dt_tasks WHERE id = ?"
+    found = tx.one(sql, (letter.generation, letter.subject_id))
+    if found is None:
+        _retry_group(tx, letter.org_id, letter.subject_id, letter.generation)
+    elif found[1] and not _retry_group(tx, letter.org_id, found[0], None):
+        claims.retry(tx, letter.org_id, letter.subject_id)
+
+
+def _retry_group(tx: Transaction, org_id: str, workflow_id: str | None, generation: int | None) -> bool:
+    """False when there is no such group that has failed or was cancelled, in this generation or (None) in any."""
+    sql = "SELECT 1 FROM dt_workflows WHERE id = ? AND state IN ('failed', 'cancelled') AND COALESCE(?, generation)"
+    if tx.one(f"{sql} = generation", (workflow_id, generation)) is None:
+        return False
+    groups.retry(tx, org_id, str(workflow_id))
+    return True

@@ -261,6 +261,17 @@ async def test_all_dead_letters_are_sent_again(durable: Place) -> None:
     assert [(await durable.get(task)).state for task in tasks] == ["pending", "pending"]
 
 
+async def test_a_letter_whose_task_has_gone_on_is_only_taken_away(durable: Place) -> None:
+    task = await refuse_start(durable, "Read the contract")
+    async with DurableTasks(Settings(db=durable.db, worker=False)) as tasks:
+        await tasks.org().retry(task.id)
+        claim = await tasks.org().claim(task.id, agent_id="ann")
+        done = await tasks.org().complete(task.id, token=claim.token)
+    assert (await run("redrive", "--all", cwd=durable.folder)).code == 0
+    assert await durable.get(task) == done
+    assert (await run("redrive", "--list", cwd=durable.folder)).out == ""
+
+
 # ----- engine
 
 
@@ -271,6 +282,13 @@ async def test_the_engine_is_said_and_switched(local: Place) -> None:
     switched = await run("engine", "temporal", "--json", cwd=local.folder)
     assert (switched.code, switched.data) == (0, {"engine": "temporal", "outbox": 1, "processes": 0})
     assert (await local.get(task)).engine == "temporal"
+
+
+async def test_processes_that_have_the_file_open_are_named(local: Place) -> None:
+    async with local.application():
+        switched = await run("engine", "local", cwd=local.folder)
+    assert (switched.code, switched.out) == (0, "local\n")
+    assert "have the file open: 1" in switched.err
 
 
 async def test_draining_ends_what_runs_in_temporal(durable: Place, client: Client) -> None:

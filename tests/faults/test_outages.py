@@ -34,6 +34,8 @@ PAUSE = 0.05
 """Seconds between two actions of a client: a load that Temporal can work off again."""
 SLOTS = 40
 """Enough for all that is held, so that the rest goes on."""
+HELD = 4
+"""Of `open_all`, once a manual task was completed: a handler that waits, a manual task, a pipeline and a fan-out."""
 RETENTION = 3 * 86400
 DARK, DARK_ACCEPTED = 5.0, 60.0
 """Seconds that Temporal is away under load."""
@@ -62,14 +64,14 @@ async def absent_at_boot(db: Path, shared: EmbeddedServer) -> float:
 
 
 async def restarted(db: Path, shared: EmbeddedServer) -> float:
-    return await _killed_and_started(db, shared, db.with_name("temporal.db"))
+    return await _killed_and_started(db, shared, db.with_name("temporal.db"), lost=0)
 
 
 async def emptied(db: Path, shared: EmbeddedServer) -> float:
-    return await _killed_and_started(db, shared, None)
+    return await _killed_and_started(db, shared, None, lost=2 * HELD)
 
 
-async def _killed_and_started(db: Path, shared: EmbeddedServer, database: Path | None) -> float:
+async def _killed_and_started(db: Path, shared: EmbeddedServer, database: Path | None, *, lost: int) -> float:
     async with own_server(shared, database) as server:
         await server.start()
         work = Work(db, orgs=["second"], enabled=True, address=server.address, max_concurrent=SLOTS)
@@ -83,8 +85,12 @@ async def _killed_and_started(db: Path, shared: EmbeddedServer, database: Path |
                 await work.complete_one(org)
                 await work.open_all(org)
             await server.start()
+            # Only what Temporal has lost starts again, and all of it.
+            await work.committed(lambda: _started_again(work), lost)
             await work.finish_all()
-            return await work.agree()
+            took = await work.agree()
+            assert await _started_again(work, ever=True) == lost
+            return took
 
 
 async def namespace_missing(db: Path, shared: EmbeddedServer) -> float:
@@ -120,8 +126,8 @@ async def namespace_deleted(db: Path, shared: EmbeddedServer) -> float:
         await client.operator_service.delete_namespace(DeleteNamespaceRequest(namespace=name))
         await _goes_on(work, org)
         await work.complete_one(bereft)
-        # It is registered again, and what was open there starts again: the held one, a manual one, both groups.
-        await work.committed(lambda: _started_again(work), 4)
+        # It is registered again, and what was open there starts again.
+        await work.committed(lambda: _started_again(work), HELD)
         await _goes_on(work, org)
         await work.finish_all()
         return await work.agree()
@@ -134,8 +140,9 @@ async def _goes_on(work: Work, org: Org) -> None:
         assert (await org.wait(task.id, timeout=5)).output == 1
 
 
-async def _started_again(work: Work) -> int:
-    sql = "SELECT COUNT(*) FROM dt_submissions WHERE generation = 2 AND state = 'open'"
+async def _started_again(work: Work, *, ever: bool = False) -> int:
+    states = "'open', 'closed'" if ever else "'open'"
+    sql = f"SELECT COUNT(*) FROM dt_submissions WHERE generation > 1 AND state IN ({states})"
     return int(await work.tasks.store.read(lambda conn: conn.execute(sql).fetchone()[0]))
 
 

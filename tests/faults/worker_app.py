@@ -216,7 +216,7 @@ class Program:
     async def _clients(self) -> None:
         await self._repeat_unanswered()
         actions = (
-            *(self._auto, self._auto, self._manual, self._agent, self._agent),
+            *(self._auto, self._auto, self._manual, self._manual, self._agent, self._agent),
             *(self._batch, self._cancel, self._pipeline, self._fan_out),
         )
         clock, pause = self.tasks.clock, self.config.get("pause", 0.0)

@@ -74,7 +74,8 @@ async def handed_over(tasks: DurableTasks, group: Workflow) -> WorkflowHandle[An
             await handle.describe()
             return handle
         except RPCError as error:
-            assert error.status is RPCStatusCode.NOT_FOUND
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
         await tasks.clock.wait(asyncio.Event(), tasks.clock.now() + 0.05)
     raise AssertionError(f"{handle.id} was never started")
 

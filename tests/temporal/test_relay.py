@@ -4,7 +4,7 @@ It must not need a worker: what is sent can be read from the server.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.api.common.v1 import GrpcStatus
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest, StartWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode, ServiceClient
@@ -290,8 +292,24 @@ async def test_a_missing_namespace_is_registered_for_its_first_start(
     await desk.store.close()
 
 
+def no_entry() -> RPCError:
+    return RPCError("no entry", RPCStatusCode.PERMISSION_DENIED, b"")
+
+
+def no_namespace() -> RPCError:
+    """As the server says that it knows no such namespace."""
+    status = GrpcStatus(code=RPCStatusCode.NOT_FOUND, message="no entry")
+    status.details.add().Pack(NamespaceNotFoundFailure(namespace="acme"))
+    return RPCError(status.message, RPCStatusCode.NOT_FOUND, status.SerializeToString())
+
+
+@pytest.mark.parametrize("error", [no_entry, no_namespace])
 async def test_who_is_refused_waits_and_loses_nothing(
-    tmp_path: Path, client: Client, temporal_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    client: Client,
+    temporal_server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], RPCError],
 ) -> None:
     home = f"home-{uuid.uuid4()}"
     for name in (home, f"acme-of-{home}"):
@@ -300,10 +318,10 @@ async def test_who_is_refused_waits_and_loses_nothing(
     refused = refuse_calls(monkeypatch)
     desk = Desk(tmp_path / "tasks.db", namespace=home)
     await desk.store.open()
-    async with relaying(desk, temporal_server.address) as one:
+    async with relaying(desk, temporal_server.address, register=False) as one:
         first = await desk.add(Placement.MANUAL, org="acme")
         await desk.reaches(lambda: desk.submission_state(first), "open")
-        refused.add(f"acme-of-{home}")
+        refused[f"acme-of-{home}"] = error()
         second = await desk.add(Placement.MANUAL, org="acme")
         await desk.reaches(lambda: tries(desk), [1])
         assert "no entry" in one.relay.parked["acme"]
@@ -320,9 +338,9 @@ async def tries(desk: Desk) -> list[int]:
     return [errand.tries for errand in await desk.errands() if errand.ref.org_id != ORG]
 
 
-def refuse_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Namespaces whose calls the server is to refuse, as if the API key had lost its right to them."""
-    refused: set[str] = set()
+def refuse_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, RPCError]:
+    """By namespace: the error with which the server is to refuse every call."""
+    refused: dict[str, RPCError] = {}
     connect = ServiceClient.connect
 
     async def connecting(config: Any) -> ServiceClient:
@@ -330,8 +348,8 @@ def refuse_calls(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         call = service._rpc_call
 
         async def calling(*, req: Any, **options: Any) -> Any:
-            if getattr(req, "namespace", "") in refused:
-                raise RPCError("no entry", RPCStatusCode.PERMISSION_DENIED, b"")
+            if (namespace := getattr(req, "namespace", "")) in refused:
+                raise refused[namespace]
             return await call(req=req, **options)
 
         monkeypatch.setattr(service, "_rpc_call", calling)

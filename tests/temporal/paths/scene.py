@@ -171,6 +171,11 @@ class Scene:
         metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
         return str(metadata.current_details)
 
+    async def shows(self, said: str) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while said not in await self.details():
+                pass  # each query is a round trip through the worker
+
     async def continues_as_new(self, first: str | None) -> None:
         async with asyncio.timeout(DEADLINE):
             while (await self.handle.describe()).run_id == first:
