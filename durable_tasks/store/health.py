@@ -119,6 +119,8 @@ def why(conn: sqlite3.Connection, row: Row) -> str:
             return "a claim" if row["reserved_for"] is None else f"a claim by {row['reserved_for']!r}"
         case S.PENDING if row["engine"] == "temporal":
             return _why_asked(conn, row)
+        case S.PENDING if row["placement"] == "external":
+            return f"Temporal: only there has it a queue {_queue(row)!r}, and durable mode is off"
         case S.PENDING:
             return f"a free slot of a process with a handler for {row['capability']!r}"
     return f"{row['assigned_to'] or 'its handler'} to end it"

@@ -29,6 +29,7 @@ from durable_tasks.store.dispatch import prior_outputs
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import attempt_stopped, move, open_attempt, require
 from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, task_row, to_task
+from durable_tasks.store.settlement import settle
 from durable_tasks.store.status import group_of, group_status, read_group_status, read_task_status, task_of, task_status
 from durable_tasks.store.submissions import drives, drives_group
 from durable_tasks.store.transaction import Transaction
@@ -76,6 +77,7 @@ def begin_members(tx: Transaction, request: MembersRequest, namespace: str, work
         size += _size(one)
         if size > EXECUTION_LIMIT // 2:
             break
+    settle(tx)  # a member that cannot be begun has failed, and may have ended the group
     return Batch(status=group_status(tx.conn, group_of(tx.conn, ref)), begun=tuple(begun))
 
 

@@ -167,8 +167,12 @@ def adopt(tx: Transaction, *, replaces: bool) -> int:
         if _forsake(tx, group, replaces):
             _next_group_generation(tx, group, "workflow.adopted")
     if not replaces:
-        tx.run("DELETE FROM dt_outbox WHERE kind <> 'start'")
-        tx.run("UPDATE dt_submissions SET state = 'closed' WHERE state = 'open'")
+        # What has ended is not started any more: the cancel that goes with its start may be the original's.
+        tx.run(
+            "DELETE FROM dt_outbox WHERE kind <> 'start' OR EXISTS (SELECT 1 FROM dt_submissions AS s WHERE"
+            " s.subject_id = dt_outbox.subject_id AND s.generation = dt_outbox.generation AND s.outcome IS NOT NULL)"
+        )
+        tx.run("UPDATE dt_submissions SET state = 'closed' WHERE state = 'open' OR outcome IS NOT NULL")
     return count
 
 

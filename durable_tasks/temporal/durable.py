@@ -82,8 +82,14 @@ class DurableStore:
     async def submit_task(
         self, title: str | None = None, *, org: str | None = None, **fields: Unpack[TaskFields]
     ) -> DurableStatus:
-        """Create a task; see Org.create. SQLite has it when this returns, Temporal soon after, or when it is back."""
-        return await self._status(await self._verbs(org).create(title, **fields))
+        """Create a task; see Org.create. SQLite has it when this returns, Temporal soon after, or when it is back:
+        until then its status there is MISSING."""
+        task = await self._verbs(org).create(title, **fields)
+        try:
+            return await self._status(task)
+        except TemporalUnavailable:
+            workflow_id = task_workflow_id(task.id, task.generation)
+            return DurableStatus(task, self._engine.namespace_of(task.org_id), workflow_id, None, "MISSING")
 
     async def submit_workflow(
         self, kind: WorkflowKind, name: str, tasks: Sequence[NewTask], *, org: str | None = None, **options: Any
@@ -147,6 +153,7 @@ class DurableStore:
             raise self._unavailable(error) from error
 
     async def _status(self, task: Task) -> DurableStatus:
+        """Raises TemporalUnavailable."""
         handle = await self._handle(task)
         namespace = self._engine.namespace_of(task.org_id)
         try:

@@ -29,6 +29,8 @@ _LONGEST_PAUSE = 5.0
 _LONG_ENOUGH = 60.0
 """Seconds of service after which a failure is the first of its kind."""
 _LONGEST_LINE = 300
+_LAST_BREATH = 0.3
+"""Seconds; measured, see github.com/temporalio/sdk-python/issues/300."""
 _LOOK = 0.1
 """Seconds between two looks whether the server knows us as a poller: it tells nobody by itself."""
 _STOP = 15.0
@@ -133,6 +135,8 @@ class ExternalWorker:
         for task in late:
             task.cancel()
         await asyncio.gather(serving, stopping, listing, return_exceptions=True)
+        # The SDK's client cannot be closed: a process that exits at once may be aborted by its threads.
+        await self._clock.wait(asyncio.Event(), self._clock.now() + _LAST_BREATH)
 
     def _build(self, client: Client) -> Worker:
         return Worker(

@@ -49,6 +49,8 @@ from durable_tasks.temporal.namespaces import Namespace, Namespaces
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 32
+_OF_ONE = 28
+"""Of one organisation, so that what others have need not wait behind its backlog."""
 _TASK_TIMEOUT = Duration(seconds=10)
 """Shorter ones collapse under load: a workflow task whose local activity waits would be given out twice."""
 _SUMMARY_BYTES = 160
@@ -121,6 +123,8 @@ class Relay:
         if room <= 0:
             self._held_back = True
             return []
+        sending = Counter(errand.ref.org_id for errand in self._sending.values())
+        full = frozenset(org_id for org_id, count in sending.items() if count >= _OF_ONE)
         found, held_back = await self._store.errands(
             self._clock.now(),
             limit=room,
@@ -128,10 +132,18 @@ class Relay:
             max_open=self._max_open,
             underway=self._underway(),
             skip=frozenset(self._sending),
-            parked=frozenset(self.parked),
+            parked=full.union(self.parked),
         )
-        self._held_back = held_back or len(found) == room
-        return [(errand, namespace) for errand in found if (namespace := self._namespace_of(errand)).up]
+        self._held_back = held_back or bool(full) or len(found) == room
+        due = []
+        for errand in found:
+            namespace = self._namespace_of(errand)
+            if namespace.up and sending[errand.ref.org_id] < _OF_ONE:
+                sending[errand.ref.org_id] += 1
+                due.append((errand, namespace))
+            else:
+                self._held_back = True
+        return due
 
     def _underway(self) -> Counter[str]:
         return Counter(

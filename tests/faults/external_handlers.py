@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from durable_tasks import Handlers, RetryAfter, Task, TaskContext
+from durable_tasks.clock import SystemClock
 
 PATIENCE = 120.0
 _LOOK = 0.02
 
 handlers = Handlers()
+_clock = SystemClock()
 
 
 class Page(BaseModel):
@@ -56,7 +58,7 @@ async def gate(ctx: TaskContext, task: Task) -> str:
     until = time.monotonic() + PATIENCE
     try:
         while not Path(task.input).exists() and time.monotonic() < until:
-            await asyncio.sleep(_LOOK)
+            await _clock.wait(asyncio.Event(), _clock.now() + _LOOK)
     except asyncio.CancelledError:
         note("told", ctx)
         raise
@@ -79,10 +81,9 @@ def deaf(ctx: TaskContext, task: Task) -> str:
 async def flaky(ctx: TaskContext, task: Task) -> str:
     """Fails in its first try, and in the second wants more time."""
     note("began", ctx)
-    if task.retry_count == 0:
-        raise ValueError("the first try fails")
-    if task.retry_count == 1:
-        raise RetryAfter(0.2)
+    if task.retry_count < 2:
+        note("failed", ctx)
+        raise ValueError("the first try fails") if task.retry_count == 0 else RetryAfter(0.2)
     note("ended", ctx)
     return "the third"
 
@@ -92,6 +93,7 @@ async def broken(ctx: TaskContext, task: Task) -> str:
     """Fails until the file that its input names is there."""
     note("began", ctx)
     if not Path(task.input).exists():
+        note("failed", ctx)
         raise ValueError("not yet")
     note("ended", ctx)
     return "mended"

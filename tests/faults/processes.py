@@ -68,7 +68,9 @@ class App:
 
     async def settled(self) -> None:
         """It has worked off what was left, both sides agree, and it ends well."""
-        assert json.loads(await self.line("DRAINED", SETTLING)) == {"stuck": [], "drift": [], "audit": []}
+        said = json.loads(await self.line("DRAINED", SETTLING))
+        if said != {"stuck": [], "drift": [], "audit": []}:
+            raise AssertionError(f"{self.name} ended with {said}")
         assert await self.ends() == 0, self.stderr
 
     def tell(self, command: str) -> None:

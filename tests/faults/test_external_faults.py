@@ -117,7 +117,7 @@ async def test_what_ends_while_the_owner_is_down_for_a_minute_is_recorded(
 
 
 async def owner_down(db: Path, address: str, queue: str, *, rounds: int, seconds: float) -> dict[str, Any]:
-    settings = {"enabled": True, "address": address, "heartbeat_timeout": HEARTBEAT}
+    settings: dict[str, Any] = {"enabled": True, "address": address, "heartbeat_timeout": HEARTBEAT}
     tool = Owner(db, worker=False)
     """The test itself looks at the file and creates tasks, but serves nothing."""
     recorded: list[float] = []

@@ -19,7 +19,7 @@ from temporalio.client import WorkflowExecutionStatus
 from durable_tasks.clock import SystemClock
 from durable_tasks.console import Console
 from durable_tasks.errors import ConfigurationError
-from durable_tasks.models import Claim, NewTask, Task, TaskState
+from durable_tasks.models import Claim, Mode, NewTask, Task, TaskState
 from durable_tasks.settings import Settings
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.faults.checker import faults, journal
@@ -67,17 +67,17 @@ class Work:
 
     async def create(self, *, kind: str = "gate") -> None:
         org = self.owner.org
-        outside = {"capability": f"out/{kind}", "queue": self.queue, "input": str(self.gate)}
+        outside: Any = {"capability": f"out/{kind}", "queue": self.queue, "input": str(self.gate)}
         self.tasks = [
             await org.create("embedded", capability=f"in/{kind}"),
-            await org.create("external", **outside),  # type: ignore[arg-type]
+            await org.create("external", **outside),
             await org.create("held", mode="manual"),
             await org.create("free", mode="manual"),
         ]
         members = [
             NewTask(title="embedded member", capability=f"in/{kind}"),
             NewTask(title="external member", **outside),
-            NewTask(title="manual member", mode="manual"),  # type: ignore[arg-type]
+            NewTask(title="manual member", mode=Mode.MANUAL),
         ]
         self.group = (await org.fan_out("members", members)).id
         self.members = list(await org.workflow_tasks(self.group))

@@ -165,7 +165,8 @@ def load(db: Path, name: str, address: str, **settings: Any) -> App:
 async def down_under_load(db: Path, shared: EmbeddedServer, seconds: float = DARK) -> float:
     async with own_server(shared, db.with_name("temporal.db")) as server:
         await server.start()
-        async with load(db, "app", server.address) as app:
+        # Clients that wait for a handler's result go on meanwhile.
+        async with load(db, "app", server.address, fallback_after=1.0) as app:
             await app.ready()
             await app.lives_for(random.uniform(0.5, 2.5))
             os.kill(server.pid, signal.SIGKILL)
@@ -262,6 +263,7 @@ FAULTS = (
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 
 
+@pytest.mark.timeout(300)
 @every_fault
 async def test_twice(tmp_path: Path, temporal_server: EmbeddedServer, fault: Fault) -> None:
     await rounds(tmp_path, temporal_server, fault, 2)

@@ -68,6 +68,7 @@ POINTS: dict[str, Caught] = {
 every_point = pytest.mark.parametrize("point", POINTS)
 
 
+@pytest.mark.timeout(300)
 @every_point
 async def test_dies_there_twice(tmp_path: Path, temporal_server: EmbeddedServer, point: str) -> None:
     await die_there(tmp_path / "tasks.db", temporal_server, point, 2)

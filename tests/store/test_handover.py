@@ -24,7 +24,18 @@ from durable_tasks.contracts import (
     task_workflow_id,
 )
 from durable_tasks.errors import Conflict
-from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskError, TaskState, Workflow, WorkflowState
+from durable_tasks.models import (
+    Engine,
+    Mode,
+    NewTask,
+    Placement,
+    Priority,
+    Task,
+    TaskError,
+    TaskState,
+    Workflow,
+    WorkflowState,
+)
 from durable_tasks.ports import Errand, OutboxKind
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
@@ -253,7 +264,7 @@ class TestGroups:
         assert [one.task.name for one in taken] == ["a", "b"]
 
     async def test_external_members_are_begun_in_batches_urgent_first(self, store: Store) -> None:
-        members = [NewTask(name="low", priority=0), NewTask(name="urgent", priority=3), NewTask(name="normal")]
+        members = [NewTask(name="low", priority=Priority.LOW), NewTask(name="urgent", priority=Priority.URGENT), NewTask(name="normal")]
         group = await add_group(store, members, Placement.EXTERNAL)
         first = await begin_members(store, group, limit=2)
         assert [one.execution.task["name"] for one in first if one.execution] == ["urgent", "normal"]

@@ -30,7 +30,7 @@ from durable_tasks.contracts import (
 )
 from durable_tasks.models import Placement, Priority, Task, TaskState
 from durable_tasks.temporal.connection import Connection
-from durable_tasks.temporal.namespaces import Namespaces
+from durable_tasks.temporal.namespaces import Namespace, Namespaces
 from durable_tasks.temporal.relay import Relay, start_request
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.temporal.desk import ORG, Desk
@@ -271,6 +271,35 @@ async def test_an_organisation_without_a_namespace_waits_alone(
         await register(client, f"acme-of-{home}")
         await desk.reaches(lambda: states(desk, waiting), ["open"] * 40)
         assert one.relay.parked == {}
+    await desk.store.close()
+
+
+async def test_a_backlog_that_does_not_move_leaves_room_for_others(
+    tmp_path: Path, client: Client, temporal_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = f"home-{uuid.uuid4()}"
+    for name in (home, f"acme-of-{home}"):
+        await register(client, name)
+    reach, stuck = Namespace.reach, 0
+
+    async def reaching(namespace: Namespace, call: Any) -> Any:
+        nonlocal stuck
+        if namespace.name == home:
+            return await reach(namespace, call)
+        stuck += 1
+        call.close()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(Namespace, "reach", reaching)
+    desk = Desk(tmp_path / "tasks.db", namespace=home)
+    await desk.store.open()
+    for _ in range(40):
+        await desk.add(org="acme")
+    async with relaying(desk, temporal_server.address):
+        for _ in range(3):
+            task = await desk.add()
+            await desk.reaches(lambda task=task: desk.submission_state(task), "open")  # type: ignore[misc]
+        assert stuck > 20, "most of the senders are at work for one organisation"
     await desk.store.close()
 
 
