@@ -27,6 +27,8 @@ _GLANCE = 1.0
 _LEARN = 1.0
 """Seconds between two looks at who is busy, while commits say that it may have changed."""
 _LEARN_ANYWAY = 30.0
+_STILL_THERE = 5.0
+"""Seconds between two looks at whether the namespaces of our workers are up."""
 _PROBE_BUSY = 2.0
 _PROBE_QUIET = 30.0
 _PROBES_PER_SECOND = 20.0
@@ -218,6 +220,8 @@ class Fleet:
     def _next_look(self) -> float:
         now = self._clock.now()
         instants = [self._learnt_at + (_LEARN if self._stale else _LEARN_ANYWAY)]
+        if self._shifts:
+            instants.append(now + _STILL_THERE)
         for name, shift in self._shifts.items():
             if name not in self._busy:
                 instants.append(now + max(self._idle - shift.worker.quiet_for, 0.0))

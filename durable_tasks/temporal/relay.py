@@ -201,6 +201,7 @@ class Relay:
         if not started:
             await self._closed(errand)
         elif not isinstance(answer, StartWorkflowExecutionResponse):
+            await self._forget_older(errand)
             await self._store.acknowledge(errand)
         elif isinstance(errand.ref, GroupRef):
             await self._store.acknowledge(errand, run_id=answer.run_id)
@@ -260,9 +261,17 @@ class Relay:
             await self._store.acknowledge(errand)  # that it is gone was all we wanted
             return
         await self._store.moot(errand)
+        await self._forget_older(errand)
         if errand.status.verdict not in _OVER:
             _log.warning("%s has no running workflow in Temporal, but its task is open", errand.workflow_id)
             self._on_missing(errand.namespace)
+
+    async def _forget_older(self, errand: Errand) -> None:
+        """A generation that the task or group has left counts as open only until it was told. If its Temporal
+        workflow runs on all the same, the reconciler finds that."""
+        if errand.status.verdict is Verdict.SUPERSEDED:
+            for submission in (await self._store.find([errand.workflow_id])).values():
+                await self._store.close_submission(submission)
 
     async def _defer(self, errand: Errand, error: Exception, seconds: float) -> None:
         text = str(error) or type(error).__name__

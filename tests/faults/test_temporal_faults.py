@@ -64,7 +64,7 @@ async def test_switched_off_and_on_with_work_in_flight(db: Path, temporal_server
         work = Work(db, enabled=enabled, address=temporal_server.address, shutdown_grace=0.2, max_concurrent=20)
         async with work.tasks:
             made += [*await work.create("patient", 2), *await work.create(None, 2), *await work.create("quick", 2)]
-            members = [NewTask(capability="patient", input=1), NewTask(capability="quick", input=2)]
+            members = [NewTask(title=name, capability=name, input=1) for name in ("patient", "quick")]
             groups.append(await work.org.fan_out("fan-out", members))
             if enabled:
                 last_longer = sum(task.capability != "quick" for task in made) + len(groups)

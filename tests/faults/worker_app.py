@@ -23,7 +23,7 @@ from durable_tasks.handlers import TaskContext
 from durable_tasks.lifecycle import OPEN
 from durable_tasks.models import Claim, NewTask, RetryPolicy, Task, Workflow, WorkflowState
 from durable_tasks.org import Org
-from durable_tasks.ports import Errand, Notice, OutboxKind
+from durable_tasks.ports import Assignment, Ending, Errand, Notice, OutboxKind, Outcome
 from durable_tasks.settings import Settings
 from durable_tasks.store.store import Store
 
@@ -72,9 +72,10 @@ class Death:
             self("started")
             return await inner["acknowledge_and_begin"](store, *args)
 
-        async def finish(store: Store, *args: Any) -> Any:
-            self("ended")
-            return await inner["finish"](store, *args)
+        async def finish(store: Store, assignment: Assignment, outcome: Outcome, *args: Any) -> Any:
+            if outcome.ending is Ending.COMPLETED:
+                self("ended")
+            return await inner["finish"](store, assignment, outcome, *args)
 
         for wrapped in (errands, acknowledge, acknowledge_and_begin, finish):
             patch.object(Store, wrapped.__name__, wrapped).start()

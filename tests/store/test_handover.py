@@ -264,7 +264,11 @@ class TestGroups:
         assert [one.task.name for one in taken] == ["a", "b"]
 
     async def test_external_members_are_begun_in_batches_urgent_first(self, store: Store) -> None:
-        members = [NewTask(name="low", priority=Priority.LOW), NewTask(name="urgent", priority=Priority.URGENT), NewTask(name="normal")]
+        members = [
+            NewTask(name="low", priority=Priority.LOW),
+            NewTask(name="urgent", priority=Priority.URGENT),
+            NewTask(name="normal"),
+        ]
         group = await add_group(store, members, Placement.EXTERNAL)
         first = await begin_members(store, group, limit=2)
         assert [one.execution.task["name"] for one in first if one.execution] == ["urgent", "normal"]

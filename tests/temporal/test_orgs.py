@@ -156,7 +156,11 @@ async def test_a_namespace_that_is_deleted_is_seen_to_be_gone(
         assert await eventually(is_noticed, within=SEEN_WITHIN) < SEEN_WITHIN
         assert "not found" in (await report(tasks)).parked[doomed]
         await completes(tasks.org(there), 2)
-        assert doomed not in (await report(tasks)).live
+
+        async def is_parked() -> bool:
+            return doomed not in (await report(tasks)).live
+
+        assert await eventually(is_parked, within=SEEN_WITHIN) < SEEN_WITHIN
         await tasks.org(there).cancel(by_hand[1].id)
         assert await closes(tasks, by_hand[1]) is WorkflowExecutionStatus.CANCELED
 

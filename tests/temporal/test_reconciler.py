@@ -239,6 +239,8 @@ async def test_an_older_generation_that_runs_is_ended(counter: Counter) -> None:
     for minute in range(1, 40):
         await counter.sweep(minute)
         steps += await counter.send()
+        older = (await counter.desk.store.find([handle.id]))[handle.id]
+        assert older.state == "closed", "it would count as open, and its namespace as busy, for ever"
     assert steps == [(OutboxKind.SYNC, 1), (OutboxKind.CANCEL, 1), (OutboxKind.TERMINATE, 1)]
     assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
     newest = counter.client.get_workflow_handle(task_workflow_id(task.id, 2))
