@@ -248,7 +248,8 @@ class SubmissionStore(Protocol):
         ...
 
     async def reject(self, errand: Errand, *, error: str) -> None:
-        """Temporal will never take it: fail the task or group as `submit_rejected`, and keep the row for people to see."""
+        """Temporal will never take it: fail the task or group as `submit_rejected`, and keep the row as a dead
+        letter."""
         ...
 
     async def submissions(

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from durable_tasks.contracts import Ref, TaskRef, TaskStatus, Verdict
+from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
 from durable_tasks.errors import InvalidInput, NonRetryable, NotFound, StoreError
 from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
@@ -111,10 +111,15 @@ class Executor:
 
     async def begin_started(self, errand: Errand, run_id: str) -> None:
         """Temporal has taken the task's start: note that, and begin it at once if a slot is free."""
-        if not _is_embedded(errand.ref) or self.free < 1 or self._admitted:
+        ref = errand.ref
+        if not isinstance(ref, TaskRef) or ref.placement is not Placement.EMBEDDED:
             await self._store.acknowledge(errand, run_id=run_id)
-        else:
+        elif self.free > 0 and not self._admitted:
             await self._begin_on_slot(self._store.acknowledge_and_begin(errand, run_id, self.can_run))
+        else:
+            await self._store.acknowledge(errand, run_id=run_id)
+            # It waits for a slot here, and not until a worker has time for its Temporal workflow.
+            await self.admit(Asked(ref, errand.request_id, errand.namespace, errand.workflow_id))
 
     async def _begin(self, asked: Asked) -> TaskStatus | None:
         return await self._begin_on_slot(self._store.begin(asked, self.can_run))
@@ -286,10 +291,6 @@ class Executor:
             except StoreError as error:  # what is not released now is released when the process leaves
                 log.warning("a handler could not be released yet", extra={"error": error.code})
             run.give_up()
-
-
-def _is_embedded(ref: Ref) -> bool:
-    return isinstance(ref, TaskRef) and ref.placement is Placement.EMBEDDED
 
 
 def _refusal(error: Exception, task_id: str) -> Outcome:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from durable_tasks.contracts import GroupRef, Ref, TaskRef, group_workflow_id, task_workflow_id
+from durable_tasks.contracts import GroupRef, Ref, TaskRef, Verdict, group_workflow_id, task_workflow_id
 from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import TaskState
 from durable_tasks.ports import Errand, OutboxKind, Submission
@@ -17,6 +17,7 @@ from durable_tasks.store.rows import TASK, WORKFLOW, Row, task_row, workflow_row
 from durable_tasks.store.status import GROUP, group_of, read_status, ref_of, task_of
 from durable_tasks.store.transaction import Transaction
 
+_OVER = (Verdict.ENDED, Verdict.SUPERSEDED)
 _SUBMISSION = "subject_id, generation, org_id, placement, namespace, workflow_id, run_id, state, updated_at"
 
 
@@ -256,7 +257,7 @@ def acknowledge(tx: Transaction, errand: Errand, run_id: str | None) -> None:
     if errand.kind is OutboxKind.START:
         _open(tx, errand.ref, run_id)
         tx.notice.outbox = True  # commands for it were held back until it is there
-    elif gone and (errand.kind is OutboxKind.TERMINATE or is_terminal(errand.status.state)):
+    elif gone and (errand.kind is OutboxKind.TERMINATE or errand.status.verdict in _OVER):
         close(tx, errand.ref)
 
 
@@ -281,7 +282,7 @@ def _open(tx: Transaction, ref: Ref, run_id: str | None) -> None:
 def moot(tx: Transaction, errand: Errand) -> None:
     """Its Temporal workflow is closed already."""
     outbox.remove(tx, errand)
-    set_state(tx, errand.ref, "closed" if is_terminal(errand.status.state) else "open", None)
+    set_state(tx, errand.ref, "closed" if errand.status.verdict in _OVER else "open", None)
 
 
 def current(tx: Transaction, submission: Submission) -> Row | None:
