@@ -229,3 +229,5 @@ def attempt_stopped(tx: Transaction, row: Row) -> None:
     save(tx, row, **_FREE)
     if row["state"] == TaskState.PENDING:
         announce(tx, row)
+        if row["engine"] == "temporal":
+            submissions.follow(tx, row)  # only now can its Temporal workflow begin it

@@ -36,6 +36,9 @@ from durable_tasks.store.transaction import Transaction
 
 S = TaskState
 
+BATCH_LIMIT = 256 * 1024
+"""Bytes after which a batch takes no further member: with one more of the largest size it still fits a message."""
+
 
 # ----- beginning
 
@@ -75,7 +78,7 @@ def begin_members(tx: Transaction, request: MembersRequest, namespace: str, work
         one = _begin(tx, row, request.request)
         begun.append(one)
         size += _size(one)
-        if size > EXECUTION_LIMIT // 2:
+        if size > BATCH_LIMIT:
             break
     settle(tx)  # a member that cannot be begun has failed, and may have ended the group
     return Batch(status=group_status(tx.conn, group_of(tx.conn, ref)), begun=tuple(begun))
@@ -102,7 +105,8 @@ def _lose_of_other_runs(tx: Transaction, rows: list[Row], request: str) -> None:
     closed (an operator's reset), for one workflow id has one open run."""
     run_id = request.partition("/")[0]
     for row in rows:
-        if S(row["state"]) in HELD and row["stop_by"] is None:
+        # One with a lease is of a time when Temporal was off; it may still run, until its time is over.
+        if S(row["state"]) in HELD and row["stop_by"] is None and row["lease_expires_at"] is None:
             before = _request_of(tx, row)
             if before is not None and before.partition("/")[0] != run_id:
                 end_lost(tx, row, "the run of the Temporal workflow that began it was closed")
@@ -116,7 +120,7 @@ def _request_of(tx: Transaction, row: Row) -> str | None:
 
 def _begin(tx: Transaction, row: Row, request: str) -> Begun:
     require(row, Verb.BEGIN)
-    size = len(row["input"] or "") + sum(len(dump(output)) for output in prior_outputs(tx, row).values())
+    size = _bytes(row["input"] or "") + sum(_bytes(dump(output)) for output in prior_outputs(tx, row).values())
     if size > EXECUTION_LIMIT:
         error = TaskError(
             type="payload_too_large",
@@ -151,7 +155,11 @@ def _begun(tx: Transaction, row: Row) -> Begun:
 
 
 def _size(begun: Begun) -> int:
-    return 0 if begun.execution is None else len(begun.execution.model_dump_json())
+    return _bytes(begun.model_dump_json())
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _ref(row: Row) -> TaskRef:

@@ -302,6 +302,27 @@ class TestGroups:
         assert status.stop == (f"{first.ref.task_id}/1",)
         assert await acknowledge_all(store) == [OutboxKind.SYNC]
 
+    async def test_a_reopened_member_is_ready_once_its_old_attempt_has_stopped(self, store: Store) -> None:
+        group = await add_group(store, [NewTask(name="a")], Placement.EXTERNAL)
+        await acknowledge_all(store)
+        await begin_members(store, group)
+        await store.cancel_group(ORG, group.id, None)
+        await store.retry_group(ORG, group.id)
+        for _ in range(3):
+            await acknowledge_all(store)
+        assert (await store.group_status(group_ref(group, 2))).ready == 0
+        await clock_of(store).advance(31)
+        await store.expire()
+        assert (await store.group_status(group_ref(group, 2))).ready == 1
+        assert [(one.kind, one.ref.generation) for one in await errands(store)] == [(OutboxKind.SYNC, 2)]
+
+    async def test_a_batch_is_no_larger_than_a_message(self, store: Store) -> None:
+        members = [NewTask(name=f"m{n}", input="\u6f22" * 200_000) for n in range(4)]
+        group = await add_group(store, members, Placement.EXTERNAL)
+        batch = await begin_members(store, group)
+        assert 1 <= len(batch) < 4
+        assert sum(len(one.model_dump_json().encode()) for one in batch) < 2 * 1024 * 1024
+
     async def test_a_cancelled_group_is_cancelled_in_temporal(self, store: Store) -> None:
         group = await add_group(store, [NewTask(name="a")], Placement.EXTERNAL)
         await acknowledge_all(store)
@@ -388,6 +409,17 @@ class TestHandover:
         await store.expire()
         assert (await store.get(ORG, there.id)).state is TaskState.PENDING
         assert await record(store, begun, AttemptEnding.COMPLETED) is TaskState.PENDING
+
+    async def test_switched_off_and_on_an_attempt_outside_keeps_its_time(self, store: Store) -> None:
+        task = await add(store)
+        await acknowledge_all(store)
+        await begin(store, task)
+        await store.settle_engine(Engine.LOCAL)
+        await store.settle_engine(Engine.TEMPORAL)
+        assert (await begin(store, task, "later/1", generation=3)).execution is None
+        await clock_of(store).advance(61)
+        await store.expire()
+        assert (await begin(store, task, "later/2", generation=3)).execution is not None
 
     async def test_switched_on_everything_is_handed_over(self, store: Store) -> None:
         await store.settle_engine(Engine.LOCAL)
