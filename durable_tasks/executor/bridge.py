@@ -17,6 +17,7 @@ from durable_tasks.contracts import (
     GroupRef,
     GroupStatus,
     MembersRequest,
+    Ref,
     RunRequest,
     TaskRef,
     TaskStatus,
@@ -35,6 +36,8 @@ class BridgeStore(Protocol):
     """What the bridge needs of SQLite."""
 
     async def status(self, ref: TaskRef) -> TaskStatus: ...
+
+    async def require_asker(self, ref: Ref, *, namespace: str, workflow_id: str) -> None: ...
 
     async def cancel_by_driver(self, asked: Asked, reason: str) -> TaskStatus: ...
 
@@ -74,12 +77,14 @@ class Bridge:
     # ----- tasks
 
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
+        await self._store.require_asker(request.ref, namespace=namespace, workflow_id=workflow_id)
         return await self._run(Asked(request.ref, request.request, namespace, workflow_id), PATIENCE)
 
     async def started(self, errand: Errand, run_id: str) -> None:
         await self._executor.begin_started(errand, run_id)
 
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
+        await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
         # What waits for a slot is remembered in memory only: a join asks for it again after a restart.
         return await self._run(Asked(ref, f"join/{workflow_id}", namespace, workflow_id), patience)
 
@@ -99,15 +104,19 @@ class Bridge:
                 return status
 
     async def read(self, ref: TaskRef, *, namespace: str, workflow_id: str) -> TaskStatus:
+        await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.status(ref)
 
     async def cancel(self, ref: TaskRef, *, namespace: str, workflow_id: str, reason: str) -> TaskStatus:
+        await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.cancel_by_driver(Asked(ref, "cancel", namespace, workflow_id), reason)
 
     async def begin(self, request: RunRequest, *, namespace: str, workflow_id: str) -> Begun:
+        await self._store.require_asker(request.ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.begin_remote(request, namespace=namespace, workflow_id=workflow_id)
 
     async def record(self, end: AttemptEnd, *, namespace: str, workflow_id: str) -> TaskStatus:
+        await self._store.require_asker(end.ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.record(end, namespace=namespace, workflow_id=workflow_id)
 
     async def command(self, command: Command, *, namespace: str, workflow_id: str) -> CommandAnswer:
@@ -116,6 +125,7 @@ class Bridge:
     # ----- groups
 
     async def run_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
+        await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
         until = self._clock.now() + PATIENCE
         with self._waiting(ref.workflow_id) as happened:
             status = await self._store.group_status(ref)
@@ -124,12 +134,15 @@ class Bridge:
             return await self._until_over(happened, lambda: self._store.group_status(ref), until)
 
     async def read_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
+        await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.group_status(ref)
 
     async def cancel_group(self, ref: GroupRef, *, namespace: str, workflow_id: str, reason: str) -> GroupStatus:
+        await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.cancel_group_by_driver(
             ref, namespace=namespace, workflow_id=workflow_id, reason=reason
         )
 
     async def begin_members(self, request: MembersRequest, *, namespace: str, workflow_id: str) -> Batch:
+        await self._store.require_asker(request.ref, namespace=namespace, workflow_id=workflow_id)
         return await self._store.begin_members(request, namespace=namespace, workflow_id=workflow_id)

@@ -14,6 +14,7 @@ from durable_tasks.contracts import (
     GroupRef,
     GroupStatus,
     MembersRequest,
+    Ref,
     RunRequest,
     TaskRef,
     TaskStatus,
@@ -89,6 +90,10 @@ class HandoverStore(StoreFile):
             return _begin(tx, ref, errand.request_id, can_run)
 
         return await self._write(op)
+
+    async def require_asker(self, ref: Ref, *, namespace: str, workflow_id: str) -> None:
+        """Raise NotFound unless that Temporal workflow was started for this very task or group; see submissions."""
+        await self.read(lambda conn: submissions.require_asker(conn, ref, namespace, workflow_id))
 
     async def cancel_by_driver(self, asked: Asked, reason: str) -> TaskStatus:
         """Cancel for the Temporal workflow that drives the task's newest generation; nobody else's cancels anything.

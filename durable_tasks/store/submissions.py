@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from durable_tasks.contracts import GroupRef, Ref, TaskRef, Verdict, group_workflow_id, task_workflow_id
+from durable_tasks.errors import NotFound
 from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import TaskState
 from durable_tasks.ports import Errand, OutboxKind, Submission
@@ -147,6 +148,21 @@ def _is_submitted(conn: sqlite3.Connection, subject: tuple[str, int], namespace:
         "SELECT namespace, workflow_id FROM dt_submissions WHERE subject_id = ? AND generation = ?", subject
     ).fetchone()
     return bool(found == (namespace, workflow_id))
+
+
+def require_asker(conn: sqlite3.Connection, ref: Ref, namespace: str, workflow_id: str) -> None:
+    """Raise NotFound unless that Temporal workflow was started for this task or group, in whatever generation, or for
+    the group of this task: anybody may start workflows in a namespace of his own."""
+    subject = _subject_of(workflow_id)
+    sql = (
+        "SELECT 1 FROM dt_submissions WHERE subject_id = ? AND generation = ? AND workflow_id = ? AND namespace = ?"
+        " AND org_id = ?"
+    )
+    if subject is not None and conn.execute(sql, (*subject, workflow_id, namespace, ref.org_id)).fetchone():
+        inner = "SELECT 1 FROM dt_tasks WHERE id = ? AND workflow_id = ?"
+        if subject[0] == ref.subject_id or conn.execute(inner, (ref.subject_id, subject[0])).fetchone():
+            return
+    raise NotFound(f"there is no {ref.subject_id} that {workflow_id} in {namespace} drives", id=ref.subject_id)
 
 
 # ----- what the reconciler sees and does

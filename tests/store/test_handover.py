@@ -23,7 +23,7 @@ from durable_tasks.contracts import (
     group_workflow_id,
     task_workflow_id,
 )
-from durable_tasks.errors import Conflict
+from durable_tasks.errors import Conflict, NotFound
 from durable_tasks.models import (
     Engine,
     Mode,
@@ -349,6 +349,22 @@ class TestHandover:
             ("beta", "ns-beta", True),
         ]
         assert {one.ref.org_id for one in await errands(store, frozenset({"acme"}))} == {"beta"}
+
+    async def test_only_a_workflow_started_for_it_may_ask_about_a_task(self, store: Store) -> None:
+        task, other = await add(store), await add(store)
+        group = await add_group(store, [NewTask(name="a")], Placement.EXTERNAL)
+        [member] = await store.members(ORG, group.id)
+        own = task_workflow_id(task.id, 1)
+        await store.require_asker(ref_of(task), namespace=NAMESPACE, workflow_id=own)
+        await store.require_asker(ref_of(member), namespace=NAMESPACE, workflow_id=group_workflow_id(group.id, 1))
+        for namespace, workflow_id in (
+            ("ns-evil", own),
+            (NAMESPACE, task_workflow_id(other.id, 1)),
+            (NAMESPACE, task_workflow_id(task.id, 2)),
+            (NAMESPACE, "mine"),
+        ):
+            with pytest.raises(NotFound):
+                await store.require_asker(ref_of(task), namespace=namespace, workflow_id=workflow_id)
 
     async def test_two_organisations_cannot_share_one(self, tmp_path: Path) -> None:
         rules = Rules(namespace_of=lambda org_id: "same")
