@@ -66,6 +66,7 @@ class Ours:
     executed by an external worker: in this process too, so that both peers have the same cores."""
 
     def __init__(self, tasks: DurableTasks, client: Client, queue: str | None = None) -> None:
+        self._store = tasks.store
         self._org = tasks.org()
         self._client = client
         self._queue = queue
@@ -86,7 +87,17 @@ class Ours:
     async def settle(self) -> None:
         """Wait until Temporal has closed what SQLite has completed; the last few are enough."""
         ended, self._ended = self._ended[-IN_FLIGHT:], []
+        await self._sent(ended)
         await asyncio.gather(*(self._client.get_workflow_handle(workflow_id).result() for workflow_id in ended))
+
+    async def _sent(self, workflow_ids: list[str]) -> None:
+        """Wait until Temporal has taken the starts: tasks can be done before that."""
+        committed = asyncio.Event()
+        unsubscribe = self._store.subscribe(lambda notice: committed.set())
+        while any(one.state == "outbox" for one in (await self._store.find(workflow_ids)).values()):
+            committed.clear()
+            await committed.wait()
+        unsubscribe()
 
 
 async def answer(_: TaskContext, __: Task) -> dict[str, int]:

@@ -178,7 +178,9 @@ class DurableTasks:
         from durable_tasks.temporal.engine import TemporalEngine
 
         bridge = Bridge(running.store, running.executor, self.waiters.waiting, self.clock, Incoming(self).obey)
-        engine = TemporalEngine(self.settings, running.store, bridge, running.store.subscribe, self.clock)
+        engine = TemporalEngine(
+            self.settings, running.store, bridge, running.executor, running.store.subscribe, self.clock
+        )
         running.temporal = engine
         engine.start()
         leads = asyncio.Event()

@@ -271,7 +271,7 @@ class Console:
         store, settings = self._store, self._settings.model_copy(update={"register_namespaces": False})
         executor = Executor(Handlers(), store, self._clock, slots=0, cancel_grace=settings.cancel_grace)
         bridge = Bridge(store, executor, Waiters().waiting, self._clock, _refuse)
-        engine = TemporalEngine(settings, store, bridge, store.subscribe, self._clock)
+        engine = TemporalEngine(settings, store, bridge, executor, store.subscribe, self._clock)
         engine.start(serving=False)
         try:
             yield engine

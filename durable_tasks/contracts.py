@@ -127,6 +127,11 @@ class GroupRef(Payload):
 Ref = TaskRef | GroupRef
 
 
+def is_embedded(ref: Ref) -> bool:
+    """Whether the executors of the file's own processes run it."""
+    return isinstance(ref, TaskRef) and ref.placement is Placement.EMBEDDED
+
+
 class Verdict(StrEnum):
     """What SQLite answers to a workflow that asks to run a task or a group."""
 

@@ -69,7 +69,7 @@ FROM: Mapping[Verb, frozenset[TaskState]] = {
     Verb.UPDATE: OPEN,
     Verb.UNBLOCK: frozenset({S.BLOCKED}),
     Verb.WAKE: frozenset({S.SCHEDULED, S.RETRYING}),
-    Verb.REJECT: frozenset({S.PENDING}),
+    Verb.REJECT: frozenset(OPEN - {S.WAITING, S.PAUSED}),
     Verb.EXPIRE: frozenset(OPEN - {S.WAITING, S.PAUSED}),
 }
 """The states in which each verb is allowed."""

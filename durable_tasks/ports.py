@@ -4,10 +4,11 @@ It must not know any implementation; SQLite and Temporal stand behind these name
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from durable_tasks.contracts import (
     AttemptEnd,
@@ -150,6 +151,30 @@ class Errand:
     """The task or group as it stands now: the payload of a sync."""
 
 
+class Due(NamedTuple):
+    """What is to be sent now."""
+
+    errands: list[Errand]
+    held_back: bool
+    """More is due than there was room for."""
+    next_at: float | None
+    """When the next of the deferred rows will be due (unix seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many embedded tasks may be started though no slot is free: those would only lose their order of priority.
+    A capability that no handler here serves has as much room of its own: some other process may take it."""
+
+    most: int
+    """Of one organisation, those that wait already included."""
+    waiting: Mapping[str, int]
+    """Organisation → tasks that wait for a slot here, or whose start is being sent."""
+    can_run: Callable[[str | None], bool]
+    after: str = ""
+    """The organisation that was served last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One hand-over of a task or group to Temporal, as SQLite remembers it."""
@@ -217,18 +242,12 @@ class SubmissionStore(Protocol):
         now: float,
         *,
         limit: int,
-        max_open: int,
-        underway: Mapping[str, int],
+        room: Room,
         skip: frozenset[int],
         parked: frozenset[str],
-    ) -> tuple[list[Errand], bool]:
-        """Due rows not in `skip`, of organisations not in `parked`: commands first, then starts by priority, FIFO,
-        round robin over organisations. An organisation has at most `max_open` embedded tasks open, those
-        `underway` (org id → starts being sent) included. The flag: due rows were left for want of room."""
-        ...
-
-    async def next_errand_at(self, parked: frozenset[str]) -> float | None:
-        """When the next deferred row of an organisation not in `parked` is due; None when there is none."""
+    ) -> Due:
+        """Of organisations not in `parked` what is due, rows in `skip` left out: commands first, then starts by
+        priority, FIFO, round robin over organisations, as far as there is room."""
         ...
 
     async def tenants(self) -> list[Tenant]:
@@ -286,6 +305,28 @@ class SubmissionStore(Protocol):
         ...
 
 
+class Intake(Protocol):
+    """What the relay needs of this process's executor: embedded tasks are begun when Temporal is told of them."""
+
+    def can_run(self, capability: str | None) -> bool:
+        """Whether this process has a handler for it. Called from other threads too."""
+        ...
+
+    def waiting(self) -> Counter[str]:
+        """How many tasks of each organisation wait for a slot here."""
+        ...
+
+    async def begin_ahead(self, errand: Errand) -> bool:
+        """Begin the task while its start is being sent, when a slot is free: waiting for Temporal's word would only
+        cost time. Its workflow finds the attempt under way, or over. False when it was not begun. Raises StoreError."""
+        ...
+
+    async def begin_started(self, errand: Errand, run_id: str) -> None:
+        """Temporal has taken the start: acknowledge it, and begin the task in the same operation when a slot is
+        free; else it waits for one here. Raises StoreError."""
+        ...
+
+
 class TaskBridge(Protocol):
     """What activities ask of the process that owns the SQLite file. SQLite alone decides; every answer is its.
     `namespace` and `workflow_id` say which Temporal workflow asks: one that drives nothing any more changes nothing.
@@ -294,11 +335,6 @@ class TaskBridge(Protocol):
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
         """Admit the task to this process's executor and wait about a second for its end.
         Idempotent by `request.request`."""
-        ...
-
-    async def started(self, errand: Errand, run_id: str) -> None:
-        """Temporal has taken the start: acknowledge it, and begin the task in the same operation when a slot is
-        free. Its workflow then finds the attempt under way; waiting for it to ask would only cost time."""
         ...
 
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:

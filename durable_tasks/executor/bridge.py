@@ -24,7 +24,7 @@ from durable_tasks.contracts import (
     Verdict,
 )
 from durable_tasks.executor.executor import Executor
-from durable_tasks.ports import Asked, Clock, Errand
+from durable_tasks.ports import Asked, Clock
 
 PATIENCE = 1.0
 """Seconds that `run` and `run_group` wait for the end before they answer that it is under way."""
@@ -79,9 +79,6 @@ class Bridge:
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
         await self._store.require_asker(request.ref, namespace=namespace, workflow_id=workflow_id)
         return await self._run(Asked(request.ref, request.request, namespace, workflow_id), PATIENCE)
-
-    async def started(self, errand: Errand, run_id: str) -> None:
-        await self._executor.begin_started(errand, run_id)
 
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)

@@ -6,17 +6,18 @@ It must not know where assignments come from beyond its ports, nor what their en
 import asyncio
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from durable_tasks.contracts import TaskRef, TaskStatus, Verdict
+from durable_tasks.contracts import Ref, TaskRef, TaskStatus, Verdict, is_embedded
 from durable_tasks.errors import InvalidInput, NonRetryable, NotFound, StoreError
 from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
 from durable_tasks.lifecycle import HELD
-from durable_tasks.models import Placement, TaskError
+from durable_tasks.models import TaskError
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Errand, Outcome
 
 log = logging.getLogger("durable_tasks.executor")
@@ -109,17 +110,25 @@ class Executor:
         await self._begin_admitted()  # a slot may have become free while we looked
         return None
 
+    # ----- ports.Intake
+
+    def waiting(self) -> Counter[str]:
+        return Counter(asked.ref.org_id for _, _, asked in self._admitted)
+
+    async def begin_ahead(self, errand: Errand) -> bool:
+        return self._has_room_for(errand.ref) and await self._begin(_asked(errand)) is None
+
     async def begin_started(self, errand: Errand, run_id: str) -> None:
-        """Temporal has taken the task's start: note that, and begin it at once if a slot is free."""
-        ref = errand.ref
-        if not isinstance(ref, TaskRef) or ref.placement is not Placement.EMBEDDED:
-            await self._store.acknowledge(errand, run_id=run_id)
-        elif self.free > 0 and not self._admitted:
+        if self._has_room_for(errand.ref):
             await self._begin_on_slot(self._store.acknowledge_and_begin(errand, run_id, self.can_run))
-        else:
-            await self._store.acknowledge(errand, run_id=run_id)
+            return
+        await self._store.acknowledge(errand, run_id=run_id)
+        if is_embedded(errand.ref):
             # It waits for a slot here, and not until a worker has time for its Temporal workflow.
-            await self.admit(Asked(ref, errand.request_id, errand.namespace, errand.workflow_id))
+            await self.admit(_asked(errand))
+
+    def _has_room_for(self, ref: Ref) -> bool:
+        return is_embedded(ref) and self.free > 0 and not self._admitted
 
     async def _begin(self, asked: Asked) -> TaskStatus | None:
         return await self._begin_on_slot(self._store.begin(asked, self.can_run))
@@ -291,6 +300,11 @@ class Executor:
             except StoreError as error:  # what is not released now is released when the process leaves
                 log.warning("a handler could not be released yet", extra={"error": error.code})
             run.give_up()
+
+
+def _asked(errand: Errand) -> Asked:
+    assert isinstance(errand.ref, TaskRef)
+    return Asked(errand.ref, errand.request_id, errand.namespace, errand.workflow_id)
 
 
 def _refusal(error: Exception, task_id: str) -> Outcome:

@@ -14,7 +14,6 @@ from durable_tasks.store import commands
 from durable_tasks.store.endings import end_completed, end_failed, end_released, reopen
 from durable_tasks.store.events import PROGRESS_EVERY, task_event
 from durable_tasks.store.moves import (
-    READY,
     attempt_stopped,
     by_seq,
     get,
@@ -24,7 +23,7 @@ from durable_tasks.store.moves import (
     require_token,
     touch,
 )
-from durable_tasks.store.rows import ATTEMPT, Row, dump_error, text_hash, to_attempt, to_task
+from durable_tasks.store.rows import ATTEMPT, READY, Row, dump_error, text_hash, to_attempt, to_task
 from durable_tasks.store.settlement import cancel as cancel_row
 from durable_tasks.store.transaction import Transaction
 

@@ -11,7 +11,6 @@ from durable_tasks.models import TaskError, TaskState
 from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import (
-    READY,
     attempt_stopped,
     by_seq,
     get,
@@ -20,7 +19,7 @@ from durable_tasks.store.moves import (
     require,
     save,
 )
-from durable_tasks.store.rows import Row, load, to_task
+from durable_tasks.store.rows import READY, Row, load, to_task
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState

@@ -8,14 +8,9 @@ import sqlite3
 
 from durable_tasks.lifecycle import HELD, TERMINAL
 from durable_tasks.models import TaskError, TaskState
-from durable_tasks.store.endings import end_failed, end_lost
-from durable_tasks.store.moves import (
-    attempt_stopped,
-    by_seq,
-    move,
-    stop_attempt,
-)
-from durable_tasks.store.rows import Row, dump_error
+from durable_tasks.store.endings import end_failed, end_lost, end_refused
+from durable_tasks.store.moves import attempt_stopped, by_seq, move
+from durable_tasks.store.rows import Row
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
@@ -59,7 +54,8 @@ def _expire(tx: Transaction, row: Row) -> None:
     if _passed(row["stop_by"], tx.now):
         attempt_stopped(tx, row)
     elif state not in TERMINAL and _passed(row["deadline_at"], tx.now):
-        _miss_deadline(tx, row, held)
+        error = TaskError(type="deadline", message="the deadline passed before the task was completed")
+        end_refused(tx, row, error)
     elif held and _passed(row["timeout_at"], tx.now):
         error = TaskError(type="timeout", message=f"the attempt ran longer than its timeout, {row['timeout']} s")
         end_failed(tx, row, error, retryable=True, stop=row["process"] is not None)
@@ -71,16 +67,3 @@ def _expire(tx: Transaction, row: Row) -> None:
 
 def _passed(instant: float | None, now: float) -> bool:
     return instant is not None and instant <= now
-
-
-def _miss_deadline(tx: Transaction, row: Row, held: bool) -> None:
-    error = TaskError(type="deadline", message="the deadline passed before the task was completed")
-    changes = stop_attempt(tx, row, error=error) if held else {}
-    move(
-        tx,
-        row,
-        S.FAILED,
-        "task.failed",
-        {"error": "deadline"},
-        **{**changes, "error": dump_error(error), "wake_at": None},
-    )

@@ -3,7 +3,7 @@
 It must not know who ended it; callers have checked that they may.
 """
 
-from durable_tasks.lifecycle import after_failure, after_loss
+from durable_tasks.lifecycle import HELD, after_failure, after_loss
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store.moves import (
     end_attempt,
@@ -73,6 +73,14 @@ def end_lost(tx: Transaction, row: Row, why: str) -> None:
         )
     else:
         move(tx, row, S.PENDING, "task.lost", {"why": why}, **{**free, **UNTOUCHED, "lost_count": onward.lost_count})
+
+
+def end_refused(tx: Transaction, row: Row, error: TaskError) -> None:
+    """Fail an open task at once, whatever retries it has left; its attempt, if any, is told to stop."""
+    held = TaskState(row["state"]) in HELD
+    stopped = stop_attempt(tx, row, error=error) if held else {}
+    changes = {**stopped, "error": dump_error(error), "wake_at": None}
+    move(tx, row, S.FAILED, "task.failed", {"error": error.type}, **changes)
 
 
 def reopen(tx: Transaction, row: Row, *, hold: bool = False) -> None:

@@ -3,7 +3,7 @@
 It must not know Temporal's client, nor the verbs of people and agents.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,12 +21,23 @@ from durable_tasks.contracts import (
     Verdict,
 )
 from durable_tasks.lifecycle import HELD, is_terminal
-from durable_tasks.models import Engine, TaskError, TaskState, WorkflowState
-from durable_tasks.ports import Asked, Assignment, DeadLetter, Errand, OutboxKind, RemoteAttempt, Submission, Tenant
+from durable_tasks.models import Engine, TaskError, WorkflowState
+from durable_tasks.ports import (
+    Asked,
+    Assignment,
+    DeadLetter,
+    Due,
+    Errand,
+    OutboxKind,
+    RemoteAttempt,
+    Room,
+    Submission,
+    Tenant,
+)
 from durable_tasks.store import claims, dispatch, groups, health, identity, orgs, outbox, remote, submissions, switching
+from durable_tasks.store.endings import end_refused
 from durable_tasks.store.file import StoreFile, asked_by, settled
-from durable_tasks.store.moves import get, move
-from durable_tasks.store.rows import dump_error
+from durable_tasks.store.moves import get
 from durable_tasks.store.settlement import cancel_members, finish
 from durable_tasks.store.status import group_of, read_group_status, read_task_status, task_of
 from durable_tasks.store.transaction import Transaction
@@ -198,19 +209,11 @@ class HandoverStore(StoreFile):
         now: float,
         *,
         limit: int,
-        max_open: int,
-        underway: Mapping[str, int],
+        room: Room,
         skip: frozenset[int],
         parked: frozenset[str],
-    ) -> tuple[list[Errand], bool]:
-        return await self.read(
-            lambda conn: outbox.errands(
-                conn, now, limit=limit, max_open=max_open, underway=underway, skip=skip, parked=parked
-            )
-        )
-
-    async def next_errand_at(self, parked: frozenset[str]) -> float | None:
-        return await self.read(lambda conn: outbox.next_errand_at(conn, parked))
+    ) -> Due:
+        return await self.read(lambda conn: outbox.errands(conn, now, limit=limit, room=room, skip=skip, parked=parked))
 
     async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
         # If it is lost, the errand is sent again under the same request id: nobody needs to wait for it.
@@ -302,8 +305,8 @@ def _reject(tx: Transaction, errand: Errand, error: str) -> None:
     failure = TaskError(type="submit_rejected", message=f"Temporal refuses it: {error[:1000]}")
     if isinstance(ref, TaskRef):
         row = get(tx, ref.org_id, ref.task_id)
-        if row["state"] == TaskState.PENDING and row["generation"] == ref.generation:
-            move(tx, row, TaskState.FAILED, "task.failed", {"error": failure.type}, error=dump_error(failure))
+        if row["generation"] == ref.generation and not is_terminal(row["state"]):
+            end_refused(tx, row, failure)
         return
     group = group_of(tx.conn, ref)
     if not is_terminal(group["state"]) and group["generation"] == ref.generation:

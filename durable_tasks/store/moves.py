@@ -17,9 +17,6 @@ from durable_tasks.store.transaction import Transaction
 _BY_ID = f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?"
 _BY_SEQ = f"SELECT {TASK} FROM dt_tasks WHERE seq = ?"
 
-READY = "state = 'pending' AND stop_by IS NULL"
-"""What the partial indexes of ready rows say; a query must say the same to use them."""
-
 _FREE = {"token": None, "process": None, "lease_expires_at": None, "lease": None, "timeout_at": None, "stop_by": None}
 """The columns of a row without a current attempt."""
 

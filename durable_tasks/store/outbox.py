@@ -4,19 +4,25 @@ It must not know how they are sent, nor what a submission is beyond the row that
 """
 
 import sqlite3
-from collections.abc import Mapping
+import sys
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from durable_tasks.contracts import GroupRef, Ref
 from durable_tasks.errors import NotFound
 from durable_tasks.models import Placement
-from durable_tasks.ports import DeadLetter, Errand, OutboxKind
-from durable_tasks.store.rows import Row
+from durable_tasks.ports import DeadLetter, Due, Errand, OutboxKind, Room
+from durable_tasks.store.rows import READY, Row
 from durable_tasks.store.status import read_status, ref_of
 from durable_tasks.store.transaction import Transaction
 
 _OUTBOX = "id, subject_id, generation, kind, org_id, priority, request_id, tries"
 _DETAILS = 2000
+_NO_SLOT = ""
+"""The line of starts that need no slot of an executor: of groups, manual and external tasks."""
+_SLOT = "="
+"""Before the capability of embedded tasks, whose starts wait in a line of their own."""
 
 
 def queue(tx: Transaction, row: Row, kind: OutboxKind, generation: int | None = None) -> None:
@@ -30,10 +36,16 @@ def queue(tx: Transaction, row: Row, kind: OutboxKind, generation: int | None = 
 
 def put(tx: Transaction, row: Row, generation: int, kind: OutboxKind, priority: int) -> None:
     tx.run(
-        "INSERT INTO dt_outbox (subject_id, generation, kind, org_id, priority, request_id, tries, due_at, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (subject_id, generation, kind) DO UPDATE SET"
+        "INSERT INTO dt_outbox (subject_id, generation, kind, org_id, line, priority, request_id, tries, due_at,"
+        " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (subject_id, generation, kind) DO UPDATE SET"
         " request_id = excluded.request_id, tries = 0, due_at = excluded.due_at, dead_at = NULL, error = NULL",
-        (row["id"], generation, kind.value, row["org_id"], priority, tx.ids.task(), tx.now, tx.now),
+        (
+            *(row["id"], generation, kind.value, row["org_id"], _line_of(row, kind)),
+            priority,
+            tx.ids.task(),
+            tx.now,
+            tx.now,
+        ),
     )
     tx.notice.outbox = True
 
@@ -59,21 +71,13 @@ def defer(tx: Transaction, errand: Errand, *, until: float, error: str) -> None:
 
 
 def errands(
-    conn: sqlite3.Connection,
-    now: float,
-    *,
-    limit: int,
-    max_open: int,
-    underway: Mapping[str, int],
-    skip: frozenset[int],
-    parked: frozenset[str],
-) -> tuple[list[Errand], bool]:
-    """Commands first, oldest first; then starts by priority and age, round robin over organisations. The flag:
-    due rows were left for want of room."""
+    conn: sqlite3.Connection, now: float, *, limit: int, room: Room, skip: frozenset[int], parked: frozenset[str]
+) -> Due:
+    """Commands first, oldest first; then starts by priority and age, round robin over organisations."""
     rows = _commands(conn, now, limit, skip, parked)
-    full = len(rows) == limit
-    starts, held_back = _starts(conn, now, limit - len(rows), max_open, underway, skip, parked)
-    return [to_errand(conn, values, now) for values in rows + starts], full or held_back
+    starts, held_back = _starts(conn, now, limit - len(rows), room, skip, parked)
+    found = [to_errand(conn, values, now) for values in rows + starts]
+    return Due(found, held_back or len(found) == limit, _next_at(conn, parked, now))
 
 
 def _commands(
@@ -90,78 +94,127 @@ def _commands(
     return [values for values in rows if values[0] not in skip][:limit]
 
 
+@dataclass(slots=True)
+class _Left:
+    """How many more may be started of those that share it."""
+
+    count: int
+
+
+class _Line:
+    """The starts of one organisation that wait for the same slots, the most urgent and oldest at its head."""
+
+    def __init__(
+        self, conn: sqlite3.Connection, org_id: str, name: str, now: float, skip: frozenset[int], left: _Left
+    ) -> None:
+        rows = conn.execute(
+            f"SELECT {_OUTBOX} FROM dt_outbox INDEXED BY dt_outbox_starts WHERE org_id = ? AND line = ?"
+            " AND kind = 'start' AND dead_at IS NULL AND due_at <= ? ORDER BY priority DESC, id",
+            (org_id, name, now),
+        )
+        self._rows = (values for values in rows if values[0] not in skip)
+        self._left = left
+        self.head: tuple[Any, ...] | None = next(self._rows, None)
+
+    @property
+    def is_held_back(self) -> bool:
+        return self.head is not None and self._left.count < 1
+
+    @property
+    def rank(self) -> tuple[int, int] | None:
+        """What comes first has the lowest; None when nothing may be started."""
+        return None if self.head is None or self._left.count < 1 else (-self.head[5], self.head[0])
+
+    def pop(self) -> tuple[Any, ...]:
+        assert self.head is not None
+        values, self.head = self.head, next(self._rows, None)
+        self._left.count -= 1
+        return values
+
+
 def _starts(
-    conn: sqlite3.Connection,
-    now: float,
-    limit: int,
-    max_open: int,
-    underway: Mapping[str, int],
-    skip: frozenset[int],
-    parked: frozenset[str],
+    conn: sqlite3.Connection, now: float, limit: int, room: Room, skip: frozenset[int], parked: frozenset[str]
 ) -> tuple[list[tuple[Any, ...]], bool]:
-    """Take one of each organisation in turn, until `limit`, or an organisation's bound of embedded tasks."""
-    room = {
-        org_id: max_open - _open_embedded(conn, org_id) - underway.get(org_id, 0)
-        for org_id in _orgs_with_starts(conn)
-        if org_id not in parked
-    }
+    """Take one of each organisation in turn, until `limit` or until nobody has room."""
+    orgs = [org_id for org_id in _orgs_with_starts(conn) if org_id not in parked]
     if limit < 1:
-        return [], bool(room)
-    waiting = {org_id: iter(_starts_of(conn, org_id, now, limit, skip, room[org_id] > 0)) for org_id in room}
+        return [], bool(orgs)
+    lines: dict[str, list[_Line]] = {}
     found: list[tuple[Any, ...]] = []
-    held_back = any(free <= 0 for free in room.values())
-    while waiting and len(found) < limit:
-        for org_id in list(waiting):
-            values = next(waiting[org_id], None)
-            if values is None:
-                del waiting[org_id]
-                continue
-            if values[-1] == Placement.EMBEDDED.value:
-                if room[org_id] <= 0:
-                    held_back = True
-                    continue
-                room[org_id] -= 1
-            found.append(values[:-1])
-            if len(found) >= limit:
-                break
-    return found, held_back or len(found) >= limit
+    turns = [one for one in orgs if one > room.after] + [one for one in orgs if one <= room.after]
+    while turns and len(found) < limit:
+        served = []
+        for org_id in turns[: limit - len(found)]:
+            if org_id not in lines:
+                lines[org_id] = _lines_of(conn, org_id, now, room, skip)
+            if line := _foremost(lines[org_id]):
+                found.append(line.pop())
+                served.append(org_id)
+        turns = served
+    return found, any(line.is_held_back for held in lines.values() for line in held)
 
 
-def _starts_of(
-    conn: sqlite3.Connection, org_id: str, now: float, limit: int, skip: frozenset[int], embedded: bool
-) -> list[tuple[Any, ...]]:
-    unless_embedded = "" if embedded else " AND submission.placement <> 'embedded'"
-    rows = conn.execute(
-        "SELECT outbox.id, outbox.subject_id, outbox.generation, outbox.kind, outbox.org_id, outbox.priority,"
-        " outbox.request_id, outbox.tries, submission.placement FROM dt_outbox AS outbox"
-        " JOIN dt_submissions AS submission ON submission.subject_id = outbox.subject_id"
-        " AND submission.generation = outbox.generation WHERE outbox.org_id = ? AND outbox.kind = 'start'"
-        f" AND outbox.dead_at IS NULL AND outbox.due_at <= ?{unless_embedded}"
-        " ORDER BY outbox.priority DESC, outbox.id LIMIT ?",
-        (org_id, now, limit + len(skip)),
-    )
-    return [values for values in rows if values[0] not in skip]
+def _foremost(lines: list[_Line]) -> _Line | None:
+    ready = [(line.rank, line) for line in lines if line.rank is not None]
+    return min(ready, key=itemgetter(0))[1] if ready else None
+
+
+def _lines_of(conn: sqlite3.Connection, org_id: str, now: float, room: Room, skip: frozenset[int]) -> list[_Line]:
+    """Those for which this process has handlers share its slots; each of the others waits for somebody else's."""
+    ours = _Left(room.most - room.waiting.get(org_id, 0))
+    lines = []
+    for name in _line_names(conn, org_id):
+        if name == _NO_SLOT:
+            left = _Left(sys.maxsize)
+        elif room.can_run(_capability_of(name)):
+            left = ours
+        else:
+            left = _Left(room.most - _asking_in_vain(conn, org_id, _capability_of(name), room.most))
+        lines.append(_Line(conn, org_id, name, now, skip, left))
+    return lines
+
+
+def _line_of(row: Row, kind: OutboxKind) -> str:
+    embedded = kind is OutboxKind.START and row.get("placement") == Placement.EMBEDDED.value
+    return f"{_SLOT}{row['capability'] or ''}" if embedded else _NO_SLOT
+
+
+def _capability_of(line: str) -> str | None:
+    return line.removeprefix(_SLOT) or None
 
 
 def _orgs_with_starts(conn: sqlite3.Connection) -> list[str]:
-    """One index descent per organisation, however many starts wait."""
-    sql = "SELECT org_id FROM dt_outbox WHERE kind = 'start' AND dead_at IS NULL AND org_id > ? ORDER BY org_id LIMIT 1"
-    orgs: list[str] = []
-    found = conn.execute(sql, ("",)).fetchone()
-    while found is not None:
-        orgs.append(found[0])
-        found = conn.execute(sql, (found[0],)).fetchone()
-    return orgs
+    return _distinct(conn, "org_id", "TRUE", ())
 
 
-def _open_embedded(conn: sqlite3.Connection, org_id: str) -> int:
-    """Embedded tasks handed to Temporal that have not ended in SQLite."""
+def _line_names(conn: sqlite3.Connection, org_id: str) -> list[str]:
+    return _distinct(conn, "line", "org_id = ?", (org_id,))
+
+
+def _distinct(conn: sqlite3.Connection, column: str, where: str, values: tuple[str, ...]) -> list[str]:
+    """One index descent for each, however many starts wait."""
     sql = (
-        "SELECT COUNT(*) FROM dt_orgs AS o JOIN dt_submissions AS s INDEXED BY dt_submissions_busy"
-        " ON s.namespace = o.namespace AND s.placement = 'embedded' AND s.state = 'open' AND s.state <> 'closed'"
-        " WHERE o.org_id = ?"
+        f"SELECT {column} FROM dt_outbox INDEXED BY dt_outbox_starts WHERE kind = 'start' AND dead_at IS NULL"
+        f" AND {where} AND {column} > ? ORDER BY {column} LIMIT 1"
     )
-    return int(conn.execute(sql, (org_id,)).fetchone()[0])
+    found: list[str] = []
+    one = conn.execute(sql.replace("> ?", ">= ?"), (*values, "")).fetchone()
+    while one is not None:
+        found.append(one[0])
+        one = conn.execute(sql, (*values, one[0])).fetchone()
+    return found
+
+
+def _asking_in_vain(conn: sqlite3.Connection, org_id: str, capability: str | None, limit: int) -> int:
+    """Tasks whose Temporal workflow runs and finds no handler, as far as they are among the first `limit` in order."""
+    sql = (
+        f"SELECT COUNT(*) FROM (SELECT id, generation FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY}"
+        " AND placement = 'embedded' AND org_id = ? AND lane = 'asked' AND capability IS ?"
+        " ORDER BY priority DESC, seq LIMIT ?) AS task JOIN dt_submissions AS submission"
+        " ON submission.subject_id = task.id AND submission.generation = task.generation"
+        " WHERE submission.state = 'open'"
+    )
+    return int(conn.execute(sql, (org_id, capability, limit)).fetchone()[0])
 
 
 def _marks(values: frozenset[str]) -> str:
@@ -205,13 +258,13 @@ def _described(conn: sqlite3.Connection, ref: Ref) -> tuple[str, str]:
     return title, f"{facts}\n\n{description[:_DETAILS]}".strip()
 
 
-def next_errand_at(conn: sqlite3.Connection, parked: frozenset[str]) -> float | None:
-    """When the next deferred row is due."""
+def _next_at(conn: sqlite3.Connection, parked: frozenset[str], now: float) -> float | None:
+    """When the next of the deferred rows that are not due yet will be."""
     sql = (
-        f"SELECT due_at FROM dt_outbox WHERE dead_at IS NULL AND tries > 0 AND org_id NOT IN ({_marks(parked)})"
-        " ORDER BY due_at LIMIT 1"
+        "SELECT due_at FROM dt_outbox WHERE dead_at IS NULL AND tries > 0 AND due_at > ?"
+        f" AND org_id NOT IN ({_marks(parked)}) ORDER BY due_at LIMIT 1"
     )
-    found = conn.execute(sql, tuple(parked)).fetchone()
+    found = conn.execute(sql, (now, *parked)).fetchone()
     return None if found is None else float(found[0])
 
 

@@ -86,8 +86,8 @@ def begin_members(tx: Transaction, request: MembersRequest, namespace: str, work
 
 def _held_members(tx: Transaction, workflow_id: str) -> list[Row]:
     sql = (
-        f"SELECT {TASK} FROM dt_tasks INDEXED BY dt_tasks_remote WHERE placement = 'external' AND token IS NOT NULL"
-        " AND workflow_id = ? ORDER BY position"
+        f"SELECT {TASK} FROM dt_tasks INDEXED BY dt_tasks_remote_members WHERE placement = 'external'"
+        " AND token IS NOT NULL AND workflow_id = ? ORDER BY position"
     )
     return [task_row(values) for values in tx.all(sql, (workflow_id,))]
 

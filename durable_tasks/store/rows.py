@@ -29,6 +29,9 @@ from durable_tasks.models import (
 
 Row = dict[str, Any]
 
+READY = "state = 'pending' AND stop_by IS NULL"
+"""What the partial indexes of ready rows say; a query must say the same to use them."""
+
 TASK_COLUMNS = (
     "seq", "id", "org_id", "space_id", "title", "name", "description", "capability", "mode", "placement", "engine",
     "generation", "state", "priority", "queue", "assigned_to", "reserved_for", "created_by", "workflow_id", "position",

@@ -160,9 +160,9 @@ def _ready_members(conn: sqlite3.Connection, workflow_id: str) -> int:
 
 
 def _stopping_members(conn: sqlite3.Connection, workflow_id: str) -> tuple[str, ...]:
-    """By the index of what external workers have: there is little of that, and many members."""
+    """By the index of what external workers have of it: there is little of that, and many members."""
     sql = (
-        "SELECT id, attempt FROM dt_tasks INDEXED BY dt_tasks_remote WHERE placement = 'external'"
+        "SELECT id, attempt FROM dt_tasks INDEXED BY dt_tasks_remote_members WHERE placement = 'external'"
         " AND token IS NOT NULL AND stop_by IS NOT NULL AND workflow_id = ?"
     )
     return tuple(execution_id(*found) for found in conn.execute(sql, (workflow_id,)))

@@ -63,8 +63,8 @@ def _next_group_generation(tx: Transaction, group: Row, kind: str) -> None:
 
 def _outside_members(tx: Transaction, workflow_id: str) -> list[Row]:
     sql = (
-        f"SELECT {TASK} FROM dt_tasks INDEXED BY dt_tasks_remote WHERE placement = 'external' AND token IS NOT NULL"
-        " AND workflow_id = ?"
+        f"SELECT {TASK} FROM dt_tasks INDEXED BY dt_tasks_remote_members WHERE placement = 'external'"
+        " AND token IS NOT NULL AND workflow_id = ?"
     )
     return [task_row(values) for values in tx.all(sql, (workflow_id,))]
 

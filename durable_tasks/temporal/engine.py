@@ -5,6 +5,7 @@ It must not know handlers, SQL or who leads; it is told.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from durable_tasks.activities.group import GroupActivities
 from durable_tasks.activities.task import TaskActivities
 from durable_tasks.contracts import store_queue
 from durable_tasks.errors import Closed, TemporalUnavailable
-from durable_tasks.ports import Clock, SubmissionStore, Subscribe, TaskBridge
+from durable_tasks.ports import Clock, Intake, SubmissionStore, Subscribe, TaskBridge
 from durable_tasks.settings import Settings
 from durable_tasks.temporal.connection import Connection
 from durable_tasks.temporal.faults import pause
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_OPEN_PER_SLOT = 4
+_WAITING_PER_SLOT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class TemporalEngine:
         settings: Settings,
         store: SubmissionStore,
         bridge: TaskBridge,
+        intake: Intake,
         subscribe: Subscribe,
         clock: Clock,
         *,
@@ -78,6 +80,8 @@ class TemporalEngine:
         self._default = self._namespaces.get(settings.namespace)
         self._default.watch(True, "engine")
         queue = store_queue(store.file_uuid)
+        # One thread: a step is a millisecond of Python that never waits, and more threads only fight for the GIL.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="durable_tasks workflows")
         activities = [*TaskActivities(bridge).all, *GroupActivities(bridge).all]
 
         def worker(namespace: Namespace) -> StoreWorker:
@@ -87,6 +91,7 @@ class TemporalEngine:
                 activities=activities,
                 max_concurrent=settings.max_concurrent,
                 clock=clock,
+                thread=self._thread,
                 runner=runner,
             )
 
@@ -110,9 +115,10 @@ class TemporalEngine:
             namespaces=self._namespaces,
             subscribe=subscribe,
             clock=clock,
-            max_open=_OPEN_PER_SLOT * settings.max_concurrent,
+            intake=intake,
+            max_waiting=_WAITING_PER_SLOT * settings.max_concurrent,
+            begin_ahead=settings.fallback == "local",
             on_start=self._fleet.need,
-            on_started=bridge.started,
             on_missing=self._reconciler.hasten,
         )
         self._observer = Observer(store=store, namespaces=self._namespaces, subscribe=subscribe, clock=clock)
@@ -148,6 +154,7 @@ class TemporalEngine:
         await self.lead(False)
         stopping, self._always = self._always, []
         await _cancel(stopping)
+        self._thread.shutdown(wait=False)
 
     async def lead(self, leads: bool) -> None:
         """Become or cease to be the one that sends and reconciles. After lead(False) nothing is sent."""

@@ -34,15 +34,12 @@ from durable_tasks.contracts import (
     MEMO_GENERATION,
     MEMO_ID,
     SYNC_SIGNAL,
-    GroupRef,
-    Ref,
-    TaskRef,
     Verdict,
+    is_embedded,
     store_queue,
 )
 from durable_tasks.errors import StoreError
-from durable_tasks.models import Placement
-from durable_tasks.ports import Clock, Errand, Notice, OutboxKind, SubmissionStore, Subscribe
+from durable_tasks.ports import Clock, Errand, Intake, Notice, OutboxKind, Room, SubmissionStore, Subscribe
 from durable_tasks.temporal.faults import Fault, fault_of, pause
 from durable_tasks.temporal.namespaces import Namespace, Namespaces
 
@@ -73,21 +70,26 @@ class Relay:
         namespaces: Namespaces,
         subscribe: Subscribe,
         clock: Clock,
-        max_open: int,
+        intake: Intake,
+        max_waiting: int,
+        begin_ahead: bool,
         on_start: Callable[[str], None],
-        on_started: Callable[[Errand, str], Awaitable[None]],
         on_missing: Callable[[str], None],
     ) -> None:
+        """`begin_ahead`: an embedded task need not wait for Temporal's word. At most `max_waiting` of one organisation
+        are started for which there is no slot."""
         self._store = store
         self._namespaces = namespaces
         self._subscribe = subscribe
         self._clock = clock
-        self._max_open = max_open
+        self._intake = intake
+        self._max_waiting = max_waiting
+        self._begin_ahead = begin_ahead
         self._on_start = on_start
-        self._on_started = on_started
         self._on_missing = on_missing
         self._wake = asyncio.Event()
         self._sending: dict[int, Errand] = {}
+        self._last_org = ""
         self._orgs: dict[str, Namespace] = {}
         """Of every organisation that anything was sent for."""
         self._held_back = False
@@ -106,10 +108,11 @@ class Relay:
             async with asyncio.TaskGroup() as senders:
                 while True:
                     self._wake.clear()
-                    for errand, namespace in await self._due():
+                    due, next_at = await self._due()
+                    for errand, namespace in due:
                         self._sending[errand.id] = errand
                         senders.create_task(self._send(errand, namespace))
-                    await self._clock.wait(self._wake, await self._next_look())
+                    await self._clock.wait(self._wake, next_at)
         finally:
             unsubscribe()
             unregister()
@@ -118,38 +121,46 @@ class Relay:
         if notice.outbox or notice.foreign or (self._held_back and notice.ended):
             self._wake.set()
 
-    async def _due(self) -> list[tuple[Errand, Namespace]]:
-        room = _AT_ONCE - len(self._sending)
-        if room <= 0:
+    async def _due(self) -> tuple[list[tuple[Errand, Namespace]], float | None]:
+        """What to send now, and when to look again. What is due and not taken is being sent or held back: the end of
+        that wakes us."""
+        limit = _AT_ONCE - len(self._sending)
+        if limit <= 0:
             self._held_back = True
-            return []
+            return [], None
         sending = Counter(errand.ref.org_id for errand in self._sending.values())
         full = frozenset(org_id for org_id, count in sending.items() if count >= _OF_ONE)
-        found, held_back = await self._store.errands(
+        found = await self._store.errands(
             self._clock.now(),
-            limit=room,
-            # Beyond what the executor can take, tasks would only lose their order of priority in Temporal's queue.
-            max_open=self._max_open,
-            underway=self._underway(),
+            limit=limit,
+            room=self._room(),
             skip=frozenset(self._sending),
             parked=full.union(self.parked),
         )
-        self._held_back = held_back or bool(full) or len(found) == room
+        self._held_back = found.held_back or bool(full)
         due = []
-        for errand in found:
+        for errand in found.errands:
+            if errand.kind is OutboxKind.START:
+                self._last_org = errand.ref.org_id
             namespace = self._namespace_of(errand)
             if namespace.up and sending[errand.ref.org_id] < _OF_ONE:
                 sending[errand.ref.org_id] += 1
                 due.append((errand, namespace))
             else:
                 self._held_back = True
-        return due
+        return due, found.next_at
 
-    def _underway(self) -> Counter[str]:
-        return Counter(
+    def _room(self) -> Room:
+        underway = Counter(
             errand.ref.org_id
             for errand in self._sending.values()
-            if errand.kind is OutboxKind.START and _is_embedded(errand.ref)
+            if errand.kind is OutboxKind.START and is_embedded(errand.ref)
+        )
+        return Room(
+            most=self._max_waiting,
+            waiting=self._intake.waiting() + underway,
+            can_run=self._intake.can_run,
+            after=self._last_org,
         )
 
     def _namespace_of(self, errand: Errand) -> Namespace:
@@ -158,14 +169,6 @@ class Relay:
         if not namespace.up:
             self._wake.set()  # it is parked from now on: look again for what others have
         return namespace
-
-    async def _next_look(self) -> float | None:
-        due = await self._store.next_errand_at(frozenset(self.parked))
-        now = self._clock.now()
-        if due is None or due > now:
-            return due
-        # What is due but was not taken is being sent or held back; the end of that wakes us.
-        return None if self._sending or self._held_back else now + pause(0)
 
     async def _send(self, errand: Errand, namespace: Namespace) -> None:
         try:
@@ -191,7 +194,7 @@ class Relay:
         if errand.kind is OutboxKind.START:
             self._on_start(namespace.name)
         try:
-            answer = await namespace.reach(call)
+            answer, begun = await self._reach(namespace, errand, call)
             started = not isinstance(answer, StartWorkflowExecutionResponse) or await self._is_started(
                 namespace, errand, answer
             )
@@ -203,10 +206,21 @@ class Relay:
         elif not isinstance(answer, StartWorkflowExecutionResponse):
             await self._forget_older(errand)
             await self._store.acknowledge(errand)
-        elif isinstance(errand.ref, GroupRef):
+        elif begun:
             await self._store.acknowledge(errand, run_id=answer.run_id)
         else:
-            await self._on_started(errand, answer.run_id)
+            await self._intake.begin_started(errand, answer.run_id)
+
+    async def _reach(self, namespace: Namespace, errand: Errand, call: Awaitable[object]) -> tuple[object, bool]:
+        """Make the call, and begin the task it is about meanwhile. Raises RPCError, TimeoutError, StoreError."""
+        if errand.kind is not OutboxKind.START or not self._begin_ahead:
+            return await namespace.reach(call), False
+        calling = asyncio.ensure_future(namespace.reach(call))
+        try:
+            begun = await self._intake.begin_ahead(errand)
+            return await calling, begun
+        finally:
+            calling.cancel()
 
     async def _call(self, client: Client, errand: Errand) -> Awaitable[object]:
         """The call that runs the errand, built but not yet made. `retry=True` throughout: without it an eager
@@ -304,10 +318,6 @@ async def start_request(client: Client, errand: Errand, file_uuid: str) -> Start
         request.memo.fields[name].CopyFrom(payload)
     request.user_metadata.CopyFrom(UserMetadata(summary=summary, details=details if errand.details else None))
     return request
-
-
-def _is_embedded(ref: Ref) -> bool:
-    return isinstance(ref, TaskRef) and ref.placement is Placement.EMBEDDED
 
 
 async def _sync_request(client: Client, errand: Errand) -> SignalWorkflowExecutionRequest:

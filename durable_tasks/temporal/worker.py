@@ -5,6 +5,7 @@ It must not know other namespaces, the relay, nor what the activities do.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -43,13 +44,16 @@ class StoreWorker:
         activities: Sequence[Callable[..., Awaitable[Any]]],
         max_concurrent: int,
         clock: Clock,
+        thread: ThreadPoolExecutor,
         runner: WorkflowRunner | None = None,
     ) -> None:
+        """`thread` runs the steps of our Temporal workflows, for every worker of the process."""
         self._namespace = namespace
         self._queue = queue
         self._activities = activities
         self._max_concurrent = max_concurrent
         self._clock = clock
+        self._thread = thread
         # The tests run our workflows inside the sandbox and replay them; outside it they need half the CPU.
         self._runner = runner or UnsandboxedWorkflowRunner()
         self._effort = _Effort(clock)
@@ -111,6 +115,7 @@ class StoreWorker:
             workflows=[AgentTaskWorkflow, *GROUP_WORKFLOW_TYPES],
             activities=self._activities,
             workflow_runner=self._runner,
+            workflow_task_executor=self._thread,
             interceptors=[self._effort],
             # Workflow tasks of a killed process wait this long before another takes them.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),

@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from durable_tasks import DurableTasks, Settings, Task
 from durable_tasks.clock import SystemClock
+from durable_tasks.ports import Room
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.cli import running
 from tests.cli.running import Ended, free_port, run
@@ -113,10 +114,9 @@ async def refuse_start(place: Place, title: str) -> Task:
     """A task whose start Temporal refuses for ever."""
     async with Place(place.folder, nowhere()).application() as tasks:
         task = await tasks.org().create(title)
-        found, _ = await tasks.store.errands(
-            tasks.clock.now(), limit=9, max_open=9, underway={}, skip=frozenset(), parked=frozenset()
-        )
-        (errand,) = (one for one in found if one.ref.subject_id == task.id)
+        room = Room(most=9, waiting={}, can_run=lambda capability: True)
+        due = await tasks.store.errands(tasks.clock.now(), limit=9, room=room, skip=frozenset(), parked=frozenset())
+        (errand,) = (one for one in due.errands if one.ref.subject_id == task.id)
         await tasks.store.reject(errand, error="the memo is too large")
     return task
 

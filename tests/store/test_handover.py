@@ -36,7 +36,7 @@ from durable_tasks.models import (
     Workflow,
     WorkflowState,
 )
-from durable_tasks.ports import Errand, OutboxKind
+from durable_tasks.ports import Asked, Errand, OutboxKind, Room
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import draft
@@ -120,8 +120,8 @@ async def record_member(store: Store, group: Workflow, begun: Begun, output: obj
 
 async def errands(store: Store, parked: frozenset[str] = frozenset()) -> list[Errand]:
     now = clock_of(store).now()
-    found, _ = await store.errands(now, limit=100, max_open=40, underway={}, skip=frozenset(), parked=parked)
-    return found
+    room = Room(most=40, waiting={}, can_run=lambda capability: True)
+    return (await store.errands(now, limit=100, room=room, skip=frozenset(), parked=parked)).errands
 
 
 async def acknowledge_all(store: Store) -> list[OutboxKind]:
@@ -456,6 +456,48 @@ class TestHandover:
         assert said[sent.id] == "a worker of the queue 'gpu'"
         assert said[waiting.id] == "its start to be sent to Temporal"
         assert [(o.org_id, o.waiting) for o in health.outboxes] == [(ORG, 1)]
+
+
+class TestOutbox:
+    async def test_organisations_take_turns_from_one_look_to_the_next(self, store: Store) -> None:
+        for org_id in ("a", "a", "b", "b", "c"):
+            await add(store, org_id=org_id)
+        served: list[str] = []
+        for _ in range(5):
+            room = Room(most=9, waiting={}, can_run=lambda capability: True, after=served[-1] if served else "")
+            due = await store.errands(clock_of(store).now(), limit=1, room=room, skip=frozenset(), parked=frozenset())
+            served += [errand.ref.org_id for errand in due.errands]
+            await store.acknowledge(due.errands[0], run_id="run")
+        assert served == ["a", "b", "c", "a", "b"]
+
+    async def test_what_has_no_room_hides_no_later_retry(self, store: Store) -> None:
+        await add(store, Placement.EMBEDDED)
+        await add(store)
+        now = clock_of(store).now()
+        for errand in await errands(store):
+            embedded = errand.ref.placement is Placement.EMBEDDED  # type: ignore[union-attr]
+            await store.defer(errand, until=now if embedded else now + 5, error="busy")
+        room = Room(most=1, waiting={ORG: 1}, can_run=lambda capability: True)
+        due = await store.errands(now, limit=9, room=room, skip=frozenset(), parked=frozenset())
+        assert (due.errands, due.held_back, due.next_at) == ([], True, now + 5)
+
+    @pytest.mark.parametrize("placement", [Placement.MANUAL, Placement.EMBEDDED])
+    async def test_a_refused_start_fails_also_what_was_begun(self, store: Store, placement: Placement) -> None:
+        task = await add(store, placement, max_retries=3)
+        [start] = await errands(store)
+        if placement is Placement.MANUAL:
+            await store.claim(ORG, task.id, "ana", None, None)
+        else:
+            asked = Asked(ref_of(task), "start", NAMESPACE, task_workflow_id(task.id, 1))
+            await store.begin(asked, lambda capability: True)
+        await store.reject(start, error="too large")
+        failed = await store.get(ORG, task.id)
+        assert failed.error is not None
+        assert (failed.state, failed.error.type) == (TaskState.FAILED, "submit_rejected")
+        assert (await store.history(ORG, task.id))[0].state == "cancelling"
+        [letter] = await store.dead_letters()
+        await store.redrive(letter.id)
+        assert (await store.get(ORG, task.id)).generation == 2
 
 
 class TestIdentity:

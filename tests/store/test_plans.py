@@ -11,7 +11,7 @@ import pytest
 from durable_tasks import DurableTasks, NewTask, Settings
 from durable_tasks.contracts import GroupRef
 from durable_tasks.models import Engine, Mode, Placement
-from durable_tasks.ports import Appetite
+from durable_tasks.ports import Appetite, Room
 from durable_tasks.store import reader, writer
 from durable_tasks.store.connection import connect
 from durable_tasks.store.tasks import draft
@@ -72,11 +72,9 @@ async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path
             await store.create("acme", draft(new, mode=Mode.AUTO, placement=Placement.EMBEDDED, engine=engine))
         await store.take(Appetite(("x",), True, 10, temporal_before=0.0), "")
         await store.expire()
-        none: frozenset[str] = frozenset()
-        await store.errands(
-            tasks.clock.now(), limit=10, max_open=10, underway={}, skip=frozenset(), parked=frozenset({"b"})
-        )
-        await store.next_errand_at(none)
+        for able in (True, False):
+            room = Room(most=10, waiting={}, can_run=lambda capability, able=able: able)  # type: ignore[misc]
+            await store.errands(tasks.clock.now(), limit=10, room=room, skip=frozenset(), parked=frozenset({"b"}))
         await store.tenants()
         await store.remote_attempts(after="", limit=10)
         await store.dead_letters()

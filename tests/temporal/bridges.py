@@ -28,7 +28,6 @@ from durable_tasks.contracts import (
 from durable_tasks.errors import IllegalMove, InvalidInput, NotFound
 from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import Placement, TaskError, TaskState, WorkflowState
-from durable_tasks.ports import Errand
 
 DEADLINE = 20.0
 
@@ -80,9 +79,6 @@ class ScriptedBridge:
         self._called("run")
         await self._settled(request.ref, 0.05)
         return self._status(request.ref)
-
-    async def started(self, errand: Errand, run_id: str) -> None:
-        raise AssertionError("no relay runs in these tests")
 
     async def join(self, ref: TaskRef, *, namespace: str, workflow_id: str, patience: float) -> TaskStatus:
         self._called("join")

@@ -3,6 +3,7 @@ It must not know Temporal; its bridge asks the store, and runs nothing unless th
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +23,11 @@ from durable_tasks.contracts import (
     TaskRef,
     TaskStatus,
     Verdict,
+    is_embedded,
 )
 from durable_tasks.errors import IllegalMove
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, Workflow
-from durable_tasks.ports import Asked, Assignment, Ending, Errand, Notice, Outcome
+from durable_tasks.ports import Asked, Assignment, Ending, Errand, Notice, Outcome, Room
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import Draft, draft
@@ -44,6 +46,8 @@ class Desk:
         self.clock = SystemClock()
         self.store = Store(path, clock=self.clock, ids=SystemIds(), rules=rules, patience=5.0)
         self.begun: dict[str, Assignment] = {}
+        self.started: dict[str, Errand] = {}
+        """Of tasks that wait for a slot."""
         self.finish_at_once = True
 
     async def add(self, placement: Placement = Placement.EMBEDDED, *, org: str = ORG, **fields: Any) -> Task:
@@ -60,10 +64,9 @@ class Desk:
 
     async def errands(self) -> list[Errand]:
         """What a relay would be given."""
-        found, _ = await self.store.errands(
-            self.clock.now(), limit=99, max_open=99, underway={}, skip=frozenset(), parked=frozenset()
-        )
-        return found
+        room = Room(most=99, waiting={}, can_run=self.can_run)
+        due = await self.store.errands(self.clock.now(), limit=99, room=room, skip=frozenset(), parked=frozenset())
+        return due.errands
 
     async def submission_state(self, subject: Task | Workflow) -> str:
         """The newest generation's: none, outbox, open or closed."""
@@ -88,19 +91,44 @@ class Desk:
         finally:
             unsubscribe()
 
+    # ----- Intake: an executor without a free slot
+
+    def can_run(self, capability: str | None) -> bool:
+        return capability != "foreign"
+
+    def waiting(self) -> Counter[str]:
+        return Counter(errand.ref.org_id for errand in self.started.values())
+
+    async def begin_ahead(self, errand: Errand) -> bool:
+        return False
+
+    async def begin_started(self, errand: Errand, run_id: str) -> None:
+        if is_embedded(errand.ref) and self.can_run(
+            (await self.store.get(errand.ref.org_id, errand.ref.subject_id)).capability
+        ):
+            self.started[errand.ref.subject_id] = errand
+        await self.store.acknowledge(errand, run_id=run_id)
+
+    async def run_waiting(self, task: Task) -> None:
+        """A slot has become free for it, and it ends at once."""
+        errand = self.started.pop(task.id)
+        assert isinstance(errand.ref, TaskRef)
+        asked = Asked(errand.ref, errand.request_id, errand.namespace, errand.workflow_id)
+        begun = await self.store.begin(asked, self.can_run)
+        assert isinstance(begun, Assignment)
+        await self.store.finish(begun, Outcome(Ending.COMPLETED), None, "")
+
     # ----- TaskBridge
 
     async def run(self, request: RunRequest, *, namespace: str, workflow_id: str, run_id: str) -> TaskStatus:
         asked = Asked(request.ref, request.request, namespace, workflow_id)
         begun = await self.store.begin(asked, lambda capability: True)
+        self.started.pop(request.ref.task_id, None)
         if isinstance(begun, Assignment):
             self.begun[request.ref.task_id] = begun
             if self.finish_at_once:
                 await self.complete(request.ref.task_id, begun.task.input)
         return await self.store.status(request.ref)
-
-    async def started(self, errand: Errand, run_id: str) -> None:
-        await self.store.acknowledge(errand, run_id=run_id)
 
     async def complete(self, task_id: str, output: Any) -> None:
         outcome = Outcome(Ending.COMPLETED, output=output)

@@ -30,7 +30,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 def engine_of(desk: Desk, address: str, *, namespace: str = "default") -> TemporalEngine:
     settings = Settings(address=address, namespace=namespace)
-    return TemporalEngine(settings, desk.store, desk, desk.store.subscribe, desk.clock)
+    return TemporalEngine(settings, desk.store, desk, desk, desk.store.subscribe, desk.clock)
 
 
 @asynccontextmanager

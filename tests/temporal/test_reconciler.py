@@ -103,9 +103,10 @@ async def counter(tmp_path: Path, client: Client, temporal_server: EmbeddedServe
         namespaces=namespaces,
         subscribe=desk.store.subscribe,
         clock=clock,
-        max_open=100,
+        intake=desk,
+        max_waiting=100,
+        begin_ahead=False,
         on_start=lambda namespace: None,
-        on_started=desk.started,
         on_missing=lambda namespace: None,
     )
     yield Counter(desk, client, reconciler, clock, relay)

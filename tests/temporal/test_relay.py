@@ -47,7 +47,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 class Relaying:
     """A relay that runs, and what it reported."""
 
-    def __init__(self, desk: Desk, address: str, *, max_open: int, register: bool) -> None:
+    def __init__(self, desk: Desk, address: str, *, max_waiting: int, register: bool) -> None:
         self.missing: list[str] = []
         self.starting: list[str] = []
         self.connection = Connection(address=address, clock=desk.clock)
@@ -57,16 +57,19 @@ class Relaying:
             namespaces=self.namespaces,
             subscribe=desk.store.subscribe,
             clock=desk.clock,
-            max_open=max_open,
+            intake=desk,
+            max_waiting=max_waiting,
+            begin_ahead=False,
             on_start=self.starting.append,
-            on_started=desk.started,
             on_missing=self.missing.append,
         )
 
 
 @asynccontextmanager
-async def relaying(desk: Desk, address: str, *, max_open: int = 100, register: bool = True) -> AsyncIterator[Relaying]:
-    one = Relaying(desk, address, max_open=max_open, register=register)
+async def relaying(
+    desk: Desk, address: str, *, max_waiting: int = 100, register: bool = True
+) -> AsyncIterator[Relaying]:
+    one = Relaying(desk, address, max_waiting=max_waiting, register=register)
     running = [asyncio.create_task(part.run()) for part in (one.connection, one.namespaces, one.relay)]
     try:
         yield one
@@ -186,14 +189,22 @@ async def test_what_temporal_refuses_for_ever_fails_alone(
     assert failed.error.type == "submit_rejected"
 
 
-async def test_open_embedded_tasks_are_bounded(desk: Desk, client: Client, temporal_server: EmbeddedServer) -> None:
+async def test_tasks_for_which_no_slot_is_free_are_bounded(desk: Desk, temporal_server: EmbeddedServer) -> None:
     tasks = [await desk.add(title=str(number)) for number in range(6)]
     manual = await desk.add(Placement.MANUAL)
-    async with relaying(desk, temporal_server.address, max_open=2):
+    async with relaying(desk, temporal_server.address, max_waiting=2):
         await desk.reaches(lambda: desk.submission_state(manual), "open")
         await desk.reaches(lambda: states(desk, tasks), ["open"] * 2 + ["outbox"] * 4)
-        await desk.store.cancel(ORG, tasks[0].id, None, None)
+        await desk.run_waiting(tasks[0])
         await desk.reaches(lambda: states(desk, tasks), ["closed"] + ["open"] * 2 + ["outbox"] * 3)
+
+
+async def test_a_capability_without_handlers_holds_up_no_other(desk: Desk, temporal_server: EmbeddedServer) -> None:
+    foreign = [await desk.add(capability="foreign", priority=Priority.URGENT) for _ in range(6)]
+    ours = [await desk.add(capability="ours") for _ in range(2)]
+    async with relaying(desk, temporal_server.address, max_waiting=2):
+        await desk.reaches(lambda: states(desk, ours), ["open"] * 2)
+        await desk.reaches(lambda: states(desk, foreign), ["open"] * 2 + ["outbox"] * 4)
 
 
 async def states(desk: Desk, tasks: list[Task]) -> list[str]:
@@ -246,7 +257,7 @@ async def test_a_group_starts_under_its_own_type_and_hears_of_its_end(
 async def test_a_group_counts_for_no_open_task(desk: Desk, temporal_server: EmbeddedServer) -> None:
     task, late = await desk.add(), await desk.add()
     groups = [await desk.add_group(3) for _ in range(3)]
-    async with relaying(desk, temporal_server.address, max_open=1):
+    async with relaying(desk, temporal_server.address, max_waiting=1):
         for group in groups:
             await desk.reaches(lambda group=group: desk.submission_state(group), "open")  # type: ignore[misc]
         await desk.reaches(lambda: states(desk, [task, late]), ["open", "outbox"])
