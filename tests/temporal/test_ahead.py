@@ -50,11 +50,17 @@ async def held_up(
 
 
 async def closes(tasks: DurableTasks, task: Task) -> object:
-    """The result of its Temporal workflow."""
+    """The result of its Temporal workflow, once Temporal has taken it."""
     assert tasks.temporal is not None
-    handle = tasks.temporal.client("default").get_workflow_handle(task_workflow_id(task.id, task.generation))
+    workflow_id = task_workflow_id(task.id, task.generation)
+    committed = asyncio.Event()
+    unsubscribe = tasks.store.subscribe(lambda notice: committed.set())
     async with asyncio.timeout(SECONDS):
-        return await handle.result()
+        while (await tasks.store.find([workflow_id]))[workflow_id].state == "outbox":
+            await committed.wait()
+            committed.clear()
+        unsubscribe()
+        return await tasks.temporal.client("default").get_workflow_handle(workflow_id).result()
 
 
 async def test_a_task_is_done_before_temporal_has_answered(tmp_path: Path, temporal_server: EmbeddedServer) -> None:
