@@ -81,7 +81,9 @@ class Settings(BaseSettings):
     switch_grace: Duration = Field(
         60.0, description="How long external attempts may go on when Temporal is turned off."
     )
-    fallback: Literal["local", "wait"] = Field("local", description="Run embedded tasks here while Temporal does not.")
+    fallback: Literal["local", "wait"] = Field(
+        "local", description="Run embedded tasks also while Temporal does not have them; `wait`: not before it has."
+    )
     fallback_after: Duration = Field(10.0, description="How long an embedded task waits for Temporal first.")
 
     def __init__(self, **values: Any) -> None:
