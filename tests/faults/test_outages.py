@@ -273,15 +273,11 @@ FAULTS = (
     *(absent_at_boot, down_under_load, restarted, emptied),
     *(namespace_missing, namespace_deleted, leader_killed, leader_stalled, switched),
 )
-# After a kill under load a worker may be given no workflow tasks for more than a minute: SQLite is right at once,
-# Temporal's copies close late. Known and unsolved: it shows here, and fails in the full counts.
-LATE = pytest.mark.xfail(raises=AssertionError, strict=False, reason="Temporal workflows that have ended run on")
-TWICE = tuple(pytest.param(fault, marks=LATE if fault is down_under_load else ()) for fault in FAULTS)
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("fault", TWICE, ids=lambda fault: fault.__name__)
+@every_fault
 async def test_twice(tmp_path: Path, temporal_server: EmbeddedServer, fault: Fault) -> None:
     await rounds(tmp_path, temporal_server, fault, 2)
 
