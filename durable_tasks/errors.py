@@ -10,6 +10,8 @@ DurableTasksError
 │   ├── DependencyCycle
 │   └── ForeignTransaction           create_in on another file, or outside an immediate transaction
 ├── NotFound                         no such id in this organisation
+├── Unauthenticated                  nobody has proved who calls
+├── Forbidden                        the caller's roles do not allow it
 ├── Conflict                         the current state refuses the call
 │   ├── IllegalMove
 │   ├── AlreadyClaimed
@@ -99,6 +101,18 @@ class NotFound(DurableTasksError):
     """There is no such task or workflow in this organisation. Facts: id."""
 
     code = "not_found"
+
+
+class Unauthenticated(DurableTasksError):
+    """Nobody has proved who calls, or the proof is not accepted. Facts: none that would help to guess one."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(DurableTasksError):
+    """The caller is known, and may not do this. Facts: operation, role (the least that may)."""
+
+    code = "forbidden"
 
 
 class Conflict(DurableTasksError):

@@ -10,8 +10,11 @@ from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 from temporalio.service import RPCError
 
 from durable_tasks.contracts import (
+    ATTEMPT_QUERY,
     GROUP_WORKFLOWS,
     MEMO_FILE,
+    PROGRESS_QUERY,
+    STATUS_QUERY,
     TASK_WORKFLOW,
     CommandVerb,
     group_workflow_id,
@@ -21,6 +24,8 @@ from durable_tasks.errors import InvalidInput, TemporalUnavailable
 from durable_tasks.models import Claim, NewTask, Task, TaskFields, Workflow, WorkflowKind
 from durable_tasks.temporal.engine import TemporalEngine, TemporalReport
 from durable_tasks.temporal.faults import Fault, fault_of
+
+QUERIES = (STATUS_QUERY, PROGRESS_QUERY, ATTEMPT_QUERY)
 
 
 class Verbs(Protocol):
@@ -114,6 +119,15 @@ class DurableStore:
         handle = await self._handle(await self._verbs(org).get(task_id))
         await self._reach(handle.signal(verb, {**payload, "task_id": task_id}))
 
+    async def query(self, task_id: str, query: str, *, org: str | None = None) -> Any:
+        """Ask the task's Temporal workflow: `status`, `progress` or `attempt`. It answers as it last heard of the task;
+        `get` says how the task stands. Raises InvalidInput for another name, TemporalUnavailable when no worker
+        answers."""
+        if query not in QUERIES:
+            raise InvalidInput(f"the queries are {', '.join(QUERIES)}; not {query!r}", query=query)
+        handle = await self._handle(await self._verbs(org).get(task_id))
+        return await self._reach(handle.query(query))
+
     async def cancel(self, task_id: str, *, reason: str | None = None, org: str | None = None) -> Task:
         """Cancel the task, at once in SQLite; its Temporal workflow follows."""
         return await self._verbs(org).cancel(task_id, reason=reason)
@@ -173,9 +187,9 @@ class DurableStore:
             return client.get_workflow_handle(group_workflow_id(group.id, group.generation))
         return client.get_workflow_handle(task_workflow_id(task.id, task.generation))
 
-    async def _reach(self, call: Any) -> None:
+    async def _reach(self, call: Any) -> Any:
         try:
-            await self._engine.reach(call)
+            return await self._engine.reach(call)
         except (RPCError, TimeoutError) as error:
             raise self._unavailable(error) from error
 

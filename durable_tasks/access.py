@@ -1,0 +1,36 @@
+"""Access: who calls, in which organisation, and what a role may do.
+
+It must not know how somebody proved who they are, nor any surface.
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from durable_tasks.models import Frozen, check_org
+
+
+class Role(IntEnum):
+    """Each may do what those below it may."""
+
+    VIEWER = 0
+    """Looks at tasks, workflows and events."""
+    AGENT = 1
+    """Creates tasks and works on them: a person or a program."""
+    OPERATOR = 2
+    """Keeps the organisation's work going: Temporal's side, and what is wrong with it."""
+    ADMIN = 3
+    """Decides who may do what."""
+
+
+class Principal(Frozen):
+    """Who calls. `subject` is a person or a program, by the name under which its acts are recorded."""
+
+    org: Annotated[str, AfterValidator(check_org)]
+    subject: str = Field(min_length=1, max_length=256)
+    roles: frozenset[Role]
+
+    def may(self, role: Role) -> bool:
+        """Whether one of the roles is at least `role`."""
+        return any(own >= role for own in self.roles)

@@ -1,0 +1,123 @@
+"""Answers: what operations return where the facade's own value is no object in JSON.
+
+They must not know how they are sent.
+"""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeVar
+
+from durable_tasks.models import Attempt, Claim, Event, Frozen, Heartbeat, Page, Task, TaskState, Workflow
+
+T = TypeVar("T")
+
+
+class Claimed(Frozen):
+    """A task that an agent holds. The token fences every later call of this attempt."""
+
+    task: Task
+    token: str
+    lease_expires_at: datetime | None
+
+    @classmethod
+    def of(cls, claim: Claim) -> Self:
+        return cls(task=claim.task, token=claim.token, lease_expires_at=claim.lease_expires_at)
+
+
+class Beat(Frozen):
+    """When the lease now ends, and whether the agent should stop."""
+
+    lease_expires_at: datetime | None
+    cancel_requested: bool
+
+    @classmethod
+    def of(cls, heartbeat: Heartbeat) -> Self:
+        return cls(lease_expires_at=heartbeat.lease_expires_at, cancel_requested=heartbeat.cancel_requested)
+
+
+class Listed(Frozen, Generic[T]):
+    """One page; `next_cursor` is null on the last."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+
+    @classmethod
+    def of(cls, page: Page[T]) -> Self:
+        return cls(items=tuple(page.items), next_cursor=page.next_cursor)
+
+
+class Tasks(Frozen):
+    items: tuple[Task, ...]
+
+
+class Attempts(Frozen):
+    items: tuple[Attempt, ...]
+
+
+class Events(Frozen):
+    """In order. Ask again with `after` = the last `seq` for what comes next."""
+
+    items: tuple[Event, ...]
+
+
+class Waited(Frozen):
+    """`ended` is false when the time was over first."""
+
+    ended: bool
+    task: Task
+
+
+class WaitedWorkflow(Frozen):
+    ended: bool
+    workflow: Workflow
+
+
+class WorkflowWithTasks(Frozen):
+    """A workflow and its members in input order."""
+
+    workflow: Workflow
+    tasks: tuple[Task, ...]
+
+
+class Node(Frozen):
+    """A member in the graph of its workflow."""
+
+    id: str
+    name: str
+    title: str
+    state: TaskState
+    depends_on: tuple[str, ...]
+
+
+class Graph(Frozen):
+    """The members of a workflow and what they wait for."""
+
+    workflow_id: str
+    nodes: tuple[Node, ...]
+
+
+class DurableView(Frozen):
+    """A task on both sides. `temporal` is RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, or MISSING."""
+
+    task: Task
+    namespace: str
+    workflow_id: str
+    run_id: str | None
+    temporal: str
+
+
+class Signalled(Frozen):
+    signalled: Literal[True] = True
+    task_id: str
+    signal: str
+
+
+class Queried(Frozen):
+    task_id: str
+    query: str
+    answer: Any
+
+
+class Orgs(Frozen):
+    """The organisations that the caller may act in."""
+
+    items: tuple[str, ...]

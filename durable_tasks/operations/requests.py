@@ -1,0 +1,224 @@
+"""Requests: the arguments of every operation as one model each, as loose as the facade accepts them, and no looser.
+
+They must not know what becomes of them.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StrictFloat, StrictInt
+
+from durable_tasks.durations import Duration
+from durable_tasks.models import (
+    DEFAULT_SPACE,
+    Agent,
+    AnyPriority,
+    Capability,
+    FailurePolicy,
+    Frozen,
+    Key,
+    Label,
+    NewTask,
+    Space,
+    TaskError,
+    TaskState,
+    Title,
+    WorkflowKind,
+    WorkflowState,
+)
+
+LARGEST_PAGE = 1000
+DEFAULT_LEASE = 60.0
+LONGEST_WAIT = 60.0
+"""Seconds that one call waits for an end; who wants to wait longer asks again."""
+
+Id = Annotated[str, Field(min_length=1, max_length=256)]
+Token = Annotated[str, Field(min_length=1, max_length=256, description="From the claim; fences this attempt.")]
+Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
+Cursor = Annotated[str, Field(max_length=1024, description="`next_cursor` of the page before.")]
+Reason = Annotated[str, Field(max_length=8192)]
+Lease = Annotated[Duration, Field(gt=0, description="How long it is held without a heartbeat.")]
+
+
+class Request(Frozen):
+    """Base of all."""
+
+
+class Nothing(Request):
+    """No arguments."""
+
+
+# ----- tasks
+
+
+class CreateTask(NewTask, Request):
+    """A task to be."""
+
+
+class CreateTasks(Request):
+    """Tasks to be, all or none; they may depend on each other by name."""
+
+    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=1000)
+
+
+class OfTask(Request):
+    task_id: Id
+
+
+class Command(OfTask):
+    command_id: Key | None = Field(None, description="Repeated with the same id a command gets its first answer.")
+
+
+class Fenced(Command):
+    token: Token
+
+
+class ListTasks(Request):
+    state: tuple[TaskState, ...] = ()
+    space_id: Space | None = None
+    assigned_to: Agent | None = None
+    priority: tuple[AnyPriority, ...] = ()
+    labels: tuple[Label, ...] = ()
+    workflow_id: Id | None = None
+    capability: Capability | None = None
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
+class UpdateTask(Command):
+    """Only the fields that are given change; null removes `assigned_to`, `deadline` or `timeout`."""
+
+    title: Title | None = None
+    description: str | None = Field(None, max_length=65536)
+    priority: AnyPriority | None = None
+    labels: tuple[Label, ...] | None = Field(None, max_length=64)
+    metadata: dict[str, Any] | None = None
+    assigned_to: Agent | None = None
+    deadline: Any = None
+    max_retries: Annotated[StrictInt, Field(ge=0, le=1_000_000)] | None = None
+    timeout: Duration | None = None
+    version: StrictInt | None = Field(None, description="Change nothing unless the task still has this version.")
+
+
+class NextTask(Request):
+    agent_id: Agent | None = Field(None, description="Who claims; without it the caller's own name.")
+    space_id: Space = DEFAULT_SPACE
+    capabilities: tuple[Capability, ...] | None = Field(None, max_length=100)
+    lease: Lease | None = DEFAULT_LEASE
+
+
+class ClaimTask(Command):
+    agent_id: Agent | None = Field(None, description="Who claims; without it the caller's own name.")
+    lease: Lease | None = DEFAULT_LEASE
+
+
+class StartTask(Fenced):
+    """Say that the work has begun."""
+
+
+class HeartbeatTask(OfTask):
+    token: Token
+
+
+class ProgressTask(Fenced):
+    percent: Annotated[StrictInt | StrictFloat, Field(ge=0, le=100)]
+    message: Annotated[str, Field(max_length=8192)] | None = None
+
+
+class CompleteTask(Fenced):
+    output: Any = None
+
+
+class FailTask(Fenced):
+    error: Annotated[str, Field(min_length=1, max_length=8192)] | TaskError
+    retryable: StrictBool = True
+    retry_after: Duration | None = None
+
+
+class ReleaseTask(Fenced):
+    """Give it back."""
+
+
+class CancelTask(Command):
+    reason: Reason | None = None
+
+
+class RetryTask(Command):
+    """Run it again."""
+
+
+class WaitTask(OfTask):
+    timeout: Annotated[Duration, Field(ge=0, le=LONGEST_WAIT)] = 30.0
+
+
+class ListEvents(Request):
+    task_id: Id | None = None
+    workflow_id: Id | None = None
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Limit = 100
+
+
+# ----- workflows
+
+
+class CreateWorkflow(Request):
+    """A group of tasks to be. `join` and `max_parallel` belong to a fan_out."""
+
+    kind: WorkflowKind
+    name: Annotated[str, Field(min_length=1, max_length=512)]
+    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=10_000)
+    description: str = Field("", max_length=65536)
+    space_id: Space = DEFAULT_SPACE
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    created_by: Agent | None = None
+    failure_policy: FailurePolicy | None = Field(None, description="fail_fast for a pipeline, else continue.")
+    join: Literal["all", "any"] | Annotated[StrictInt, Field(ge=1)] = "all"
+    max_parallel: Annotated[StrictInt, Field(ge=1)] | None = None
+    idempotency_key: Key | None = None
+
+
+class OfWorkflow(Request):
+    workflow_id: Id
+
+
+class ListWorkflows(Request):
+    state: tuple[WorkflowState, ...] = ()
+    space_id: Space | None = None
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
+class AddTasks(OfWorkflow):
+    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=1000)
+
+
+class CancelWorkflow(OfWorkflow):
+    reason: Reason | None = None
+
+
+class WaitWorkflow(OfWorkflow):
+    timeout: Annotated[Duration, Field(ge=0, le=LONGEST_WAIT)] = 30.0
+
+
+# ----- Temporal's side
+
+
+class SignalTask(OfTask):
+    """A signal of the task's Temporal workflow, as people send it there."""
+
+    signal: Literal["claim", "complete", "fail", "progress", "update", "release", "cancel"]
+    payload: dict[str, Any] = Field(default_factory=dict)
+
+
+class QueryTask(OfTask):
+    query: Literal["status", "progress", "attempt"]
+
+
+def given(request: Request, *without: str) -> dict[str, Any]:
+    """The fields that the caller set, by name."""
+    return {name: getattr(request, name) for name in request.model_fields_set if name not in without}
+
+
+def several(values: Sequence[Any]) -> Sequence[Any] | None:
+    """No choice among states, rather than none of them."""
+    return values or None

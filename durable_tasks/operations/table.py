@@ -1,0 +1,345 @@
+"""The table of operations: every verb of the facade that surfaces offer, with the role that it needs.
+
+It must not know a surface's protocol, nor decide anything that the facade decides.
+"""
+
+from collections.abc import Mapping
+
+from durable_tasks.access import Role
+from durable_tasks.errors import WaitTimeout
+from durable_tasks.models import Task, Workflow
+from durable_tasks.operations import answers, requests
+from durable_tasks.operations.operation import Caller, Operation
+from durable_tasks.operations.requests import given, several
+
+# ----- tasks
+
+
+async def create_task(caller: Caller, request: requests.CreateTask) -> Task:
+    """Create a task."""
+    fields = {"created_by": caller.principal.subject, **given(request)}
+    return await caller.org.create(**fields)
+
+
+async def create_tasks(caller: Caller, request: requests.CreateTasks) -> answers.Tasks:
+    """Create many tasks, all or none; they may depend on each other by name."""
+    return answers.Tasks(items=tuple(await caller.org.create_many(request.tasks)))
+
+
+async def list_tasks(caller: Caller, request: requests.ListTasks) -> answers.Listed[Task]:
+    """List tasks, the most urgent first, then the oldest."""
+    page = await caller.org.list(
+        state=several(request.state),
+        priority=several(request.priority),
+        labels=request.labels,
+        space_id=request.space_id,
+        assigned_to=request.assigned_to,
+        workflow_id=request.workflow_id,
+        capability=request.capability,
+        limit=request.limit,
+        cursor=request.cursor,
+    )
+    return answers.Listed[Task].of(page)
+
+
+async def get_task(caller: Caller, request: requests.OfTask) -> Task:
+    """Get one task."""
+    return await caller.org.get(request.task_id)
+
+
+async def update_task(caller: Caller, request: requests.UpdateTask) -> Task:
+    """Edit an open task."""
+    fields = given(request, "task_id", "version", "command_id")
+    return await caller.org.update(request.task_id, version=request.version, command_id=request.command_id, **fields)
+
+
+async def next_task(caller: Caller, request: requests.NextTask) -> answers.Claimed | None:
+    """Claim the most urgent, then oldest, ready manual task; nothing when there is none."""
+    claim = await caller.org.next(
+        agent_id=caller.named(request.agent_id),
+        space_id=request.space_id,
+        capabilities=request.capabilities,
+        lease=request.lease,
+    )
+    return None if claim is None else answers.Claimed.of(claim)
+
+
+async def claim_task(caller: Caller, request: requests.ClaimTask) -> answers.Claimed:
+    """Claim this very task."""
+    agent_id = caller.named(request.agent_id)
+    claim = await caller.org.claim(
+        request.task_id, agent_id=agent_id, lease=request.lease, command_id=request.command_id
+    )
+    return answers.Claimed.of(claim)
+
+
+async def start_task(caller: Caller, request: requests.StartTask) -> Task:
+    """Say that the work on a claimed task has begun."""
+    return await caller.org.start(request.task_id, token=request.token, command_id=request.command_id)
+
+
+async def heartbeat_task(caller: Caller, request: requests.HeartbeatTask) -> answers.Beat:
+    """Renew the lease of a claimed task; learn whether it was cancelled."""
+    return answers.Beat.of(await caller.org.heartbeat(request.task_id, token=request.token))
+
+
+async def progress_task(caller: Caller, request: requests.ProgressTask) -> Task:
+    """Report progress, 0 to 100; renews the lease."""
+    return await caller.org.progress(
+        request.task_id,
+        request.percent,
+        token=request.token,
+        message=request.message,
+        command_id=request.command_id,
+    )
+
+
+async def complete_task(caller: Caller, request: requests.CompleteTask) -> Task:
+    """End a claimed task well."""
+    return await caller.org.complete(
+        request.task_id, request.output, token=request.token, command_id=request.command_id
+    )
+
+
+async def fail_task(caller: Caller, request: requests.FailTask) -> Task:
+    """End a claimed task badly: it is retried while retries remain and `retryable`, else failed."""
+    return await caller.org.fail(
+        request.task_id,
+        request.error,
+        token=request.token,
+        retryable=request.retryable,
+        retry_after=request.retry_after,
+        command_id=request.command_id,
+    )
+
+
+async def release_task(caller: Caller, request: requests.ReleaseTask) -> Task:
+    """Give a claimed task back without using a retry; also how to say that a cancelled attempt has stopped."""
+    return await caller.org.release(request.task_id, token=request.token, command_id=request.command_id)
+
+
+async def cancel_task(caller: Caller, request: requests.CancelTask) -> Task:
+    """Cancel a task at once; its attempt is told to stop."""
+    return await caller.org.cancel(request.task_id, reason=request.reason, command_id=request.command_id)
+
+
+async def retry_task(caller: Caller, request: requests.RetryTask) -> Task:
+    """Run a failed or cancelled task again."""
+    return await caller.org.retry(request.task_id, command_id=request.command_id)
+
+
+async def wait_task(caller: Caller, request: requests.WaitTask) -> answers.Waited:
+    """Wait for the end of a task, for a minute at most; ask again to wait on."""
+    try:
+        return answers.Waited(ended=True, task=await caller.org.wait(request.task_id, timeout=request.timeout))
+    except WaitTimeout:
+        return answers.Waited(ended=False, task=await caller.org.get(request.task_id))
+
+
+async def list_attempts(caller: Caller, request: requests.OfTask) -> answers.Attempts:
+    """List every execution of a task, oldest first."""
+    return answers.Attempts(items=tuple(await caller.org.attempts(request.task_id)))
+
+
+async def list_events(caller: Caller, request: requests.ListEvents) -> answers.Events:
+    """List events in order: of the organisation, a task or a workflow."""
+    found = await caller.org.events(
+        task_id=request.task_id, workflow_id=request.workflow_id, after=request.after, limit=request.limit
+    )
+    return answers.Events(items=tuple(found))
+
+
+# ----- workflows
+
+
+async def create_workflow(caller: Caller, request: requests.CreateWorkflow) -> Workflow:
+    """Create a pipeline, a fan_out or a dag of tasks."""
+    options = given(request, "kind", "name", "tasks", "join", "max_parallel")
+    options = {"created_by": caller.principal.subject, **options}
+    if request.kind == "fan_out":
+        return await caller.org.fan_out(
+            request.name, request.tasks, join=request.join, max_parallel=request.max_parallel, **options
+        )
+    create = caller.org.pipeline if request.kind == "pipeline" else caller.org.dag
+    return await create(request.name, request.tasks, **options)
+
+
+async def list_workflows(caller: Caller, request: requests.ListWorkflows) -> answers.Listed[Workflow]:
+    """List workflows, newest first."""
+    page = await caller.org.list_workflows(
+        state=several(request.state), space_id=request.space_id, limit=request.limit, cursor=request.cursor
+    )
+    return answers.Listed[Workflow].of(page)
+
+
+async def get_workflow(caller: Caller, request: requests.OfWorkflow) -> answers.WorkflowWithTasks:
+    """Get a workflow with its tasks."""
+    workflow = await caller.org.get_workflow(request.workflow_id)
+    tasks = await caller.org.workflow_tasks(request.workflow_id)
+    return answers.WorkflowWithTasks(workflow=workflow, tasks=tuple(tasks))
+
+
+async def graph_workflow(caller: Caller, request: requests.OfWorkflow) -> answers.Graph:
+    """Get the graph of a workflow: its tasks and what they wait for."""
+    await caller.org.get_workflow(request.workflow_id)
+    tasks = await caller.org.workflow_tasks(request.workflow_id)
+    return answers.Graph(
+        workflow_id=request.workflow_id,
+        nodes=tuple(
+            answers.Node(
+                id=task.id, name=task.name or task.id, title=task.title, state=task.state, depends_on=task.depends_on
+            )
+            for task in tasks
+        ),
+    )
+
+
+async def add_tasks(caller: Caller, request: requests.AddTasks) -> answers.Tasks:
+    """Add tasks to an open workflow; a pipeline grows at its end."""
+    return answers.Tasks(items=tuple(await caller.org.add_tasks(request.workflow_id, request.tasks)))
+
+
+async def cancel_workflow(caller: Caller, request: requests.CancelWorkflow) -> Workflow:
+    """Cancel a workflow and its open tasks."""
+    return await caller.org.cancel_workflow(request.workflow_id, reason=request.reason)
+
+
+async def retry_workflow(caller: Caller, request: requests.OfWorkflow) -> Workflow:
+    """Reopen a failed or cancelled workflow: its failed and cancelled tasks run again."""
+    return await caller.org.retry_workflow(request.workflow_id)
+
+
+async def wait_workflow(caller: Caller, request: requests.WaitWorkflow) -> answers.WaitedWorkflow:
+    """Wait for the end of a workflow, for a minute at most; ask again to wait on."""
+    try:
+        ended = await caller.org.wait_workflow(request.workflow_id, timeout=request.timeout)
+        return answers.WaitedWorkflow(ended=True, workflow=ended)
+    except WaitTimeout:
+        return answers.WaitedWorkflow(ended=False, workflow=await caller.org.get_workflow(request.workflow_id))
+
+
+async def list_orgs(caller: Caller, request: requests.Nothing) -> answers.Orgs:
+    """List the organisations that the caller may act in."""
+    return answers.Orgs(items=(caller.principal.org,))
+
+
+# ----- Temporal's side
+
+
+async def describe_task(caller: Caller, request: requests.OfTask) -> answers.DurableView:
+    """See how a task stands in SQLite and in Temporal."""
+    seen = await caller.host.durable.status(request.task_id, org=caller.principal.org)
+    return answers.DurableView(
+        task=seen.task,
+        namespace=seen.namespace,
+        workflow_id=seen.workflow_id,
+        run_id=seen.run_id,
+        temporal=seen.temporal,
+    )
+
+
+async def signal_task(caller: Caller, request: requests.SignalTask) -> answers.Signalled:
+    """Send a signal to the task's Temporal workflow. Nobody answers it: a refusal is only shown there."""
+    await caller.host.durable.signal(request.task_id, request.signal, request.payload, org=caller.principal.org)
+    return answers.Signalled(task_id=request.task_id, signal=request.signal)
+
+
+async def query_task(caller: Caller, request: requests.QueryTask) -> answers.Queried:
+    """Ask the task's Temporal workflow."""
+    answer = await caller.host.durable.query(request.task_id, request.query, org=caller.principal.org)
+    return answers.Queried(task_id=request.task_id, query=request.query, answer=answer)
+
+
+_TASK = "/tasks/{task_id}"
+_WORKFLOW = "/workflows/{workflow_id}"
+_ALL = (
+    Operation("create_task", Role.AGENT, "POST", "/tasks", requests.CreateTask, Task, create_task, status=201),
+    Operation(
+        "create_tasks", Role.AGENT, "POST", "/tasks/bulk", requests.CreateTasks, answers.Tasks, create_tasks, status=201
+    ),
+    Operation(
+        "list_tasks", Role.VIEWER, "GET", "/tasks", requests.ListTasks, answers.Listed[Task], list_tasks,
+        repeatable=True,
+    ),
+    Operation("next_task", Role.AGENT, "POST", "/tasks/next", requests.NextTask, answers.Claimed | None, next_task),
+    Operation("get_task", Role.VIEWER, "GET", _TASK, requests.OfTask, Task, get_task, repeatable=True),
+    Operation("update_task", Role.AGENT, "PATCH", _TASK, requests.UpdateTask, Task, update_task),
+    Operation("claim_task", Role.AGENT, "POST", f"{_TASK}/claim", requests.ClaimTask, answers.Claimed, claim_task),
+    Operation("start_task", Role.AGENT, "POST", f"{_TASK}/start", requests.StartTask, Task, start_task),
+    Operation(
+        "heartbeat_task", Role.AGENT, "POST", f"{_TASK}/heartbeat", requests.HeartbeatTask, answers.Beat,
+        heartbeat_task, repeatable=True,
+    ),
+    Operation(
+        "progress_task", Role.AGENT, "POST", f"{_TASK}/progress", requests.ProgressTask, Task, progress_task,
+        repeatable=True,
+    ),
+    Operation(
+        "complete_task", Role.AGENT, "POST", f"{_TASK}/complete", requests.CompleteTask, Task, complete_task,
+        repeatable=True,
+    ),
+    Operation("fail_task", Role.AGENT, "POST", f"{_TASK}/fail", requests.FailTask, Task, fail_task, repeatable=True),
+    Operation("release_task", Role.AGENT, "POST", f"{_TASK}/release", requests.ReleaseTask, Task, release_task),
+    Operation(
+        "cancel_task", Role.AGENT, "POST", f"{_TASK}/cancel", requests.CancelTask, Task, cancel_task,
+        repeatable=True, destructive=True,
+    ),
+    Operation("retry_task", Role.AGENT, "POST", f"{_TASK}/retry", requests.RetryTask, Task, retry_task),
+    Operation(
+        "wait_task", Role.VIEWER, "GET", f"{_TASK}/wait", requests.WaitTask, answers.Waited, wait_task,
+        repeatable=True,
+    ),
+    Operation(
+        "list_attempts", Role.VIEWER, "GET", f"{_TASK}/attempts", requests.OfTask, answers.Attempts, list_attempts,
+        repeatable=True,
+    ),
+    Operation(
+        "list_events", Role.VIEWER, "GET", "/events", requests.ListEvents, answers.Events, list_events,
+        repeatable=True,
+    ),
+    Operation(
+        "create_workflow", Role.AGENT, "POST", "/workflows", requests.CreateWorkflow, Workflow, create_workflow,
+        status=201,
+    ),
+    Operation(
+        "list_workflows", Role.VIEWER, "GET", "/workflows", requests.ListWorkflows, answers.Listed[Workflow],
+        list_workflows, repeatable=True,
+    ),
+    Operation(
+        "get_workflow", Role.VIEWER, "GET", _WORKFLOW, requests.OfWorkflow, answers.WorkflowWithTasks, get_workflow,
+        repeatable=True,
+    ),
+    Operation(
+        "graph_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/graph", requests.OfWorkflow, answers.Graph,
+        graph_workflow, repeatable=True,
+    ),
+    Operation(
+        "add_tasks", Role.AGENT, "POST", f"{_WORKFLOW}/tasks", requests.AddTasks, answers.Tasks, add_tasks, status=201
+    ),
+    Operation(
+        "cancel_workflow", Role.AGENT, "POST", f"{_WORKFLOW}/cancel", requests.CancelWorkflow, Workflow,
+        cancel_workflow, repeatable=True, destructive=True,
+    ),
+    Operation(
+        "retry_workflow", Role.AGENT, "POST", f"{_WORKFLOW}/retry", requests.OfWorkflow, Workflow, retry_workflow
+    ),
+    Operation(
+        "wait_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/wait", requests.WaitWorkflow, answers.WaitedWorkflow,
+        wait_workflow, repeatable=True,
+    ),
+    Operation("list_orgs", Role.VIEWER, "GET", "/orgs", requests.Nothing, answers.Orgs, list_orgs, repeatable=True),
+    Operation(
+        "describe_task", Role.OPERATOR, "GET", f"{_TASK}/durable", requests.OfTask, answers.DurableView,
+        describe_task, repeatable=True, temporal=True,
+    ),
+    Operation(
+        "signal_task", Role.OPERATOR, "POST", f"{_TASK}/signal", requests.SignalTask, answers.Signalled, signal_task,
+        status=202, temporal=True,
+    ),
+    Operation(
+        "query_task", Role.OPERATOR, "GET", f"{_TASK}/query/{{query}}", requests.QueryTask, answers.Queried,
+        query_task, repeatable=True, temporal=True,
+    ),
+)  # fmt: skip
+
+OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _ALL}
