@@ -3,8 +3,9 @@
 It must not know how somebody proved who they are, nor any surface.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -34,3 +35,16 @@ class Principal(Frozen):
     def may(self, role: Role) -> bool:
         """Whether one of the roles is at least `role`."""
         return any(own >= role for own in self.roles)
+
+
+class Asking(Protocol):
+    """What is known of a request before anybody knows whose it is; Starlette's `Request` is one."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Their names are found in any case."""
+        ...
+
+
+Authenticate = Callable[[Asking], Awaitable[Principal]]
+"""The one hook: who asks. Raises Unauthenticated when they do not prove it."""
