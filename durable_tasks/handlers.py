@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -23,6 +24,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 MESSAGE_LIMIT = 8 * 1024
 """Characters of a progress message that are kept."""
+
+
+_current: ContextVar[Task | None] = ContextVar("durable_tasks.current", default=None)
+
+
+def current_task() -> Task | None:
+    """The task whose handler runs here; None elsewhere. It follows the handler into what it awaits and its threads
+    that copy the context."""
+    return _current.get()
 
 
 class TaskContext:
@@ -68,6 +78,12 @@ class Handler:
     is_async: bool
     wants: TypeAdapter[Any] | None
     """None: the task itself; else the type that the task's input is validated into."""
+
+    def call(self, ctx: TaskContext) -> Any:
+        """Call the function; of an async one this is its coroutine. What it logs is known to be about the task.
+        Raises NonRetryable when the input does not fit, and whatever the function raises."""
+        _current.set(ctx.task)
+        return self.function(ctx, self.argument(ctx.task))
 
     def argument(self, task: Task) -> Any:
         """The second argument. Raises NonRetryable when the input does not fit the annotation."""

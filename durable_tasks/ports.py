@@ -69,6 +69,12 @@ class Notice:
     """(task id, token) of attempts whose executor must stop."""
     foreign: bool = False
     """Somebody else changed the file: anything may have happened."""
+    begun: list[tuple[str | None, float]] = field(default_factory=list)
+    """(capability, seconds since the task was ready) of each attempt that was opened."""
+    outcomes: list[tuple[str | None, str, float | None]] = field(default_factory=list)
+    """(capability, what became of it, seconds since it started if it did) of each attempt that ended."""
+    operations: int = 0
+    """How many operations share the commit."""
 
 
 Listener = Callable[[Notice], None]

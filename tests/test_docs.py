@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import pytest
 
-from durable_tasks import DurableTasks, NewTask, Org, TaskContext, TaskState, errors
+from durable_tasks import DurableTasks, NewTask, Org, Settings, TaskContext, TaskState, errors
 from durable_tasks.lifecycle import TRANSITIONS
+from durable_tasks.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -119,6 +120,13 @@ def test_the_events_are_those_of_the_code() -> None:
     assert {"task.created", "workflow.created"} <= found
     composed = {"task.retrying", "task.failed", "workflow.completed", "workflow.failed", "workflow.cancelled"}
     assert {row[0] for row in table("events.md", "Kind")} == found | composed
+
+
+def test_the_metrics_are_those_of_the_code(tmp_path: Path) -> None:
+    registry = Metrics(DurableTasks(Settings(db=tmp_path / "tasks.db"))).registry
+    kinds = {"gauge": "level", "histogram": "histogram", "counter": "counter"}
+    expected = {(one.name, kinds[one.type], one.documentation) for one in registry.collect()}
+    assert {(row[0], row[2], row[3]) for row in table("metrics.md", "Metric")} == expected
 
 
 @pytest.mark.parametrize("kind", [DurableTasks, Org, TaskContext], ids=lambda kind: str(kind.__name__))

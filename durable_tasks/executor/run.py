@@ -78,7 +78,7 @@ class Run:
 
     async def _call(self) -> None:
         try:
-            value = await self._handler.function(self._context, self._handler.argument(self.assignment.task))
+            value = await self._handler.call(self._context)
             self._resolve(Outcome(Ending.COMPLETED, output=dump_output(value)))
         except asyncio.CancelledError:
             # Asked by us: the row decides what becomes of the task. Else the handler was cancelled from
@@ -95,7 +95,7 @@ class Run:
 
     def _call_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            value = self._handler.function(self._context, self._handler.argument(self.assignment.task))
+            value = self._handler.call(self._context)
             outcome = Outcome(Ending.COMPLETED, output=dump_output(value))
         except BaseException as error:  # SystemExit in a thread would vanish without a word
             outcome = to_outcome(error)

@@ -34,7 +34,19 @@ from durable_tasks.ports import (
     Submission,
     Tenant,
 )
-from durable_tasks.store import claims, dispatch, groups, health, identity, orgs, outbox, remote, submissions, switching
+from durable_tasks.store import (
+    claims,
+    dispatch,
+    groups,
+    health,
+    identity,
+    levels,
+    orgs,
+    outbox,
+    remote,
+    submissions,
+    switching,
+)
 from durable_tasks.store.endings import end_refused
 from durable_tasks.store.file import StoreFile, asked_by, settled
 from durable_tasks.store.moves import get
@@ -73,6 +85,10 @@ class HandoverStore(StoreFile):
         """What waits and why, of tasks that have not moved for `quiet_for` seconds; see health.examine."""
         before = self._clock.now() - quiet_for
         return await self.read(lambda conn: health.examine(conn, before=before, limit=limit))
+
+    async def levels(self) -> levels.Levels:
+        """How much waits, and since when."""
+        return await self.read(levels.read)
 
     # ----- what a Temporal workflow asks for its task
 

@@ -128,3 +128,5 @@ def merge(into: Notice, more: Notice) -> None:
     into.orgs |= more.orgs
     into.ended += more.ended
     into.stop += more.stop
+    into.begun += more.begun
+    into.outcomes += more.outcomes

@@ -173,7 +173,7 @@ class Writer:
             for call in batch:
                 fail(call.future, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
             return
-        notice = Notice()
+        notice = Notice(operations=len(batch))
         for call, (result, failure, changed) in zip(batch, answers, strict=True):
             if failure is not None:
                 fail(call.future, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)

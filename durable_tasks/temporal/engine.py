@@ -184,6 +184,11 @@ class TemporalEngine:
         """Every task and group on which SQLite and Temporal disagree now. Raises TemporalUnavailable."""
         return await self._reconciler.drift()
 
+    @property
+    def differences(self) -> int:
+        """How many tasks and groups the last sweep of this process found to differ, and had mended."""
+        return self._reconciler.differences
+
     async def sweep(self) -> None:
         """Reconcile once, now, without waiting for rows to settle."""
         await self._reconciler.sweep(fresh={tenant.namespace for tenant in await self._store.tenants()})

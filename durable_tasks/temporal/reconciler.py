@@ -69,6 +69,9 @@ class Reconciler:
         self._drift_pace = Pace(clock, _DRIFT_PER_SECOND)
         self._escalation = Escalation(clock)
         self._listing = Listing(namespaces, store.file_uuid, live)
+        self._found = 0
+        self.differences = 0
+        """Submissions that the last sweep found to differ and to have settled; it has them mended."""
         self.unknown: dict[str, int] = {}
         """Running Temporal workflows that carry our mark and that the store does not know, by namespace."""
 
@@ -95,8 +98,10 @@ class Reconciler:
         """Look at every open submission, and at what runs. `fresh`: namespaces whose server may have lost
         everything, where a missing Temporal workflow is replaced without waiting until its row has settled."""
         parked = await self._parked()
+        before = self._found
         await self._each(self._candidates(parked, fresh), lambda one: self._look(one, one.namespace in fresh))
         await self._each(self._left_running(), self._look_at_left_running)
+        self.differences = self._found - before
         self._escalation.forget_old()
 
     async def drift(self) -> list[Drift]:
@@ -197,6 +202,7 @@ class Reconciler:
         if is_terminal(submission.status.state):
             await self._store.close_submission(submission)
         elif await self._store.resubmit(submission):
+            self._found += 1
             _log.warning(
                 "%s is %s in Temporal and %s here: started again as the next generation",
                 submission.workflow_id,
@@ -207,6 +213,7 @@ class Reconciler:
     async def _escalate(self, submission: Submission) -> None:
         kind = self._escalation.next(submission)
         if kind is not None:
+            self._found += 1
             _log.info("%s still runs though it is over here: %s", submission.workflow_id, kind)
             await self._store.nudge(submission, kind)
 
