@@ -4,8 +4,7 @@ It must not know any implementation; SQLite and Temporal stand behind these name
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -174,8 +173,9 @@ class Room:
 
     most: int
     """Of one organisation, those that wait already included."""
-    waiting: Mapping[str, int]
-    """Organisation → tasks that wait for a slot here, or whose start is being sent."""
+    waiting: Mapping[str, Collection[str]]
+    """Organisation → ids of tasks that wait for a slot here, or whose start is being sent. Those that were begun
+    meanwhile, ahead or by another process, take no room."""
     can_run: Callable[[str | None], bool]
     after: str = ""
     """The organisation that was served last."""
@@ -318,8 +318,12 @@ class Intake(Protocol):
         """Whether this process has a handler for it. Called from other threads too."""
         ...
 
-    def waiting(self) -> Counter[str]:
-        """How many tasks of each organisation wait for a slot here."""
+    def waiting(self) -> dict[str, set[str]]:
+        """Organisation → ids of its tasks that wait for a slot here."""
+        ...
+
+    def on_room(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever a task has ceased to wait for a slot here. Answers how to end that."""
         ...
 
     async def begin_ahead(self, errand: Errand) -> bool:

@@ -6,9 +6,8 @@ It must not know where assignments come from beyond its ports, nor what their en
 import asyncio
 import heapq
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from durable_tasks.contracts import Ref, TaskRef, TaskStatus, Verdict, is_embedded
@@ -62,6 +61,7 @@ class Executor:
         self._admitted: list[tuple[int, int, Asked]] = []
         self._admissions = 0
         self._waiting: set[TaskRef] = set()
+        self._room_listeners: list[Callable[[], None]] = []
         self._stopped_early: set[str] = set()
         self._after_org = ""
         self._closing = False
@@ -112,8 +112,15 @@ class Executor:
 
     # ----- ports.Intake
 
-    def waiting(self) -> Counter[str]:
-        return Counter(asked.ref.org_id for _, _, asked in self._admitted)
+    def waiting(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for _, _, asked in self._admitted:
+            found.setdefault(asked.ref.org_id, set()).add(asked.ref.task_id)
+        return found
+
+    def on_room(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._room_listeners.append(listener)
+        return lambda: self._room_listeners.remove(listener)
 
     async def begin_ahead(self, errand: Errand) -> bool:
         return self._has_room_for(errand.ref) and await self._begin(_asked(errand)) is None
@@ -135,9 +142,11 @@ class Executor:
 
     async def _begin_on_slot(self, beginning: Awaitable[Assignment | TaskStatus]) -> TaskStatus | None:
         """In a task of our own: if the caller is cancelled after the commit, the attempt must still be run."""
+        reserved = ExitStack()
+        reserved.enter_context(self._reserving(1))  # now: others look at `free` before the task takes its first step
 
         async def begin() -> TaskStatus | None:
-            with self._reserving(1):
+            with reserved:
                 answer = await beginning
                 if isinstance(answer, Assignment):
                     self._start([answer])
@@ -146,8 +155,14 @@ class Executor:
 
         beginner = asyncio.create_task(begin(), name="durable_tasks begin")
         self._background.add(beginner)
-        beginner.add_done_callback(self._background.discard)
+        beginner.add_done_callback(self._begun)
         return await asyncio.shield(beginner)
+
+    def _begun(self, beginner: asyncio.Task[TaskStatus | None]) -> None:
+        self._background.discard(beginner)
+        error = None if beginner.cancelled() else beginner.exception()
+        if error is not None:  # whoever waits for it hears of it; but he may have been cancelled
+            log.info("a task could not be begun", extra={"said": str(error)})
 
     @contextmanager
     def _reserving(self, slots: int) -> Iterator[None]:
@@ -166,6 +181,8 @@ class Executor:
             self._waiting.discard(asked.ref)
             try:
                 await self._begin(asked)
+                for listener in self._room_listeners:
+                    listener()
             except StoreError:
                 self._waiting.add(asked.ref)
                 heapq.heappush(self._admitted, wanted)

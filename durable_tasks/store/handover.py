@@ -57,6 +57,10 @@ from durable_tasks.store.transaction import Transaction
 T = TypeVar("T")
 
 
+REJECTED = "submit_rejected"
+"""The error of what Temporal will never take."""
+
+
 class HandoverStore(StoreFile):
     """Implements ports.SubmissionStore, and answers what bridges ask for Temporal's workflows."""
 
@@ -318,7 +322,7 @@ def _reject(tx: Transaction, errand: Errand, error: str) -> None:
     if errand.kind is not OutboxKind.START:
         return
     submissions.close(tx, ref)
-    failure = TaskError(type="submit_rejected", message=f"Temporal refuses it: {error[:1000]}")
+    failure = TaskError(type=REJECTED, message=f"Temporal refuses it: {error[:1000]}")
     if isinstance(ref, TaskRef):
         row = get(tx, ref.org_id, ref.task_id)
         if row["generation"] == ref.generation and not is_terminal(row["state"]):
@@ -331,10 +335,13 @@ def _reject(tx: Transaction, errand: Errand, error: str) -> None:
 
 
 def _retry(tx: Transaction, letter: DeadLetter) -> None:
-    """Start again what the refusal has ended; a member with its group, when that has ended too. What was started
-    again since needs nothing."""
-    sql = "SELECT workflow_id, generation = ? AND state <> 'completed' FROM dt_tasks WHERE id = ?"
-    found = tx.one(sql, (letter.generation, letter.subject_id))
+    """Start again what the refusal has ended; a member with its group, when that has ended too. What had ended by
+    itself before the refusal came, or was started again since, needs nothing."""
+    sql = (
+        "SELECT workflow_id, generation = ? AND state = 'failed' AND json_extract(error, '$.type') = ?"
+        " FROM dt_tasks WHERE id = ?"
+    )
+    found = tx.one(sql, (letter.generation, REJECTED, letter.subject_id))
     if found is None:
         _retry_group(tx, letter.org_id, letter.subject_id, letter.generation)
     elif found[1] and not _retry_group(tx, letter.org_id, found[0], None):

@@ -3,8 +3,10 @@
 It must not know how they are sent, nor what a submission is beyond the row that each belongs to.
 """
 
+import json
 import sqlite3
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -104,15 +106,8 @@ class _Left:
 class _Line:
     """The starts of one organisation that wait for the same slots, the most urgent and oldest at its head."""
 
-    def __init__(
-        self, conn: sqlite3.Connection, org_id: str, name: str, now: float, skip: frozenset[int], left: _Left
-    ) -> None:
-        rows = conn.execute(
-            f"SELECT {_OUTBOX} FROM dt_outbox INDEXED BY dt_outbox_starts WHERE org_id = ? AND line = ?"
-            " AND kind = 'start' AND dead_at IS NULL AND due_at <= ? ORDER BY priority DESC, id",
-            (org_id, name, now),
-        )
-        self._rows = (values for values in rows if values[0] not in skip)
+    def __init__(self, rows: list[tuple[Any, ...]], left: _Left) -> None:
+        self._rows = iter(rows)
         self._left = left
         self.head: tuple[Any, ...] | None = next(self._rows, None)
 
@@ -144,9 +139,11 @@ def _starts(
     turns = [one for one in orgs if one > room.after] + [one for one in orgs if one <= room.after]
     while turns and len(found) < limit:
         served = []
-        for org_id in turns[: limit - len(found)]:
+        for org_id in turns:
+            if len(found) == limit:
+                break
             if org_id not in lines:
-                lines[org_id] = _lines_of(conn, org_id, now, room, skip)
+                lines[org_id] = _lines_of(conn, org_id, now, limit, room, skip)
             if line := _foremost(lines[org_id]):
                 found.append(line.pop())
                 served.append(org_id)
@@ -159,19 +156,48 @@ def _foremost(lines: list[_Line]) -> _Line | None:
     return min(ready, key=itemgetter(0))[1] if ready else None
 
 
-def _lines_of(conn: sqlite3.Connection, org_id: str, now: float, room: Room, skip: frozenset[int]) -> list[_Line]:
+def _lines_of(
+    conn: sqlite3.Connection, org_id: str, now: float, limit: int, room: Room, skip: frozenset[int]
+) -> list[_Line]:
     """Those for which this process has handlers share its slots; each of the others waits for somebody else's."""
-    ours = _Left(room.most - room.waiting.get(org_id, 0))
+    waiting = _waiting(conn, room.waiting.get(org_id, ()))
+    ours = _Left(room.most - sum(count for capability, count in waiting.items() if room.can_run(capability)))
     lines = []
     for name in _line_names(conn, org_id):
+        capability = _capability_of(name)
         if name == _NO_SLOT:
             left = _Left(sys.maxsize)
-        elif room.can_run(_capability_of(name)):
+        elif room.can_run(capability):
             left = ours
         else:
-            left = _Left(room.most - _asking_in_vain(conn, org_id, _capability_of(name), room.most))
-        lines.append(_Line(conn, org_id, name, now, skip, left))
+            asking = _asking_in_vain(conn, org_id, capability, room.most)
+            left = _Left(room.most - asking - waiting.get(capability, 0))
+        # One more than can be taken shows whether any is held back.
+        rows = _head_of(conn, org_id, name, now, skip, max(min(left.count, limit), 0) + 1)
+        lines.append(_Line(rows, left))
     return lines
+
+
+def _head_of(
+    conn: sqlite3.Connection, org_id: str, line: str, now: float, skip: frozenset[int], count: int
+) -> list[tuple[Any, ...]]:
+    rows = conn.execute(
+        f"SELECT {_OUTBOX} FROM dt_outbox INDEXED BY dt_outbox_starts WHERE org_id = ? AND line = ?"
+        " AND kind = 'start' AND dead_at IS NULL AND due_at <= ? ORDER BY priority DESC, id LIMIT ?",
+        (org_id, line, now, count + len(skip)),
+    ).fetchall()
+    return [values for values in rows if values[0] not in skip]
+
+
+def _waiting(conn: sqlite3.Connection, task_ids: Collection[str]) -> dict[str | None, int]:
+    """How many of these are still to be begun, by capability."""
+    if not task_ids:
+        return {}
+    sql = (
+        "SELECT capability, COUNT(*) FROM json_each(?) AS one CROSS JOIN dt_tasks AS task ON task.id = one.value"
+        f" WHERE {READY} GROUP BY capability"
+    )
+    return dict(conn.execute(sql, (json.dumps([*task_ids]),)).fetchall())
 
 
 def _line_of(row: Row, kind: OutboxKind) -> str:
@@ -206,10 +232,11 @@ def _distinct(conn: sqlite3.Connection, column: str, where: str, values: tuple[s
 
 
 def _asking_in_vain(conn: sqlite3.Connection, org_id: str, capability: str | None, limit: int) -> int:
-    """Tasks whose Temporal workflow runs and finds no handler, as far as they are among the first `limit` in order."""
+    """Tasks whose Temporal workflow runs and finds no handler, as far as they are among the first `limit` in order.
+    Members have none of their own: their group's counts once, whatever it asks for."""
     sql = (
         f"SELECT COUNT(*) FROM (SELECT id, generation FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY}"
-        " AND placement = 'embedded' AND org_id = ? AND lane = 'asked' AND capability IS ?"
+        " AND placement = 'embedded' AND org_id = ? AND lane = 'asked' AND capability IS ? AND workflow_id IS NULL"
         " ORDER BY priority DESC, seq LIMIT ?) AS task JOIN dt_submissions AS submission"
         " ON submission.subject_id = task.id AND submission.generation = task.generation"
         " WHERE submission.state = 'open'"

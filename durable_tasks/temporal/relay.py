@@ -103,6 +103,7 @@ class Relay:
     async def run(self) -> None:
         """Pump until cancelled. Raises StoreError when the store cannot be read or written."""
         unsubscribe = self._subscribe(self._noticed)
+        forget_room = self._intake.on_room(self._wake.set)
         unregister = self._namespaces.on_reset(lambda name: self._wake.set())
         try:
             async with asyncio.TaskGroup() as senders:
@@ -115,6 +116,7 @@ class Relay:
                     await self._clock.wait(self._wake, next_at)
         finally:
             unsubscribe()
+            forget_room()
             unregister()
 
     def _noticed(self, notice: Notice) -> None:
@@ -151,14 +153,13 @@ class Relay:
         return due, found.next_at
 
     def _room(self) -> Room:
-        underway = Counter(
-            errand.ref.org_id
-            for errand in self._sending.values()
-            if errand.kind is OutboxKind.START and is_embedded(errand.ref)
-        )
+        waiting = self._intake.waiting()
+        for errand in self._sending.values():
+            if errand.kind is OutboxKind.START and is_embedded(errand.ref):
+                waiting.setdefault(errand.ref.org_id, set()).add(errand.ref.subject_id)
         return Room(
             most=self._max_waiting,
-            waiting=self._intake.waiting() + underway,
+            waiting=waiting,
             can_run=self._intake.can_run,
             after=self._last_org,
         )

@@ -470,14 +470,43 @@ class TestOutbox:
             await store.acknowledge(due.errands[0], run_id="run")
         assert served == ["a", "b", "c", "a", "b"]
 
+    async def test_organisations_without_room_hide_nobody_behind_them(self, store: Store) -> None:
+        full = [await add(store, Placement.EMBEDDED, org_id=f"a{number}") for number in range(4)]
+        await add(store, org_id="z")
+        waiting = {task.org_id: {task.id} for task in full}
+        room = Room(most=1, waiting=waiting, can_run=lambda capability: True)
+        due = await store.errands(clock_of(store).now(), limit=2, room=room, skip=frozenset(), parked=frozenset())
+        assert [errand.ref.org_id for errand in due.errands] == ["z"]
+        assert due.held_back
+
+    async def test_what_another_process_has_begun_takes_no_room(self, store: Store) -> None:
+        first, second = [await add(store, Placement.EMBEDDED) for _ in range(2)]
+        room = Room(most=1, waiting={ORG: {first.id}}, can_run=lambda capability: True)
+        now = clock_of(store).now()
+        [start, _] = await errands(store)
+        skip = frozenset({start.id})
+        due = await store.errands(now, limit=9, room=room, skip=skip, parked=frozenset())
+        assert (due.errands, due.held_back) == ([], True)
+        await begin(store, first)
+        due = await store.errands(now, limit=9, room=room, skip=skip, parked=frozenset())
+        assert [errand.ref.subject_id for errand in due.errands] == [second.id]
+
+    async def test_what_nobody_here_runs_takes_no_room_from_what_runs_here(self, store: Store) -> None:
+        foreign = [await add(store, Placement.EMBEDDED, capability="foreign") for _ in range(3)]
+        own = await add(store, Placement.EMBEDDED, capability="own")
+        waiting = {ORG: {task.id for task in foreign[:2]}}
+        room = Room(most=2, waiting=waiting, can_run=lambda capability: capability == "own")
+        due = await store.errands(clock_of(store).now(), limit=9, room=room, skip=frozenset(), parked=frozenset())
+        assert [errand.ref.subject_id for errand in due.errands] == [own.id]
+
     async def test_what_has_no_room_hides_no_later_retry(self, store: Store) -> None:
-        await add(store, Placement.EMBEDDED)
+        waits = await add(store, Placement.EMBEDDED)
         await add(store)
         now = clock_of(store).now()
         for errand in await errands(store):
             embedded = errand.ref.placement is Placement.EMBEDDED  # type: ignore[union-attr]
             await store.defer(errand, until=now if embedded else now + 5, error="busy")
-        room = Room(most=1, waiting={ORG: 1}, can_run=lambda capability: True)
+        room = Room(most=1, waiting={ORG: {waits.id}}, can_run=lambda capability: True)
         due = await store.errands(now, limit=9, room=room, skip=frozenset(), parked=frozenset())
         assert (due.errands, due.held_back, due.next_at) == ([], True, now + 5)
 
@@ -498,6 +527,16 @@ class TestOutbox:
         [letter] = await store.dead_letters()
         await store.redrive(letter.id)
         assert (await store.get(ORG, task.id)).generation == 2
+
+    async def test_what_had_ended_before_the_refusal_is_not_run_again(self, store: Store) -> None:
+        task = await add(store)
+        [start] = await errands(store)
+        await store.cancel(ORG, task.id, "the user said no", None)
+        await store.reject(start, error="too large")
+        [letter] = await store.dead_letters()
+        await store.redrive(letter.id)
+        now = await store.get(ORG, task.id)
+        assert (now.state, now.generation) == (TaskState.CANCELLED, 1)
 
 
 class TestIdentity:

@@ -3,7 +3,6 @@ It must not know Temporal; its bridge asks the store, and runs nothing unless th
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -96,8 +95,14 @@ class Desk:
     def can_run(self, capability: str | None) -> bool:
         return capability != "foreign"
 
-    def waiting(self) -> Counter[str]:
-        return Counter(errand.ref.org_id for errand in self.started.values())
+    def waiting(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for errand in self.started.values():
+            found.setdefault(errand.ref.org_id, set()).add(errand.ref.subject_id)
+        return found
+
+    def on_room(self, listener: Callable[[], None]) -> Callable[[], None]:
+        return self.store.subscribe(lambda notice: listener())  # here a task ceases to wait in a commit
 
     async def begin_ahead(self, errand: Errand) -> bool:
         return False

@@ -5,14 +5,14 @@ It must not know how the two are woven together; it holds the server up and look
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from durable_tasks import DurableTasks, Settings, Task, TaskContext
+from durable_tasks import DurableTasks, NewTask, Settings, Task, TaskContext
 from durable_tasks.contracts import task_workflow_id
 from durable_tasks.errors import WaitTimeout
 from durable_tasks.models import TaskState
@@ -52,15 +52,10 @@ async def held_up(
 async def closes(tasks: DurableTasks, task: Task) -> object:
     """The result of its Temporal workflow, once Temporal has taken it."""
     assert tasks.temporal is not None
-    workflow_id = task_workflow_id(task.id, task.generation)
-    committed = asyncio.Event()
-    unsubscribe = tasks.store.subscribe(lambda notice: committed.set())
+    await sent(tasks, [task])
+    handle = tasks.temporal.client("default").get_workflow_handle(task_workflow_id(task.id, task.generation))
     async with asyncio.timeout(SECONDS):
-        while (await tasks.store.find([workflow_id]))[workflow_id].state == "outbox":
-            await committed.wait()
-            committed.clear()
-        unsubscribe()
-        return await tasks.temporal.client("default").get_workflow_handle(workflow_id).result()
+        return await handle.result()
 
 
 async def test_a_task_is_done_before_temporal_has_answered(tmp_path: Path, temporal_server: EmbeddedServer) -> None:
@@ -82,3 +77,83 @@ async def test_one_that_waits_for_temporals_word_does_not_begin(
             await tasks.org().wait(task.id, timeout=1.0)
         os.kill(server.pid, signal.SIGCONT)
         assert (await tasks.org().wait(task.id, timeout=SECONDS)).output == 2
+
+
+async def test_no_more_handlers_run_at_once_than_there_are_slots(
+    tmp_path: Path, temporal_server: EmbeddedServer
+) -> None:
+    tasks = DurableTasks(
+        Settings(db=tmp_path / "tasks.db", enabled=True, address=temporal_server.address, max_concurrent=2)
+    )
+    running: set[str] = set()
+    most: list[int] = []
+    third = asyncio.Event()
+
+    @tasks.handler("crowd")
+    async def crowd(ctx: TaskContext, task: Task) -> None:
+        running.add(task.id)
+        most.append(len(running))
+        if len(most) <= 2:  # the first two hold both slots until all the others have been sent
+            await third.wait()
+        running.discard(task.id)
+
+    async with tasks:
+        assert tasks.temporal is not None
+        await tasks.temporal.wait_connected(SECONDS)
+        made = await tasks.org().create_many([NewTask(title="one of many", capability="crowd")] * 20)
+        await sent(tasks, made[:8])  # two run, and three for each slot wait
+        third.set()
+        for task in made:
+            await tasks.org().wait(task.id, timeout=SECONDS)
+    assert len(most) == 20
+    assert max(most) <= 2
+
+
+async def test_what_was_held_back_starts_when_all_that_waited_is_cancelled(
+    tmp_path: Path, temporal_server: EmbeddedServer
+) -> None:
+    tasks = DurableTasks(
+        Settings(
+            db=tmp_path / "tasks.db", enabled=True, address=temporal_server.address, max_concurrent=1, fallback="wait"
+        )
+    )
+    tidied = asyncio.Event()
+
+    @tasks.handler("stubborn")
+    async def stubborn(ctx: TaskContext, task: Task) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await tidied.wait()
+
+    @tasks.handler("quick")
+    async def quick(ctx: TaskContext, task: Task) -> None:
+        return
+
+    async with tasks:
+        assert tasks.temporal is not None
+        await tasks.temporal.wait_connected(SECONDS)
+        org = tasks.org()
+        first = await org.create("runs", capability="stubborn")
+        await sent(tasks, [first])
+        waiting = await org.create_many([NewTask(title="waits", capability="quick")] * 3)
+        await sent(tasks, waiting)
+        held_back = await org.create_many([NewTask(title="held back", capability="quick")] * 3)
+        for task in [*waiting, first]:
+            await org.cancel(task.id)
+        await sent(tasks, [await org.create("by hand", mode="manual")])  # the relay has looked, and found no room
+        tidied.set()
+        for task in held_back:
+            assert (await org.wait(task.id, timeout=SECONDS)).state is TaskState.COMPLETED
+
+
+async def sent(tasks: DurableTasks, made: Sequence[Task]) -> None:
+    """Temporal has been told of these, and the relay has heard that it was."""
+    ids = [task_workflow_id(task.id, task.generation) for task in made]
+    committed = asyncio.Event()
+    unsubscribe = tasks.store.subscribe(lambda notice: committed.set())
+    async with asyncio.timeout(SECONDS):
+        while any(one.state == "outbox" for one in (await tasks.store.find(ids)).values()):
+            await committed.wait()
+            committed.clear()
+    unsubscribe()
