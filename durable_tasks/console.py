@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from durable_tasks.access import Principal
 from durable_tasks.clock import SystemClock, SystemIds
 from durable_tasks.contracts import Command, CommandAnswer, store_queue
 from durable_tasks.durations import DurationLike, parse_duration
@@ -29,6 +30,7 @@ from durable_tasks.ports import Clock, DeadLetter
 from durable_tasks.settings import Settings
 from durable_tasks.store.health import Outbox, StoreHealth, WaitingTask
 from durable_tasks.store.store import Store
+from durable_tasks.store.tokens import ApiToken
 from durable_tasks.store.transaction import Rules
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ class Console:
     """Use it as `async with Console(settings) as console:`. The application may run meanwhile."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._clock = clock or SystemClock()
         ids = SystemIds()
         rules = Rules(
@@ -120,9 +122,9 @@ class Console:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Console":
-        if not self._settings.db.exists():  # opening would create it
+        if not self.settings.db.exists():  # opening would create it
             raise StoreUnreadable(
-                f"there is no file {self._settings.db}; name one with --db or TASKS_DB", path=str(self._settings.db)
+                f"there is no file {self.settings.db}; name one with --db or TASKS_DB", path=str(self.settings.db)
             )
         await self._store.open()
         self._open.push_async_callback(self._store.close)
@@ -141,14 +143,14 @@ class Console:
         """How both sides stand, as far as Temporal answers within a few seconds. Changes nothing."""
         health = await self.health()
         report, drift, said, queues = None, None, None, []
-        if self._settings.enabled or health.engine == Engine.TEMPORAL:
+        if self.settings.enabled or health.engine == Engine.TEMPORAL:
             async with self._looking() as engine:
                 drift, said = await self._compare(engine)
                 report = await engine.report()
                 if report.server_version is not None:
                     queues = await self._queues(engine, report, health.waiting)
         return Diagnosis(
-            db=str(self._settings.db.resolve()),
+            db=str(self.settings.db.resolve()),
             displaced=self._store.displaced,
             store=health,
             organisations=await self._organisations(health.outboxes, report),
@@ -188,7 +190,7 @@ class Console:
         for one in waiting:
             task = await self._store.get(one.org_id, one.task_id)
             if task.placement is Placement.EXTERNAL:
-                wanted[self._settings.namespace_of(task.org_id), task.queue or self._settings.queue] = None
+                wanted[self.settings.namespace_of(task.org_id), task.queue or self.settings.queue] = None
         return [await pollers(engine, namespace, queue) for namespace, queue in wanted if namespace in up]
 
     async def _organisations(self, outboxes: list[Outbox], report: "TemporalReport | None") -> list[Organisation]:
@@ -210,7 +212,7 @@ class Console:
         Raises TemporalUnavailable, and ConfigurationError for a displaced file."""
         health = await self.health()
         unsent = any(outbox.waiting for outbox in health.outboxes)
-        if not (self._settings.enabled or health.engine == Engine.TEMPORAL or unsent):
+        if not (self.settings.enabled or health.engine == Engine.TEMPORAL or unsent):
             return
         self._refuse_displaced()
         async with self._looking() as engine:
@@ -246,9 +248,25 @@ class Console:
         Raises ConfigurationError when the file is what it was."""
         if self._store.displaced is None:
             raise ConfigurationError(
-                f"{self._settings.db} is no copy: nothing is to be adopted", setting="db", value=str(self._settings.db)
+                f"{self.settings.db} is no copy: nothing is to be adopted", setting="db", value=str(self.settings.db)
             )
         return await self._store.adopt(replaces=replaces)
+
+    # ----- API tokens
+
+    async def create_token(self, principal: Principal, digest: bytes, lifetime: float | None) -> ApiToken:
+        """Keep what a new token stands for; `durable_tasks.identity.tokens.issue` makes one."""
+        return await self._store.create_token(principal, digest, lifetime)
+
+    async def list_tokens(self, org_id: str | None = None) -> list[ApiToken]:
+        """Of one organisation, or of all; the oldest first."""
+        return await self._store.list_tokens(org_id)
+
+    async def revoke_token(self, token_id: str) -> ApiToken:
+        """Refuse it from now on, in every process that has the file open. Raises NotFound."""
+        return await self._store.revoke_token(token_id)
+
+    # ----- the file
 
     @property
     def displaced(self) -> str | None:
@@ -260,7 +278,7 @@ class Console:
             raise ConfigurationError(
                 f"{self._store.displaced}; say whose tasks these are with `durable-tasks adopt`",
                 setting="db",
-                value=str(self._settings.db),
+                value=str(self.settings.db),
             )
 
     @asynccontextmanager
@@ -268,7 +286,7 @@ class Console:
         """Temporal without a worker: an executor without slots begins nothing."""
         from durable_tasks.temporal.engine import TemporalEngine
 
-        store, settings = self._store, self._settings.model_copy(update={"register_namespaces": False})
+        store, settings = self._store, self.settings.model_copy(update={"register_namespaces": False})
         executor = Executor(Handlers(), store, self._clock, slots=0, cancel_grace=settings.cancel_grace)
         bridge = Bridge(store, executor, Waiters().waiting, self._clock, _refuse)
         engine = TemporalEngine(settings, store, bridge, executor, store.subscribe, self._clock)

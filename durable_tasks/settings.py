@@ -5,6 +5,7 @@ It must not know who uses a value; nothing here connects or caches.
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -12,9 +13,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from durable_tasks.durations import Duration
 from durable_tasks.environment import ALIASES, PREFIX, AliasSource, ProfileFile, nearest, refuse_typos, variable_of
 from durable_tasks.errors import ConfigurationError
+from durable_tasks.loopback import is_loopback
 
 _FILES = ("tls_ca", "tls_cert", "tls_key")
 _OF_TLS = (*_FILES, "tls_server_name", "api_key")
+_KEYS = ("jwt_jwks_url", "jwt_key", "jwt_key_file")
+_SECRETS = frozenset({"api_key", "jwt_key", "gateway_secret"})
+_SHORTEST_SECRET = 16
+_ALGORITHM = "(HS|RS|ES|PS)(256|384|512)|EdDSA"
+_HEADER = r"^[A-Za-z0-9-]+$"
 _SYSTEM = "temporal-system"
 """The namespace in which a Temporal server keeps its own workflows."""
 
@@ -85,6 +92,47 @@ class Settings(BaseSettings):
         "local", description="Run embedded tasks also while Temporal does not have them; `wait`: not before it has."
     )
     fallback_after: Duration = Field(10.0, description="How long an embedded task waits for Temporal first.")
+    auth: Literal["none", "token", "jwt", "token,jwt", "gateway"] | None = Field(
+        None,
+        description="How callers prove who they are. Unset: nobody can, unless the application has its own way.",
+    )
+    jwt_jwks_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+[^\s#]*$",
+        description="Where the issuer publishes its keys: https, or http on this machine.",
+    )
+    jwt_key: SecretStr | None = Field(
+        None, description="Instead: the issuer's public key (PEM), or the secret shared with it. It is never shown."
+    )
+    jwt_key_file: Path | None = Field(None, description="Instead: a file with that public key or secret.")
+    jwt_issuer: str | None = Field(None, min_length=1, description="The `iss` that a JWT must have.")
+    jwt_audience: str | None = Field(None, min_length=1, description="The `aud` that a JWT must have.")
+    jwt_algorithms: str = Field(
+        "RS256",
+        pattern=f"^({_ALGORITHM})(,({_ALGORITHM}))*$",
+        description="The signatures that count, separated by commas. What a JWT says of itself never adds one.",
+    )
+    jwt_org_claim: str = Field(
+        "org", pattern=r"^\S+$", description="The claim with the organisation; dots lead into nested ones."
+    )
+    jwt_role_claim: str = Field(
+        "roles", pattern=r"^\S+$", description="The claim with the roles: a list, or text with spaces or commas."
+    )
+    gateway_org_header: str = Field(
+        "X-Org-Id", pattern=_HEADER, description="Where a trusted gateway names the organisation."
+    )
+    gateway_subject_header: str = Field(
+        "X-User-Id", pattern=_HEADER, description="Where it names the person or program."
+    )
+    gateway_roles_header: str = Field(
+        "X-User-Roles", pattern=_HEADER, description="Where it names the roles, with spaces or commas."
+    )
+    gateway_secret_header: str = Field(
+        "X-Gateway-Secret", pattern=_HEADER, description="Where it shows that it is the gateway."
+    )
+    gateway_secret: SecretStr | None = Field(
+        None, description="What it shows there. Unset: this process must listen on this machine only."
+    )
 
     def __init__(self, **values: Any) -> None:
         refuse_typos(type(self).model_fields)
@@ -95,6 +143,7 @@ class Settings(BaseSettings):
         _check_address(self.address)
         _check_namespace(self.namespace, "namespace")
         _check_tls(self)
+        _check_auth(self)
 
     def namespace_of(self, org: str) -> str:
         """The Temporal namespace of an organisation. Raises ConfigurationError when it would be the server's own."""
@@ -129,7 +178,7 @@ def _explain(error: ValidationError) -> ConfigurationError:
         close = nearest(name, Settings.model_fields)
         hint = f"did you mean {close}?" if close else "remove the argument"
         return ConfigurationError(f"there is no setting {name}; {hint}", setting=name, value=None)
-    return _wrong(name, first["msg"], first["input"], shown=name != "api_key")
+    return _wrong(name, first["msg"], first["input"], shown=name not in _SECRETS)
 
 
 def _wrong(name: str, why: str, value: Any = None, *, shown: bool = True) -> ConfigurationError:
@@ -165,11 +214,57 @@ def _check_tls(settings: Settings) -> None:
         raise _wrong("api_key", "an API key has only visible ASCII characters; look for a line break", shown=False)
 
 
+def _check_auth(settings: Settings) -> None:
+    ways = () if settings.auth is None else settings.auth.split(",")
+    for name, field in type(settings).model_fields.items():
+        way = name.partition("_")[0]
+        value = getattr(settings, name)
+        if way in ("jwt", "gateway") and way not in ways and value != field.default:
+            why = f"it counts only with {PREFIX}AUTH={way}; set that, or unset this"
+            raise _wrong(name, why, value, shown=name not in _SECRETS)
+    if "jwt" in ways:
+        _check_jwt(settings)
+    secret = settings.gateway_secret
+    if secret is not None and not _is_strong(secret.get_secret_value()):
+        why = f"it needs at least {_SHORTEST_SECRET} visible ASCII characters"
+        raise _wrong("gateway_secret", why, shown=False)
+
+
+def _check_jwt(settings: Settings) -> None:
+    if sum(getattr(settings, name) is not None for name in _KEYS) != 1:
+        names = [f"{PREFIX}{name.upper()}" for name in _KEYS]
+        raise _wrong("auth", f"jwt needs one of {names[0]}, {names[1]} and {names[2]}, and only one", settings.auth)
+    for name in ("jwt_issuer", "jwt_audience"):
+        if getattr(settings, name) is None:
+            why = f"jwt needs {PREFIX}{name.upper()} too: a JWT made by or for somebody else must not count"
+            raise _wrong("auth", why, settings.auth)
+    path, url = settings.jwt_key_file, settings.jwt_jwks_url
+    if path is not None and not _is_file(path):
+        raise _wrong("jwt_key_file", "there is no such file", path)
+    if url is not None and not (url.startswith("https:") or _is_here(url)):
+        raise _wrong("jwt_jwks_url", "keys that travel without TLS may be anybody's; use https", url)
+    shared = {name.startswith("HS") for name in settings.jwt_algorithms.split(",")}
+    if len(shared) > 1 or (shared == {True} and url is not None):
+        why = "HS… is for a shared secret, the others are for public keys; choose what the key is"
+        raise _wrong("jwt_algorithms", why, settings.jwt_algorithms)
+
+
+def _is_here(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
         return False
+
+
+def _is_strong(secret: str) -> bool:
+    return len(secret) >= _SHORTEST_SECRET and _is_token(secret)
 
 
 def _is_token(text: str) -> bool:

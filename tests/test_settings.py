@@ -155,6 +155,12 @@ WRONG = [
     ("max_concurrent", "many"), ("max_concurrent", "1e9"), ("shutdown_grace", "later"), ("cancel_grace", "soon"),
     ("max_lost", "0"), ("process_lease", "-1"), ("busy_timeout", "inf"), ("max_workers", "0"), ("worker_idle", "x"),
     ("heartbeat_timeout", "often"), ("switch_grace", "-5s"), ("fallback", "never"), ("fallback_after", "1 fortnight"),
+    ("auth", "ldap"), ("auth", "none,token"), ("auth", "jwt"), ("jwt_jwks_url", "ftp://id.example/keys"),
+    ("jwt_jwks_url", "https://id.example/keys"), ("jwt_key", SECRET), ("jwt_key_file", "missing.pem"),
+    ("jwt_issuer", "https://id.example"), ("jwt_audience", "tasks"), ("jwt_algorithms", "none"),
+    ("jwt_algorithms", "RS256,"), ("jwt_algorithms", "ES256"), ("jwt_org_claim", "a b"), ("jwt_role_claim", "a b"),
+    ("gateway_org_header", "X Org"), ("gateway_org_header", "X-Team"), ("gateway_subject_header", "a:b"),
+    ("gateway_roles_header", "ä"), ("gateway_secret_header", "X_Secret"), ("gateway_secret", SECRET),
 ]  # fmt: skip
 
 
@@ -163,7 +169,7 @@ def test_a_wrong_value_is_one_sentence_that_names_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(f"TASKS_{name.upper()}", value)
     with pytest.raises(ConfigurationError) as caught:
         Settings()
-    shown = name != "api_key"
+    shown = name not in {"api_key", "jwt_key", "gateway_secret"}
     assert caught.value.setting == name
     assert (str(caught.value.value) == value) if shown else (caught.value.value is None)
     assert f"TASKS_{name.upper()}" in caught.value.message
@@ -270,6 +276,53 @@ def test_no_error_shows_the_api_key(make: Callable[[], Settings]) -> None:
     assert SECRET not in written
 
 
+# ----- who may call
+
+JWT = {"auth": "jwt", "jwt_key": "k" * 32, "jwt_algorithms": "HS256", "jwt_issuer": "me", "jwt_audience": "tasks"}
+PUBLISHED = {**JWT, "jwt_key": None, "jwt_algorithms": "RS256", "jwt_jwks_url": "https://id.example/keys"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {}, {"auth": "none"}, {"auth": "token"}, JWT, {**JWT, "auth": "token,jwt"}, PUBLISHED,
+        {**PUBLISHED, "jwt_jwks_url": "http://localhost:8080/keys"}, {**PUBLISHED, "jwt_jwks_url": "http://[::1]/"},
+        {**PUBLISHED, "jwt_algorithms": "RS256,ES512,EdDSA"}, {"auth": "gateway"},
+        {"auth": "gateway", "gateway_org_header": "X-Team", "gateway_secret": SECRET},
+    ],
+)  # fmt: skip
+def test_ways_to_say_who_calls(given: dict[str, Any]) -> None:
+    assert Settings(**given).auth == given.get("auth")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({**JWT, "jwt_key": None}, "needs one of TASKS_JWT_JWKS_URL, TASKS_JWT_KEY and TASKS_JWT_KEY_FILE"),
+        ({**JWT, "jwt_key_file": __file__}, "and only one"),
+        ({**JWT, "jwt_key": None, "jwt_key_file": "missing.pem"}, "there is no such file"),
+        ({**JWT, "jwt_issuer": None}, "TASKS_JWT_ISSUER"),
+        ({**JWT, "jwt_audience": None}, "TASKS_JWT_AUDIENCE"),
+        ({**JWT, "jwt_algorithms": "HS256,RS256"}, "HS… is for a shared secret"),
+        ({**PUBLISHED, "jwt_algorithms": "HS256"}, "HS… is for a shared secret"),
+        ({**PUBLISHED, "jwt_jwks_url": "http://id.example/keys"}, "use https"),
+        ({**PUBLISHED, "jwt_jwks_url": "http://127.0.0.1.id.example/keys"}, "use https"),
+        ({**PUBLISHED, "jwt_jwks_url": "http://localhost@id.example/keys"}, "use https"),
+        ({**PUBLISHED, "jwt_jwks_url": "http://[::1/keys"}, "use https"),
+        ({**JWT, "auth": "token"}, "it counts only with TASKS_AUTH=jwt"),
+        ({"auth": "token", "gateway_secret": SECRET}, "it counts only with TASKS_AUTH=gateway"),
+        ({"auth": "none", "gateway_org_header": "X-Team"}, "it counts only with TASKS_AUTH=gateway"),
+        ({"auth": "gateway", "gateway_secret": "short"}, "at least 16"),
+        ({"auth": "gateway", "gateway_secret": SECRET + "\n"}, "visible ASCII"),
+    ],
+)
+def test_what_does_not_go_together_stops_the_start(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(said)) as caught:
+        Settings(**given)
+    assert "\n" not in caught.value.message
+    assert SECRET not in caught.value.message
+
+
 # ----- mistyped names
 
 
@@ -350,10 +403,10 @@ def test_the_documented_table_is_the_code() -> None:
 
 
 def kind(field: FieldInfo) -> str:
-    hint = field.annotation
-    if get_origin(hint) is Literal:
-        return " or ".join(f"`{value}`" for value in get_args(hint))
-    plain = next((part for part in get_args(hint) if part is not type(None)), hint)
+    hint: Any = field.annotation
+    plain = hint if get_origin(hint) is Literal else next((p for p in get_args(hint) if p is not type(None)), hint)
+    if get_origin(plain) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(plain))
     names: dict[object, str] = {bool: "bool", int: "number", float: "duration", Path: "path", SecretStr: "secret"}
     return names.get(plain, "text")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from durable_tasks.cli import operate, tasks, worker
+from durable_tasks.cli import operate, tasks, tokens, worker
 from durable_tasks.cli.talk import failing_plainly, say
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.",
 )
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(tokens.app, name="token")
 for command in (worker.worker, operate.doctor, operate.engine, operate.adopt, operate.redrive):
     app.command()(command)
 

@@ -46,7 +46,7 @@ def doctor(
                 say(f"not mended: {error.message}")
         return await console.diagnose()
 
-    found = _ask(db, work)
+    found = ask(db, work)
     if as_json:
         put_json(_plain_diagnosis(found))
     else:
@@ -74,7 +74,7 @@ def engine(
             await console.switch(wanted, drain=drain)
         return await console.health()
 
-    health = _ask(db, work)
+    health = ask(db, work)
     unsent = sum(outbox.waiting for outbox in health.outboxes)
     if as_json:
         put_json({"engine": health.engine, "outbox": unsent, "processes": health.processes})
@@ -95,7 +95,7 @@ def adopt(
     as_json: AsJson = False,
 ) -> None:
     """Let a copied or restored file speak to Temporal, as a file of its own or in the original's place."""
-    count = _ask(db, lambda console: _adopt(console, replace, yes))
+    count = ask(db, lambda console: _adopt(console, replace, yes))
     if as_json:
         put_json({"restarted": count, "replaces": replace})
     else:
@@ -129,7 +129,7 @@ def redrive(
         letters = await console.dead_letters()
         return (letters, []) if listing else await _redrive_all(console, letters)
 
-    letters, refused = _ask(db, work)
+    letters, refused = ask(db, work)
     if as_json:
         put_json({"dead_letters": [_plain_letter(letter) for letter in letters]})
     else:
@@ -151,7 +151,8 @@ async def _redrive_all(console: "Console", letters: "list[DeadLetter]") -> "tupl
     return sent, refused
 
 
-def _ask(db: Path | None, work: "Callable[[Console], Awaitable[T]]") -> T:
+def ask(db: Path | None, work: "Callable[[Console], Awaitable[T]]") -> T:
+    """What `work` answers on the file's console; ends the command with one sentence when it fails."""
     with failing_plainly():
         return asyncio.run(_open_and(db, work))
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from durable_tasks.access import Principal
 from durable_tasks.models import (
     Attempt,
     Claim,
@@ -20,11 +21,12 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.ports import Appetite, Assignment, Ids, Outcome
-from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, tasks
+from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, tasks, tokens
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
 from durable_tasks.store.moves import get
 from durable_tasks.store.rows import Row, dump_payload
+from durable_tasks.store.tokens import ApiToken
 from durable_tasks.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -240,6 +242,20 @@ class Store(HandoverStore):
     async def audit(self) -> list[str]:
         """Every disagreement between the event log and the rows; see events.audit."""
         return await self.read(events.audit)
+
+    # ----- API tokens
+
+    async def create_token(self, principal: Principal, digest: bytes, lifetime: float | None) -> ApiToken:
+        return await self._write(lambda tx: tokens.create(tx, principal, digest, lifetime))
+
+    async def find_token(self, token_id: str) -> ApiToken | None:
+        return await self.read(lambda conn: tokens.find(conn, token_id))
+
+    async def list_tokens(self, org_id: str | None) -> list[ApiToken]:
+        return await self.read(lambda conn: tokens.every(conn, org_id))
+
+    async def revoke_token(self, token_id: str) -> ApiToken:
+        return await self._write(lambda tx: tokens.revoke(tx, token_id))
 
     # ----- executors and the clock
 
