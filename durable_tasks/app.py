@@ -264,12 +264,12 @@ class DurableTasks:
     def durable(self) -> "DurableStore":
         """The tasks as Temporal has them, for those who look at it directly. Raises ConfigurationError when durable
         mode is off, Closed when this is not running."""
-        from durable_tasks.temporal.durable import DurableStore
-
         store, engine = self.store, self.temporal
         if engine is None:
             why = store.displaced or "durable mode is off; set TASKS_ENABLED=true"
             raise ConfigurationError(f"there is no Temporal here: {why}", setting="enabled", value=False)
+        from durable_tasks.temporal.durable import DurableStore
+
         return DurableStore(self, engine)
 
     @property

@@ -26,8 +26,13 @@ def new_task(title: str | None, fields: Mapping[str, Any]) -> NewTask:
 
 def build(model: type[Model], **values: Any) -> Model:
     """The model of `values`; pydantic's complaint becomes one sentence of ours."""
+    return validated(model, values)
+
+
+def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """The same for values whose names come from outside."""
     try:
-        return model(**values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or model.__name__

@@ -3,6 +3,7 @@
 It must not know SQL or clients. Append-only: fields and names are added, never renamed or removed.
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -64,9 +65,14 @@ class CommandVerb(StrEnum):
     CANCEL = "cancel"
 
 
+STORE_QUEUES = "dt-store-"
+"""How the names of all store queues begin."""
+_OURS = re.compile(r"(?:task|workflow)/.+/\d+", re.DOTALL)
+
+
 def store_queue(file_uuid: str) -> str:
     """The Temporal task queue of the processes that own the SQLite file."""
-    return f"dt-store-{file_uuid}"
+    return f"{STORE_QUEUES}{file_uuid}"
 
 
 def task_workflow_id(task_id: str, generation: int) -> str:
@@ -75,6 +81,11 @@ def task_workflow_id(task_id: str, generation: int) -> str:
 
 def group_workflow_id(workflow_id: str, generation: int) -> str:
     return f"workflow/{workflow_id}/{generation}"
+
+
+def drives_ours(temporal_workflow_id: str) -> bool:
+    """Whether a Temporal workflow of this id drives a task or a workflow (group), of whichever file."""
+    return _OURS.fullmatch(temporal_workflow_id) is not None
 
 
 def execution_id(task_id: str, attempt: int) -> str:

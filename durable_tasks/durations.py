@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from durable_tasks.errors import InvalidInput
 
@@ -66,5 +66,7 @@ def _parse_text(text: str) -> float | None:
         return None
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+_Said = Annotated[float | str, Field(description='Seconds, "1h30m" or ISO 8601.')]
+
+Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=_Said)]
 """A pydantic field that accepts every DurationLike and holds seconds."""

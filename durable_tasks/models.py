@@ -125,7 +125,10 @@ Agent = Annotated[str, Field(min_length=1, max_length=256)]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 Title = Annotated[str, Field(min_length=1, max_length=512)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
-AnyPriority = Annotated[Priority, BeforeValidator(_parse_priority)]
+AnyPriority = Annotated[
+    Priority,
+    BeforeValidator(_parse_priority, json_schema_input_type=Priority | Literal["low", "normal", "high", "urgent"]),
+]
 
 
 class Frozen(BaseModel):

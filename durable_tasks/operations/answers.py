@@ -117,6 +117,27 @@ class Queried(Frozen):
     answer: Any
 
 
+class TemporalWorkflow(Frozen):
+    """A Temporal workflow as the server shows it. `status` is RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED,
+    CONTINUED_AS_NEW or TIMED_OUT."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    queue: str
+    status: str
+    started_at: datetime
+    closed_at: datetime | None
+
+
+class Told(Frozen):
+    """The Temporal workflow was told; what becomes of it is seen by looking."""
+
+    told: Literal["signal", "cancel", "terminate"]
+    workflow_id: str
+
+
 class Orgs(Frozen):
     """The organisations that the caller may act in."""
 

@@ -214,6 +214,26 @@ class QueryTask(OfTask):
     query: Literal["status", "progress", "attempt"]
 
 
+class OfTemporalWorkflow(Request):
+    workflow_id: Annotated[Id, Field(description="Temporal's own id of it, in the organisation's namespace.")]
+
+
+class StartTemporalWorkflow(OfTemporalWorkflow):
+    workflow_type: Annotated[str, Field(min_length=1, max_length=256)]
+    queue: Annotated[str, Field(min_length=1, max_length=256, description="The task queue of its worker.")]
+    arguments: tuple[Any, ...] = Field((), max_length=100)
+    timeout: Annotated[Duration, Field(gt=0)] | None = None
+
+
+class SignalTemporalWorkflow(OfTemporalWorkflow):
+    signal: Annotated[str, Field(min_length=1, max_length=256)]
+    arguments: tuple[Any, ...] = Field((), max_length=100)
+
+
+class TerminateTemporalWorkflow(OfTemporalWorkflow):
+    reason: Reason | None = None
+
+
 def given(request: Request, *without: str) -> dict[str, Any]:
     """The fields that the caller set, by name."""
     return {name: getattr(request, name) for name in request.model_fields_set if name not in without}

@@ -4,6 +4,8 @@ It must not know a surface's protocol, nor decide anything that the facade decid
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 from durable_tasks.access import Role
 from durable_tasks.errors import WaitTimeout
@@ -250,8 +252,54 @@ async def query_task(caller: Caller, request: requests.QueryTask) -> answers.Que
     return answers.Queried(task_id=request.task_id, query=request.query, answer=answer)
 
 
+async def start_temporal_workflow(caller: Caller, request: requests.StartTemporalWorkflow) -> answers.TemporalWorkflow:
+    """Start a Temporal workflow of your own in the organisation's namespace."""
+    executions = await caller.host.durable.executions(org=caller.principal.org)
+    return _shown(
+        await executions.start(
+            request.workflow_type,
+            request.workflow_id,
+            queue=request.queue,
+            arguments=request.arguments,
+            timeout=request.timeout,
+        )
+    )
+
+
+async def describe_temporal_workflow(caller: Caller, request: requests.OfTemporalWorkflow) -> answers.TemporalWorkflow:
+    """See how a Temporal workflow of the organisation's namespace stands, by its Temporal id."""
+    executions = await caller.host.durable.executions(org=caller.principal.org)
+    return _shown(await executions.describe(request.workflow_id))
+
+
+async def signal_temporal_workflow(caller: Caller, request: requests.SignalTemporalWorkflow) -> answers.Told:
+    """Send a signal to a Temporal workflow of your own."""
+    executions = await caller.host.durable.executions(org=caller.principal.org)
+    await executions.signal(request.workflow_id, request.signal, request.arguments)
+    return answers.Told(told="signal", workflow_id=request.workflow_id)
+
+
+async def cancel_temporal_workflow(caller: Caller, request: requests.OfTemporalWorkflow) -> answers.Told:
+    """Ask a Temporal workflow of your own to end."""
+    executions = await caller.host.durable.executions(org=caller.principal.org)
+    await executions.cancel(request.workflow_id)
+    return answers.Told(told="cancel", workflow_id=request.workflow_id)
+
+
+async def terminate_temporal_workflow(caller: Caller, request: requests.TerminateTemporalWorkflow) -> answers.Told:
+    """End a Temporal workflow of your own at once."""
+    executions = await caller.host.durable.executions(org=caller.principal.org)
+    await executions.terminate(request.workflow_id, reason=request.reason)
+    return answers.Told(told="terminate", workflow_id=request.workflow_id)
+
+
+def _shown(execution: Any) -> answers.TemporalWorkflow:
+    return answers.TemporalWorkflow(**asdict(execution))
+
+
 _TASK = "/tasks/{task_id}"
 _WORKFLOW = "/workflows/{workflow_id}"
+_TEMPORAL = "/temporal/workflow"  # its id is in the query or the body: it may hold slashes
 _ALL = (
     Operation("create_task", Role.AGENT, "POST", "/tasks", requests.CreateTask, Task, create_task, status=201),
     Operation(
@@ -339,6 +387,27 @@ _ALL = (
     Operation(
         "query_task", Role.OPERATOR, "GET", f"{_TASK}/query/{{query}}", requests.QueryTask, answers.Queried,
         query_task, repeatable=True, temporal=True,
+    ),
+    Operation(
+        "start_temporal_workflow", Role.OPERATOR, "POST", _TEMPORAL, requests.StartTemporalWorkflow,
+        answers.TemporalWorkflow, start_temporal_workflow, status=201, temporal=True,
+    ),
+    Operation(
+        "describe_temporal_workflow", Role.OPERATOR, "GET", _TEMPORAL, requests.OfTemporalWorkflow,
+        answers.TemporalWorkflow, describe_temporal_workflow, repeatable=True, temporal=True,
+    ),
+    Operation(
+        "signal_temporal_workflow", Role.OPERATOR, "POST", f"{_TEMPORAL}/signal", requests.SignalTemporalWorkflow,
+        answers.Told, signal_temporal_workflow, status=202, temporal=True,
+    ),
+    Operation(
+        "cancel_temporal_workflow", Role.OPERATOR, "POST", f"{_TEMPORAL}/cancel", requests.OfTemporalWorkflow,
+        answers.Told, cancel_temporal_workflow, status=202, repeatable=True, destructive=True, temporal=True,
+    ),
+    Operation(
+        "terminate_temporal_workflow", Role.OPERATOR, "POST", f"{_TEMPORAL}/terminate",
+        requests.TerminateTemporalWorkflow, answers.Told, terminate_temporal_workflow, status=202, repeatable=True,
+        destructive=True, temporal=True,
     ),
 )  # fmt: skip
 

@@ -20,9 +20,10 @@ from durable_tasks.contracts import (
     group_workflow_id,
     task_workflow_id,
 )
-from durable_tasks.errors import InvalidInput, TemporalUnavailable
+from durable_tasks.errors import Conflict, InvalidInput, TemporalUnavailable
 from durable_tasks.models import Claim, NewTask, Task, TaskFields, Workflow, WorkflowKind
 from durable_tasks.temporal.engine import TemporalEngine, TemporalReport
+from durable_tasks.temporal.executions import Executions
 from durable_tasks.temporal.faults import Fault, fault_of
 
 QUERIES = (STATUS_QUERY, PROGRESS_QUERY, ATTEMPT_QUERY)
@@ -144,6 +145,19 @@ class DurableStore:
     def list_workflows(self, *, org: str | None = None, query: str | None = None) -> AsyncIterator[WorkflowExecution]:
         """The same for pipelines, fan-outs and DAGs."""
         return self._listed(list(GROUP_WORKFLOWS.values()), org, query)
+
+    async def executions(self, *, org: str | None = None) -> Executions:
+        """The organisation's own Temporal workflows, to start, look at, signal and end by id. Raises Conflict when its
+        namespace is another organisation's, TemporalUnavailable."""
+        org_id = self._verbs(org).id
+        namespace = self._engine.namespace_of(org_id)
+        if await self._engine.owner(namespace) not in (None, org_id):
+            raise Conflict(
+                f"the namespace {namespace!r} of organisation {org_id!r} belongs to another organisation",
+                org=org_id,
+                namespace=namespace,
+            )
+        return Executions(self._engine.client(namespace), self._engine)
 
     async def doctor(self) -> TemporalReport:
         """How Temporal stands: server, namespaces, workers, what is parked and why."""

@@ -193,6 +193,11 @@ class TemporalEngine:
         """Reconcile once, now, without waiting for rows to settle."""
         await self._reconciler.sweep(fresh={tenant.namespace for tenant in await self._store.tenants()})
 
+    async def owner(self, namespace: str) -> str | None:
+        """The organisation that uses the namespace. Raises StoreError."""
+        tenants = await self._store.tenants()
+        return next((tenant.org_id for tenant in tenants if tenant.namespace == namespace), None)
+
     async def report(self) -> TemporalReport:
         """How Temporal stands now, asked as far as it answers. Raises StoreError."""
         version, capabilities = await self._server()

@@ -1,0 +1,66 @@
+"""What an agent should know of each tool beyond its summary: above all, what to do next.
+
+It must not know protocols; the names are those of the table of operations.
+"""
+
+from collections.abc import Mapping
+
+_PAGES = "When next_cursor is not null, call again with cursor set to it and the same filters."
+_HOLD = (
+    "Keep the token: call start_task, then progress_task or heartbeat_task before lease_expires_at, and end with"
+    " complete_task, fail_task or release_task."
+)
+_TOKEN = "Needs the token from next_task or claim_task."
+
+HINTS: Mapping[str, str] = {
+    "create_task": (
+        "Without a capability it waits for whoever takes it with next_task or claim_task; with one, a handler of the"
+        " application runs it: follow it with wait_task. With an idempotency_key the call may be repeated."
+    ),
+    "create_tasks": "The answer has them in the same order.",
+    "list_tasks": f'state: ["pending"] shows what can be claimed. {_PAGES}',
+    "get_task": "list_attempts shows its executions, list_events what happened to it.",
+    "update_task": "Fields that are left out stay. With version, it changes only if nobody else has edited it.",
+    "next_task": f"result is null when there is nothing to do: try again later. Else it is yours. {_HOLD}",
+    "claim_task": f"Use next_task instead when any task will do. {_HOLD}",
+    "start_task": f"{_TOKEN} Do the work next.",
+    "heartbeat_task": (
+        f"{_TOKEN} Call it before lease_expires_at. When cancel_requested is true, stop working and call release_task."
+    ),
+    "progress_task": f"{_TOKEN} It also counts as a heartbeat.",
+    "complete_task": f"{_TOKEN} output is any JSON value; tasks that depend on this one can read it.",
+    "fail_task": f"{_TOKEN} retryable: false when another try cannot help.",
+    "release_task": f"{_TOKEN} Another agent can take it then.",
+    "cancel_task": "Tasks that depend on it are cancelled too, unless they say otherwise.",
+    "retry_task": "For a member of an ended workflow use retry_workflow.",
+    "wait_task": "When ended is false, call it again.",
+    "list_attempts": "",
+    "list_events": "Call again with after set to the last seq for what happened since.",
+    "create_workflow": (
+        "pipeline: one after the other; fan_out: side by side; dag: as depends_on says, by the tasks' names."
+        " Follow it with wait_workflow."
+    ),
+    "list_workflows": _PAGES,
+    "get_workflow": "graph_workflow is shorter: names, states and dependencies only.",
+    "graph_workflow": "get_workflow has the tasks in full.",
+    "add_tasks": "Not possible once it has ended.",
+    "cancel_workflow": "",
+    "retry_workflow": "Follow it with wait_workflow.",
+    "wait_workflow": "When ended is false, call it again.",
+    "list_orgs": "",
+    "describe_task": "When the two sides disagree for more than a minute, `durable-tasks doctor` says why.",
+    "signal_task": "Prefer claim_task, complete_task and their kin, which answer; look with get_task what came of it.",
+    "query_task": "It answers as it last heard of the task; get_task says how the task stands.",
+    "start_temporal_workflow": (
+        "It runs on your own Temporal worker, and no task of ours belongs to it: for tasks use create_task and"
+        " create_workflow. Look at it with describe_temporal_workflow."
+    ),
+    "describe_temporal_workflow": "",
+    "signal_temporal_workflow": "For tasks use signal_task.",
+    "cancel_temporal_workflow": (
+        "It may clean up first: look with describe_temporal_workflow. For tasks use cancel_task or cancel_workflow."
+    ),
+    "terminate_temporal_workflow": (
+        "It cannot clean up: try cancel_temporal_workflow first. For tasks use cancel_task or cancel_workflow."
+    ),
+}

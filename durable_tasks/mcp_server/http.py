@@ -1,0 +1,67 @@
+"""MCP over streamable HTTP: stateless, one JSON answer for each POST, as the principal that the caller has proved.
+
+It must not know who proves what or how, nor HTTP's status codes.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import Receive, Scope, Send
+
+from durable_tasks.access import Principal
+from durable_tasks.errors import Closed
+from durable_tasks.mcp_server.server import Context, mcp_server
+from durable_tasks.operations.operation import Host
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine. A web page that has rebound its own name to this address is refused by them."""
+
+_PRINCIPAL = "durable_tasks.principal"
+
+
+class HttpEndpoint:
+    """Serves requests while `running()` is entered."""
+
+    def __init__(self, host: Host, *, hosts: Sequence[str] = LOOPBACK, origins: Sequence[str] | None = None) -> None:
+        """`hosts`: the names under which it is reached, on any port unless one is given. `origins`: of the web pages
+        that may call it; without them those of `hosts`."""
+        self._server = mcp_server(host, _proved)
+        self._security = TransportSecuritySettings(
+            allowed_hosts=[address for name in hosts for address in _any_port(name)],
+            allowed_origins=list(origins) if origins is not None else [*_origins_of(hosts)],
+        )
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        manager = StreamableHTTPSessionManager(
+            self._server, json_response=True, stateless=True, security_settings=self._security
+        )
+        async with manager.run():
+            self._manager = manager
+            try:
+                yield
+            finally:
+                self._manager = None
+
+    async def serve(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request of `principal`. Raises Closed when this is not running."""
+        if self._manager is None:
+            raise Closed("MCP is not running here; enter its lifespan first")
+        await self._manager.handle_request({**scope, _PRINCIPAL: principal}, receive, send)
+
+
+def _proved(context: Context) -> Principal:
+    principal: Principal = context.request.scope[_PRINCIPAL]  # type: ignore[union-attr]  # HTTP always has one
+    return principal
+
+
+def _any_port(name: str) -> tuple[str, ...]:
+    has_port = ":" in name.rpartition("]")[2]
+    return (name,) if has_port else (name, f"{name}:*")
+
+
+def _origins_of(hosts: Sequence[str]) -> list[str]:
+    return [f"{scheme}://{name}" for host in hosts for name in _any_port(host) for scheme in ("http", "https")]

@@ -1,0 +1,72 @@
+"""The tools: each operation of the table as MCP describes and answers it.
+
+It must not know transports, nor who calls.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mcp import types
+from pydantic import TypeAdapter
+
+from durable_tasks.errors import DurableTasksError
+from durable_tasks.mcp_server.hints import HINTS
+from durable_tasks.mcp_server.refusals import refusal
+from durable_tasks.mcp_server.schemas import Schema, answer_schema, request_schema
+from durable_tasks.operations.operation import Operation
+from durable_tasks.operations.table import OPERATIONS
+
+_WRAPPED = "result"
+"""An answer is an object in MCP: what may also be nothing stands in one under this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """An operation, what is said of it, and how its answer is written."""
+
+    operation: Operation
+    described: types.Tool
+    answer: TypeAdapter[Any]
+    wrapped: bool
+
+    def succeeded(self, answer: Any) -> types.CallToolResult:
+        plain = self.answer.dump_python(answer, mode="json")
+        content = {_WRAPPED: plain} if self.wrapped else plain
+        return types.CallToolResult(content=[_text(content)], structured_content=content)
+
+
+def failed(error: DurableTasksError) -> types.CallToolResult:
+    """In the text only: clients hold structured content against the schema of the answer, even of an error."""
+    return types.CallToolResult(content=[_text(refusal(error))], is_error=True)
+
+
+def _text(content: Any) -> types.TextContent:
+    return types.TextContent(type="text", text=json.dumps(content, ensure_ascii=False))
+
+
+def _tool(operation: Operation) -> Tool:
+    answer = answer_schema(operation.answer)
+    wrapped = answer.get("type") != "object"
+    described = types.Tool(
+        name=operation.name,
+        description=f"{operation.summary} {HINTS[operation.name]}".strip(),
+        input_schema=request_schema(operation.request),
+        output_schema=_wrap(answer) if wrapped else answer,
+        annotations=types.ToolAnnotations(
+            title=operation.name.replace("_", " ").capitalize(),
+            read_only_hint=operation.reads,
+            destructive_hint=operation.destructive,
+            idempotent_hint=operation.repeatable,
+            open_world_hint=False,
+        ),
+    )
+    return Tool(operation, described, TypeAdapter(operation.answer), wrapped)
+
+
+def _wrap(schema: Schema) -> Schema:
+    return {"type": "object", "properties": {_WRAPPED: schema}, "required": [_WRAPPED]}
+
+
+TOOLS: Mapping[str, Tool] = {name: _tool(operation) for name, operation in OPERATIONS.items()}
