@@ -1,0 +1,116 @@
+"""A channel: the newest events of one organisation, read once per commit and kept at hand for everybody who listens.
+
+It must not know HTTP or who listens: a listener keeps its own place and asks for what comes after it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from durable_tasks.engine.waiters import Waiters, org_key
+from durable_tasks.models import Event
+from durable_tasks.store.store import Store
+
+PAGE = 500
+"""Events that one read of SQLite brings."""
+KEEP = 2000
+KEEP_BYTES = 4 * 1024 * 1024
+"""What is kept at hand. Who is further behind reads SQLite by himself."""
+BATCH = 100
+"""Messages that one listener gets at once: it bounds what waits for a slow one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event as it is sent: encoded once for all."""
+
+    seq: int
+    task_id: str | None
+    workflow_id: str | None
+    text: bytes
+
+    @classmethod
+    def of(cls, event: Event) -> "Message":
+        text = f"id: {event.seq}\nevent: {event.kind}\ndata: {event.model_dump_json()}\n\n"
+        return cls(event.seq, event.task_id, event.workflow_id, text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events of the organisation: those of a task or of a workflow with its tasks; else all."""
+
+    task_id: str | None = None
+    workflow_id: str | None = None
+
+    def takes(self, message: Message) -> bool:
+        return self.task_id in (None, message.task_id) and self.workflow_id in (None, message.workflow_id)
+
+
+class Channel:
+    """Nothing is queued per listener: a slow one costs no memory and holds up nobody."""
+
+    def __init__(self, org_id: str, store: Store, waiters: Waiters) -> None:
+        self.org_id = org_id
+        self.news = asyncio.Event()
+        """Set when there is more, or the end; then another one takes its place. Take it before looking."""
+        self.ended = False
+        self.listeners = 0
+        self.position = 0
+        """The number of the newest event that was read; those before may be read in SQLite."""
+        self._store = store
+        self._waiters = waiters
+        self._happened: asyncio.Event | None = None
+        self._recent: list[Message] = []
+        self._size = 0
+
+    def leave(self) -> None:
+        self.listeners -= 1
+        if not self.listeners and self._happened is not None:
+            self._happened.set()
+
+    def end(self) -> None:
+        self.ended = True
+        if self._happened is not None:
+            self._happened.set()
+        self._tell()
+
+    async def read(self) -> None:
+        """Read on while anybody listens. Raises StoreError, Closed."""
+        with self._waiters.waiting(org_key(self.org_id)) as self._happened:
+            self.position = await self._store.last_seq(self.org_id)
+            self._tell()
+            while self.listeners and not self.ended:
+                self._happened.clear()
+                page = await self._store.events(self.org_id, after=self.position, limit=PAGE)
+                if page:
+                    self._keep([Message.of(event) for event in page])
+                if len(page) < PAGE:
+                    await self._happened.wait()
+
+    def after(self, place: int, wanted: Wanted) -> tuple[list[Message], int] | None:
+        """What is wanted of the messages after `place`, and the place that this leads to; no message: there is
+        nothing more. None when it is too far back to be at hand."""
+        start = place - (self.position - len(self._recent))  # numbers have no gaps
+        if start < 0 or self.position == 0:
+            return None
+        found: list[Message] = []
+        for message in self._recent[start:]:
+            place = message.seq
+            if wanted.takes(message):
+                found.append(message)
+                if len(found) == BATCH:
+                    break
+        return found, place
+
+    def _keep(self, messages: list[Message]) -> None:
+        self._recent += messages
+        self._size += sum(len(message.text) for message in messages)
+        self.position = messages[-1].seq
+        while len(self._recent) > KEEP or self._size > KEEP_BYTES:
+            half = (len(self._recent) + 1) // 2
+            self._size -= sum(len(message.text) for message in self._recent[:half])
+            del self._recent[:half]
+        self._tell()
+
+    def _tell(self) -> None:
+        told, self.news = self.news, asyncio.Event()
+        told.set()

@@ -1,0 +1,213 @@
+"""Live events: streams (SSE) that replay from SQLite what a client missed and go on with what happens.
+
+It must not know who may look at which organisation beyond the caller it is given, nor the server that sends.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.responses import StreamingResponse
+from starlette.types import Message as Sent
+from starlette.types import Send
+
+from durable_tasks.access import Role
+from durable_tasks.app import DurableTasks
+from durable_tasks.errors import Closed, Forbidden, StoreError
+from durable_tasks.models import Event
+from durable_tasks.operations.operation import Caller
+from durable_tasks.web.channel import Channel, Message, Wanted
+
+log = logging.getLogger("durable_tasks.web")
+
+KEEPALIVE = 15.0
+"""Seconds of silence after which a comment is sent: proxies close what is silent."""
+LONGEST = 30 * 60.0
+"""Seconds after which a stream ends and its client comes back: it outlives neither deploys nor revoked rights."""
+RETRY = 2000
+"""Milliseconds that a client waits before it comes back."""
+PATIENCE = 30.0
+"""Seconds that a client may take for what it was sent; then it is cut off."""
+REPLAY_PAGE = 200
+REPLAYS = 4
+"""Replays that read SQLite at once: many clients that come back together must not keep other readers waiting."""
+
+Place = Annotated[int | None, Query(ge=0, description="Replay what comes after this event; the header goes first.")]
+LastEventId = Annotated[int | None, Header(ge=0, description="The last event that the client has.")]
+
+
+class Live:
+    """The streams of one DurableTasks. Each organisation that somebody looks at is read once for all."""
+
+    def __init__(self, tasks: DurableTasks, *, patience: float = PATIENCE) -> None:
+        self.patience = patience
+        self._tasks = tasks
+        self._channels: dict[str, Channel] = {}
+        self._readers: set[asyncio.Task[None]] = set()
+        self._replays = asyncio.Semaphore(REPLAYS)
+        self._closed = False
+
+    @property
+    def streams(self) -> int:
+        """How many clients are listening now."""
+        return sum(channel.listeners for channel in self._channels.values())
+
+    def close(self) -> None:
+        """End every stream, and any later one at once: a server cannot stop before its streams do. Idempotent."""
+        self._closed = True
+        for channel in self._channels.values():
+            channel.end()
+
+    async def aclose(self) -> None:
+        """Close, and wait until nothing is read any more."""
+        self.close()
+        await asyncio.gather(*self._readers)
+
+    async def newest(self, org_id: str) -> int:
+        """The number of the organisation's newest event. Raises StoreError, Closed."""
+        return await self._tasks.store.last_seq(org_id)
+
+    async def follow(self, org_id: str, wanted: Wanted, place: int) -> AsyncGenerator[bytes, None]:
+        """Events after `place` as SSE, and then those to come, each once and in order."""
+        clock = self._tasks.clock
+        ends = clock.now() + LONGEST
+        yield b"retry: %d\nid: %d\n\n" % (RETRY, place)
+        with self._listening(org_id) as channel:
+            speaks = clock.now() + KEEPALIVE
+            while not (channel.ended or self._closed) and clock.now() < ends:
+                news = channel.news
+                found = await self._next(channel, wanted, place)
+                if found is None:
+                    break
+                messages, place = found
+                if messages:
+                    yield b"".join(message.text for message in messages)
+                elif clock.now() < speaks:
+                    await clock.wait(news, min(speaks, ends))
+                    continue
+                else:
+                    yield b": still here\n\n"
+                speaks = clock.now() + KEEPALIVE
+        # A client of a part of the events is ahead of the last that it was sent: it need not search them again.
+        yield b"id: %d\n\n" % place
+
+    async def _next(self, channel: Channel, wanted: Wanted, place: int) -> tuple[list[Message], int] | None:
+        """What comes after `place`, and where that leads to. None when it cannot be read: the client comes back."""
+        found = channel.after(place, wanted)
+        if found is not None:
+            return found
+        try:
+            position = channel.position
+            page = await self._replayed(channel.org_id, wanted, place)
+        except (Closed, StoreError) as error:
+            log.warning("a replay of events ended early", extra={"org": channel.org_id, "error": error.code})
+            return None
+        return [Message.of(event) for event in page], page[-1].seq if page else max(place, position)
+
+    async def _replayed(self, org_id: str, wanted: Wanted, place: int) -> list[Event]:
+        async with self._replays:
+            return await self._tasks.store.events(
+                org_id, after=place, limit=REPLAY_PAGE, task_id=wanted.task_id, workflow_id=wanted.workflow_id
+            )
+
+    @contextmanager
+    def _listening(self, org_id: str) -> Iterator[Channel]:
+        channel = self._channels.get(org_id)
+        if channel is None:
+            channel = self._channels[org_id] = Channel(org_id, self._tasks.store, self._tasks.waiters)
+            reader = asyncio.create_task(self._read(channel), name=f"durable_tasks events of {org_id}")
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
+        channel.listeners += 1
+        try:
+            yield channel
+        finally:
+            channel.leave()
+
+    async def _read(self, channel: Channel) -> None:
+        try:
+            await channel.read()
+        except Closed:
+            log.debug("events are not read any more: durable_tasks has stopped")
+        except Exception:  # whatever it was, streams that never end would look like an organisation at rest
+            log.exception("events cannot be read; the streams end", extra={"org": channel.org_id})
+        finally:
+            channel.end()
+            del self._channels[channel.org_id]
+
+
+class EventStream(StreamingResponse):
+    """Sends chunks as they come. A client that does not take one within `patience` seconds is cut off: it comes back
+    with its last id and misses nothing, while a connection that nobody reads would be held for ever."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], *, patience: float) -> None:
+        # x-accel-buffering: nginx would keep events back to send them in larger pieces.
+        super().__init__(chunks, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        self._chunks = chunks
+        self._patience = patience
+
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: Sent) -> None:
+            async with asyncio.timeout(self._patience):
+                await send(message)
+
+        async with aclosing(self._chunks):  # a client that leaves must not be listened for until garbage is collected
+            try:
+                await super().stream_response(send_in_time)
+            except TimeoutError:
+                log.warning("a client that does not read its events was cut off")
+
+
+def live_routes(live: Live, caller_of: Callable[..., Awaitable[Caller]]) -> APIRouter:
+    """`caller_of`: a FastAPI dependency that says who asks."""
+    router = APIRouter(tags=["events"])
+    AnyCaller = Annotated[Caller, Depends(caller_of)]
+    described: dict[str, Any] = {
+        "response_class": EventStream,
+        "responses": {200: {"description": "`id`: the event's number, `event`: its kind, `data`: the event in JSON."}},
+    }
+
+    async def stream(caller: Caller, wanted: Wanted, after: int | None, last: int | None) -> EventStream:
+        org_id = caller.principal.org
+        newest = await live.newest(org_id)
+        asked = after if last is None else last
+        # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
+        place = newest if asked is None else min(asked, newest)
+        return EventStream(live.follow(org_id, wanted, place), patience=live.patience)
+
+    @router.get("/v1/events/stream", operation_id="stream_events", **described)
+    async def stream_events(caller: AnyCaller, after: Place = None, last_event_id: LastEventId = None) -> EventStream:
+        """Follow the events of the organisation."""
+        require_viewer(caller, "stream_events")
+        return await stream(caller, Wanted(), after, last_event_id)
+
+    @router.get("/v1/tasks/{task_id}/events/stream", operation_id="stream_task_events", **described)
+    async def stream_task_events(
+        caller: AnyCaller, task_id: str, after: Place = None, last_event_id: LastEventId = None
+    ) -> EventStream:
+        """Follow the events of one task."""
+        require_viewer(caller, "stream_task_events")
+        await caller.org.get(task_id)
+        return await stream(caller, Wanted(task_id=task_id), after, last_event_id)
+
+    @router.get("/v1/workflows/{workflow_id}/events/stream", operation_id="stream_workflow_events", **described)
+    async def stream_workflow_events(
+        caller: AnyCaller, workflow_id: str, after: Place = None, last_event_id: LastEventId = None
+    ) -> EventStream:
+        """Follow the events of a workflow and its tasks."""
+        require_viewer(caller, "stream_workflow_events")
+        await caller.org.get_workflow(workflow_id)
+        return await stream(caller, Wanted(workflow_id=workflow_id), after, last_event_id)
+
+    return router
+
+
+def require_viewer(caller: Caller, operation: str) -> None:
+    """Raises Forbidden."""
+    if not caller.principal.may(Role.VIEWER):
+        raise Forbidden(f"{operation} needs the role viewer", operation=operation, role="viewer")
