@@ -32,6 +32,11 @@ _GRACE = 2.0
 _STOP = 3.0
 """Seconds beyond that for the SDK to stop before it is given up."""
 
+_POLLS = 10
+"""Half of them ask the queue itself, which a server keeps in four partitions by default, and spreads polls over these.
+With the SDK's one such poll, what lay in another partition waited for minutes (measured: a poll lasts a minute, and
+old backlog is not handed on to where it waits). Each poll holds a slot."""
+
 
 class StoreWorker:
     """Keeps one Temporal worker alive: a worker that fails is built anew, with backoff."""
@@ -119,7 +124,9 @@ class StoreWorker:
             interceptors=[self._effort],
             # Workflow tasks of a killed process wait this long before another takes them.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
-            max_concurrent_workflow_tasks=self._max_concurrent + 4,
+            max_concurrent_workflow_tasks=self._max_concurrent + _POLLS,
+            max_concurrent_workflow_task_polls=_POLLS,
+            nonsticky_to_sticky_poll_ratio=0.5,
             max_concurrent_local_activities=slots,
             max_concurrent_activities=slots,
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
