@@ -27,6 +27,8 @@ FLOOR = 30.0
 """Seconds between two looks, however many tokens name keys that nobody knows."""
 RETRY = 5.0
 """Seconds before the next look after one that failed."""
+PATIENCE = 6.0
+"""Seconds that a caller waits for a look, even when a thread or the network hangs."""
 
 
 class Key(NamedTuple):
@@ -90,7 +92,7 @@ def _fits(material: Any, algorithm: str) -> bool:
 
 class PublishedKeys:
     """Implements Keys: those of the issuer (JWKS). Nobody waits for a look at them while the key they need is
-    known; the look is taken in a thread, one at a time."""
+    known; the look is taken in a thread."""
 
     def __init__(self, fetch: Callable[[], bytes], algorithms: list[str], clock: Clock) -> None:
         self._fetch = fetch
@@ -108,7 +110,9 @@ class PublishedKeys:
             self._looking = asyncio.get_running_loop().run_in_executor(None, self._look, now)
         key = self._known(kid, now)
         if key is None and self._looking is not None:
-            await asyncio.shield(self._looking)  # others wait for the same look: who leaves must not end it
+            await asyncio.wait(
+                (self._looking,), timeout=PATIENCE
+            )  # the look goes on, for others: who leaves ends nothing
             key = self._known(kid, now)
         if key is None:
             raise Unauthenticated("the key that signed this token is not known here, or cannot be asked for now")
