@@ -39,16 +39,18 @@ def _parse(role: str) -> Role:
 
 
 async def _serve(db: Path | None, org: str | None, agent: str, role: Role) -> None:
-    # Loaded only here: MCP and the store are not needed for `--help`.
-    from durable_tasks.app import DurableTasks
+    # Loaded only here: MCP and the store are not needed for `--help`, and loading MCP takes a second.
     from durable_tasks.checks import build
-    from durable_tasks.mcp_server.server import mcp_server
-    from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
     from durable_tasks.settings import Settings
 
     chosen: dict[str, Any] = {} if db is None else {"db": db}
     settings = Settings(enabled=False, worker=False, **chosen)
     principal = build(Principal, org=check_org(org or settings.org), subject=agent, roles=frozenset({role}))
+
+    from durable_tasks.app import DurableTasks
+    from durable_tasks.mcp_server.server import mcp_server
+    from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
+
     with private_streams() as (source, sink):
         async with DurableTasks(settings) as tasks:
             server = mcp_server(tasks, lambda context: principal)
