@@ -76,15 +76,16 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(tasks: Host, who: Principal = ANN, transport: str = "modern") -> AsyncIterator[Agent]:
-    """Somebody connected to `tasks`; over stdio through a process of its own on the same file."""
+async def agent(tasks: Host, who: Principal = ANN, transport: str = "modern", **variables: str) -> AsyncIterator[Agent]:
+    """Somebody connected to `tasks`; over stdio through a process of its own on the same file, with `variables` in its
+    environment."""
     if transport == "http":
         async with served(tasks, {"secret": who}) as url, http_client(url, "secret") as client:
             yield Agent(client)
         return
     if transport == "stdio":
         assert isinstance(tasks, DurableTasks)
-        async with Client(stdio(tasks, who)) as client:
+        async with Client(stdio(tasks, who, variables)) as client:
             yield Agent(client)
         return
     server = mcp_server(tasks, lambda context: who)
@@ -92,13 +93,13 @@ async def agent(tasks: Host, who: Principal = ANN, transport: str = "modern") ->
         yield Agent(client)
 
 
-def stdio(tasks: DurableTasks, who: Principal) -> StdioServerParameters:
+def stdio(tasks: DurableTasks, who: Principal, variables: Mapping[str, str]) -> StdioServerParameters:
     (role,) = who.roles
     options = ("--db", tasks.settings.db, "--org", who.org, "--agent", who.subject, "--role", role.name.lower())
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "durable_tasks", "mcp", *map(str, options)],
-        env=environment(),
+        env={**environment(), **variables},
         cwd=tasks.settings.db.parent,
     )
 

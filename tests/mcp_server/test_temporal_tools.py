@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from durable_tasks import DurableTasks, Settings
+from durable_tasks import DurableTasks, Settings, Task, TaskContext
 from durable_tasks.access import Role
 from durable_tasks.mcp_server.tools import TOOLS
 from durable_tasks.temporal.server import EmbeddedServer
@@ -77,6 +77,27 @@ async def test_a_temporal_workflow_of_ones_own(durable: DurableTasks, tmp_path: 
         assert (await olga("cancel_temporal_workflow", **name))["told"] == "cancel"
         assert (await olga("terminate_temporal_workflow", reason="enough", **name))["told"] == "terminate"
         assert (await olga("describe_temporal_workflow", **name))["status"] == "TERMINATED"
+
+
+async def test_over_stdio_an_operator_looks_at_temporal_beside_the_application(durable: DurableTasks) -> None:
+    """That process drives nothing: what it creates runs where the application runs."""
+    variables = {"TASKS_ENABLED": "true", "TASKS_ADDRESS": durable.settings.address}
+
+    @durable.handler("double")
+    async def double(ctx: TaskContext, task: Task) -> int:
+        return int(task.input) * 2
+
+    async with agent(durable, OPERATOR, "stdio", **variables) as olga:
+        made = await olga("create_task", title="x", capability="double", input=21)
+        assert (made["placement"], made["engine"]) == ("embedded", "temporal")
+        assert (await olga("wait_task", task_id=made["id"]))["task"]["output"] == 42
+        manual = await olga("create_task", title="Approve")
+        async with asyncio.timeout(DEADLINE):
+            while (seen := (await olga.call("describe_task", {"task_id": manual["id"]})).structured_content) is None:
+                pass  # it is not connected yet
+        assert seen["workflow_id"] == f"task/{manual['id']}/1"
+        await until(olga, manual["id"], "RUNNING")
+        assert (await durable.durable.status(manual["id"])).temporal == "RUNNING"
 
 
 async def test_tasks_are_not_ended_behind_sqlite(durable: DurableTasks) -> None:
