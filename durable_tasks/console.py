@@ -6,7 +6,7 @@ It must not know SQL, Temporal's client or any surface; it never runs a handler 
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -281,20 +281,8 @@ class Console:
                 value=str(self.settings.db),
             )
 
-    @asynccontextmanager
-    async def _looking(self) -> "AsyncIterator[TemporalEngine]":
-        """Temporal without a worker: an executor without slots begins nothing."""
-        from durable_tasks.temporal.engine import TemporalEngine
-
-        store, settings = self._store, self.settings.model_copy(update={"register_namespaces": False})
-        executor = Executor(Handlers(), store, self._clock, slots=0, cancel_grace=settings.cancel_grace)
-        bridge = Bridge(store, executor, Waiters().waiting, self._clock, _refuse)
-        engine = TemporalEngine(settings, store, bridge, executor, store.subscribe, self._clock)
-        engine.start(serving=False)
-        try:
-            yield engine
-        finally:
-            await engine.stop()
+    def _looking(self) -> "AbstractAsyncContextManager[TemporalEngine]":
+        return looking(self.settings, self._store, self._clock)
 
     async def _send_all(self, engine: "TemporalEngine", within: float) -> None:
         """Until the outbox is empty. Another process may send at the same time: each errand counts once."""
@@ -314,6 +302,22 @@ class Console:
 
     async def _unsent(self) -> int:
         return sum(outbox.waiting for outbox in (await self._store.health(quiet_for=0, limit=1)).outboxes)
+
+
+@asynccontextmanager
+async def looking(settings: Settings, store: Store, clock: Clock) -> "AsyncIterator[TemporalEngine]":
+    """Temporal without a worker, beside the processes that have one: an executor without slots begins nothing."""
+    from durable_tasks.temporal.engine import TemporalEngine
+
+    settings = settings.model_copy(update={"register_namespaces": False})
+    executor = Executor(Handlers(), store, clock, slots=0, cancel_grace=settings.cancel_grace)
+    bridge = Bridge(store, executor, Waiters().waiting, clock, _refuse)
+    engine = TemporalEngine(settings, store, bridge, executor, store.subscribe, clock)
+    engine.start(serving=False)
+    try:
+        yield engine
+    finally:
+        await engine.stop()
 
 
 async def _refuse(command: Command, *, namespace: str, workflow_id: str) -> CommandAnswer:

@@ -6,8 +6,10 @@ It must not know the tools; it opens the file, serves until the input ends or a 
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +18,14 @@ from durable_tasks.cli.talk import failing_plainly, say
 from durable_tasks.cli.tasks import Db, OrgId
 from durable_tasks.errors import InvalidInput
 from durable_tasks.models import check_org
+
+if TYPE_CHECKING:
+    from durable_tasks.app import DurableTasks
+    from durable_tasks.operations.operation import Host
+    from durable_tasks.org import Org
+    from durable_tasks.settings import Settings
+    from durable_tasks.temporal.durable import DurableStore
+    from durable_tasks.temporal.engine import TemporalEngine
 
 _ROLES = ", ".join(role.name.lower() for role in Role)
 
@@ -39,19 +49,20 @@ def _parse(role: str) -> Role:
 
 
 async def _serve(db: Path | None, org: str | None, agent: str, role: Role) -> None:
-    # Loaded only here: MCP and the store are not needed for `--help`.
-    from durable_tasks.app import DurableTasks
+    # Loaded only here: MCP and the store are not needed for `--help`, and loading MCP takes a second.
     from durable_tasks.checks import build
-    from durable_tasks.mcp_server.server import mcp_server
-    from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
     from durable_tasks.settings import Settings
 
     chosen: dict[str, Any] = {} if db is None else {"db": db}
-    settings = Settings(enabled=False, worker=False, **chosen)
+    settings = Settings(worker=False, **chosen)
     principal = build(Principal, org=check_org(org or settings.org), subject=agent, roles=frozenset({role}))
+
+    from durable_tasks.mcp_server.server import mcp_server
+    from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
+
     with private_streams() as (source, sink):
-        async with DurableTasks(settings) as tasks:
-            server = mcp_server(tasks, lambda context: principal)
+        async with _opened(settings, principal) as host:
+            server = mcp_server(host, lambda context: principal)
             serving = asyncio.create_task(
                 serve_stdio(server, source, sink, grace=settings.shutdown_grace), name="durable-tasks mcp"
             )
@@ -60,6 +71,37 @@ async def _serve(db: Path | None, org: str | None, agent: str, role: Role) -> No
             await asyncio.wait({serving})
             if not serving.cancelled():
                 await serving
+
+
+@asynccontextmanager
+async def _opened(settings: "Settings", principal: Principal) -> "AsyncIterator[Host]":
+    """The file as a tool opens it, which drives nothing; with durable mode on, operators look at Temporal too."""
+    from durable_tasks.app import DurableTasks
+    from durable_tasks.console import looking
+
+    async with DurableTasks(settings.model_copy(update={"enabled": False})) as tasks:
+        if not settings.enabled or tasks.store.displaced is not None or not principal.may(Role.OPERATOR):
+            yield tasks
+            return
+        async with looking(settings, tasks.store, tasks.clock) as engine:
+            yield _Beside(tasks, engine)
+
+
+class _Beside:
+    """A file whose tasks other processes drive, and Temporal as it is seen from here."""
+
+    def __init__(self, tasks: "DurableTasks", engine: "TemporalEngine") -> None:
+        self._tasks = tasks
+        self._engine = engine
+
+    def org(self, org_id: str | None = None) -> "Org":
+        return self._tasks.org(org_id)
+
+    @property
+    def durable(self) -> "DurableStore":
+        from durable_tasks.temporal.durable import DurableStore
+
+        return DurableStore(self._tasks, self._engine)
 
 
 def _stop_on_signals(serving: asyncio.Task[None]) -> None:

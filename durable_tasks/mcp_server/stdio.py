@@ -85,11 +85,12 @@ class _Wire:
 
     async def write(self, sink: int) -> None:
         """Write what the server says until it has no more to say."""
-        async for one in self._written_out:
-            line = one.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-            await asyncio.to_thread(_write_all, sink, line)
-            if isinstance(one.message, types.JSONRPCResponse | types.JSONRPCError):
-                self._settle(one.message.id)
+        async with self._written_out:
+            async for one in self._written_out:
+                line = one.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+                await asyncio.to_thread(_write_all, sink, line)
+                if isinstance(one.message, types.JSONRPCResponse | types.JSONRPCError):
+                    self._settle(one.message.id)
 
     async def answered(self, within: float) -> None:
         """Return when no request is open, or the time is over."""

@@ -84,7 +84,7 @@ class Executions:
         await self._reach(self._client.get_workflow_handle(workflow_id).signal(signal, args=arguments), workflow_id)
 
     async def cancel(self, workflow_id: str) -> None:
-        """Ask it to end. Raises as `signal` does."""
+        """Ask it to end; the server has no objection when it has ended already. Else raises as `signal` does."""
         _refuse_ours(workflow_id)
         await self._reach(self._client.get_workflow_handle(workflow_id).cancel(), workflow_id)
 
