@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     gateway_secret: SecretStr | None = Field(
         None, description="What it shows there. Unset: this process must listen on this machine only."
     )
+    max_body: int = Field(
+        4 * 1024 * 1024, ge=1024, le=1024**3, description="The largest request, in bytes, that the HTTP API takes."
+    )
 
     def __init__(self, **values: Any) -> None:
         refuse_typos(type(self).model_fields)

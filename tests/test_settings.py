@@ -161,6 +161,7 @@ WRONG = [
     ("jwt_algorithms", "RS256,"), ("jwt_algorithms", "ES256"), ("jwt_org_claim", "a b"), ("jwt_role_claim", "a b"),
     ("gateway_org_header", "X Org"), ("gateway_org_header", "X-Team"), ("gateway_subject_header", "a:b"),
     ("gateway_roles_header", "ä"), ("gateway_secret_header", "X_Secret"), ("gateway_secret", SECRET),
+    ("max_body", "1"),
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from durable_tasks.cli import mcp, operate, tasks, tokens, worker
+from durable_tasks.cli import mcp, operate, serve, tasks, tokens, worker
 from durable_tasks.cli.talk import failing_plainly, say
 
 app = typer.Typer(
@@ -22,7 +22,15 @@ app = typer.Typer(
 )
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(tokens.app, name="token")
-for command in (worker.worker, mcp.mcp, operate.doctor, operate.engine, operate.adopt, operate.redrive):
+for command in (
+    serve.serve,
+    worker.worker,
+    mcp.mcp,
+    operate.doctor,
+    operate.engine,
+    operate.adopt,
+    operate.redrive,
+):
     app.command()(command)
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="any free one")]
