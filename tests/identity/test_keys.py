@@ -316,6 +316,7 @@ async def test_a_key_from_a_file(tmp_path: Path, text: str) -> None:
             "no public key in PEM",
         ),
     ],
+    ids=range(11),  # keys are new in every process
 )
 def test_a_key_that_cannot_be_right_stops_the_start(key: str, algorithms: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said) as caught:
