@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -165,3 +166,20 @@ async def test_a_wait_does_not_hold_up_the_end_of_the_endpoint(
             asking = asyncio.create_task(client.post("/mcp", json=body))
             await waits.wait()
         await asyncio.wait({asking})
+
+
+async def test_it_is_a_route_of_a_fastapi_application(tasks: DurableTasks) -> None:
+    async def authenticate(request: Asking) -> Principal:
+        return ANN
+
+    endpoint, lifespan = mcp_app(tasks, authenticate)
+    app = FastAPI(lifespan=lambda _: lifespan())
+    app.router.routes.append(Route("/mcp", endpoint))
+    headers = {"Accept": "application/json, text/event-stream"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://localhost", headers=headers
+        ) as client,
+    ):
+        assert (await client.post("/mcp", json=PING)).status_code == 200

@@ -195,7 +195,9 @@ async def test_a_client_that_reads_no_more_ends_it(tmp_path: Path) -> None:
 async def test_nothing_but_messages_is_on_stdout(tmp_path: Path) -> None:
     async with DurableTasks(Settings(db=tmp_path / "tasks.db", worker=False)) as tasks:
         task = await tasks.org().create("x")
-        async with started(tmp_path, "-W", "default", "-c", NOISY, PYTHONWARNINGS="default") as raw:
+        async with started(
+            tmp_path, "-W", "default", "-c", NOISY, PYTHONWARNINGS="default", PYTHONUNBUFFERED=""
+        ) as raw:
             await raw.initialize()
             assert (await raw.call("get_task", task_id=task.id))["structuredContent"]["id"] == task.id
             code, out, err = await raw.ended()

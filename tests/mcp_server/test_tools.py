@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from durable_tasks import DurableTasks, Settings
+from durable_tasks import DurableTasks, Settings, TaskState
 from durable_tasks.access import Role
 from durable_tasks.mcp_server import refusals, server
 from durable_tasks.mcp_server.hints import HINTS
 from durable_tasks.mcp_server.schemas import answer_schema, request_schema
 from durable_tasks.mcp_server.tools import TOOLS, Tool
-from durable_tasks.operations.requests import CreateWorkflow, NextTask, UpdateTask
+from durable_tasks.operations.answers import Claimed
+from durable_tasks.operations.requests import CreateWorkflow, ListTasks, NextTask, UpdateTask
 from durable_tasks.operations.table import OPERATIONS
 from tests.mcp_server.agents import agent, principal
 
@@ -126,6 +127,14 @@ def test_a_request_may_say_what_the_facade_accepts() -> None:
     group = Draft202012Validator(request_schema(CreateWorkflow))
     group.validate({"kind": "dag", "name": "x", "tasks": [{"name": "a", "priority": "high", "timeout": "5m"}]})
     assert not group.is_valid({"kind": "dag", "name": "x", "tasks": [{"name": "a", "priority": "soon"}]})
+
+
+def test_what_a_reference_stood_for_is_there() -> None:
+    states = [state.value for state in TaskState]
+    assert request_schema(ListTasks)["properties"]["state"]["items"]["enum"] == states
+    claimed = answer_schema(Claimed)["properties"]["task"]["properties"]
+    assert claimed["state"]["enum"] == states
+    assert claimed["retry"]["properties"]["initial"]["type"] == "number"
 
 
 def test_no_client_is_invited_to_send_nulls() -> None:
