@@ -10,7 +10,7 @@ INPUTS := pyproject.toml constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test acceptance check bench format clean
+.PHONY: help up test acceptance check bench openapi format clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: $(VENV)/.dev  ## Check format, lint, types and the direction of imports
 
 bench: $(VENV)/.dev  ## Measure against raw SQLite and bare Temporal (ARGS go to the benchmarks)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+openapi: $(VENV)/.dev  ## Write docs/reference/openapi.json anew
+	$(BIN)/python -m durable_tasks.web.openapi > docs/reference/openapi.json
 
 format: $(VENV)/.dev  ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix .

@@ -4,10 +4,11 @@ It must not know SQL, Temporal's client or any surface.
 """
 
 import asyncio
+import importlib
 import logging
 import os
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from durable_tasks.clock import SystemClock, SystemIds
@@ -88,6 +89,8 @@ class DurableTasks:
         self.ids: Ids = SystemIds() if ids is None else ids
         self.handlers = Handlers()
         self.waiters = Waiters()
+        self.surfaces: list[Callable[[], AbstractAsyncContextManager[None]]] = []
+        """What runs beside this during `lifespan`: each is entered after the start and left before the stop."""
         self._running: _Running | None = None
         self._changing = asyncio.Lock()
 
@@ -237,6 +240,29 @@ class DurableTasks:
         except StoreError as error:
             log.critical("the database file is damaged", extra={"error": error.code, "said": error.message})
 
+    # ----- over HTTP (needs durable-tasks[web])
+
+    def install(self, app: Any, *, path: str = "/tasks", authenticate: Any = None) -> Any:
+        """Mount the HTTP API at `path` of a FastAPI or Starlette application, and start and stop with it.
+
+        `authenticate` says who asks; "none" makes everybody on this machine the administrator of the setting `org`.
+        Raises ConfigurationError without either."""
+        return _plugin().install(self, app, path=path, authenticate=authenticate)
+
+    def asgi_app(self, *, authenticate: Any = None) -> Any:
+        """The HTTP API as an ASGI application: to be served as it is, or mounted in one that runs `lifespan`."""
+        return _plugin().create_app(self, authenticate=authenticate)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Start and stop, with the surfaces made meanwhile: `FastAPI(lifespan=tasks.lifespan)`, or
+        `async with tasks.lifespan():`."""
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(self)
+            for surface in self.surfaces:
+                await running.enter_async_context(surface())
+            yield
+
     # ----- use
 
     def org(self, org_id: str | None = None) -> Org:
@@ -299,3 +325,8 @@ class DurableTasks:
         """Whether handlers of tasks that name no other queue run in the processes of this file. One that neither
         runs them nor speaks to Temporal (a tool, a producer of tasks) says nothing of the others."""
         return self.settings.worker or not self.settings.enabled
+
+
+def _plugin() -> Any:
+    # By name: what is below a surface must not depend on it, and only who serves HTTP pays for the web framework.
+    return importlib.import_module("durable_tasks.web.plugin")

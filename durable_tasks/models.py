@@ -21,6 +21,7 @@ MAX_DEPENDENCIES = 10_000
 DEFAULT_SPACE = "default"
 
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_DIGITS = frozenset("0123")
 _RESERVED_ORGS = frozenset({"temporal-system", "all", "null", "none", "undefined"})
 
 
@@ -109,6 +110,8 @@ def _matches(pattern: str, what: str) -> AfterValidator:
 
 def _parse_priority(value: Any) -> Any:
     if isinstance(value, str):
+        if value in _DIGITS:  # a query of a URL has no numbers
+            return int(value)
         try:
             return Priority[value.upper()]
         except KeyError:

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         "local", description="Run embedded tasks also while Temporal does not have them; `wait`: not before it has."
     )
     fallback_after: Duration = Field(10.0, description="How long an embedded task waits for Temporal first.")
+    max_body: int = Field(
+        4 * 1024 * 1024, ge=1024, le=1024**3, description="The largest request, in bytes, that the HTTP API takes."
+    )
 
     def __init__(self, **values: Any) -> None:
         refuse_typos(type(self).model_fields)

@@ -155,6 +155,7 @@ WRONG = [
     ("max_concurrent", "many"), ("max_concurrent", "1e9"), ("shutdown_grace", "later"), ("cancel_grace", "soon"),
     ("max_lost", "0"), ("process_lease", "-1"), ("busy_timeout", "inf"), ("max_workers", "0"), ("worker_idle", "x"),
     ("heartbeat_timeout", "often"), ("switch_grace", "-5s"), ("fallback", "never"), ("fallback_after", "1 fortnight"),
+    ("max_body", "1"),
 ]  # fmt: skip
 
 

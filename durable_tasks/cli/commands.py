@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from durable_tasks.cli import operate, tasks, worker
+from durable_tasks.cli import operate, serve, tasks, worker
 from durable_tasks.cli.talk import failing_plainly, say
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.",
 )
 app.add_typer(tasks.app, name="tasks")
-for command in (worker.worker, operate.doctor, operate.engine, operate.adopt, operate.redrive):
+for command in (serve.serve, worker.worker, operate.doctor, operate.engine, operate.adopt, operate.redrive):
     app.command()(command)
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="any free one")]

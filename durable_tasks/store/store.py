@@ -276,6 +276,10 @@ class Store(HandoverStore):
 
     # ----- processes
 
+    async def probe(self) -> None:
+        """Whether the file takes a write now: an empty one. Raises StoreError, Closed."""
+        await self._write(lambda tx: None)
+
     async def register(self, lease: float) -> None:
         await self._write(lambda tx: processes.register(tx, lease))
 

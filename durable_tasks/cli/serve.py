@@ -1,0 +1,54 @@
+"""`serve`: the HTTP API on a file, run and stopped as one process.
+
+It must not know HTTP: it says where to listen, announces where that is, and stops it on a signal.
+"""
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import typer
+
+from durable_tasks.cli.talk import failing_plainly, put_json, say
+from durable_tasks.cli.tasks import AsJson, Db
+from durable_tasks.settings import Settings
+
+Host = Annotated[str, typer.Option(help="Other machines only with authentication.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
+
+
+def serve(host: Host = "127.0.0.1", port: Port = 8000, db: Db = None, as_json: AsJson = False) -> None:
+    """Serve the HTTP API; Ctrl-C lets requests and handlers finish first."""
+    with failing_plainly():
+        settings = Settings(**({} if db is None else {"db": db}))
+        asyncio.run(_serve(settings, host, port, as_json))
+
+
+async def _serve(settings: Settings, host: str, port: int, as_json: bool) -> None:
+    # Loaded only here: the web framework is large, and `--help` must stay quick.
+    from durable_tasks.app import DurableTasks
+    from durable_tasks.web.server import serving
+
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with serving(DurableTasks(settings), host=host, port=port) as url:
+        if as_json:
+            facts = {"url": url, "api": f"{url}/v1", "openapi": f"{url}/openapi.json", "docs": f"{url}/docs"}
+            put_json({"ready": True, **facts, "db": str(settings.db.resolve()), "pid": os.getpid()})
+        say(f"READY: {url}/v1 serves {settings.db.resolve()}; documentation at {url}/docs")
+        await stop.wait()
+    say("stopped")
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first signal lets everything finish, the second ends the process at once."""
+
+    def asked(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # the file's locks are the kernel's, and free at once
+        say("stopping: requests and handlers may finish first; once more to stop at once")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked, number)

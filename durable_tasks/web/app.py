@@ -1,0 +1,69 @@
+"""The application: operations, health and all else that HTTP offers, under one ASGI callable.
+
+It must not know the application that it may be mounted in, nor the server that runs it.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from durable_tasks.app import DurableTasks
+from durable_tasks.web.callers import Authentication, Callers
+from durable_tasks.web.document import complete
+from durable_tasks.web.envelope import Envelope
+from durable_tasks.web.health import health_routes
+from durable_tasks.web.problems import handle_problems
+from durable_tasks.web.routes import operation_routes
+from durable_tasks.web.waits import Waits
+
+DESCRIPTION = "Durable tasks: create them, claim them, work on them, watch them. Errors are problem details (RFC 9457)."
+
+
+class Api(FastAPI):
+    """The ASGI application of one DurableTasks. Mounted elsewhere it does not start it: `tasks.lifespan` does."""
+
+    def __init__(self, tasks: DurableTasks, authentication: Authentication | None) -> None:
+        super().__init__(
+            title="durable_tasks",
+            version="1",
+            description=DESCRIPTION,
+            lifespan=tasks.lifespan,
+            redirect_slashes=False,
+            redoc_url=None,
+        )
+        self.state.durable_tasks = tasks
+        waits = Waits()
+        self._ending: list[Callable[[], None]] = [waits.close]
+        tasks.surfaces.append(self.running)
+        self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
+        handle_problems(self)
+        self.include_router(operation_routes(Callers(tasks, authentication), waits))
+        self.include_router(health_routes(tasks))
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """What is open while the DurableTasks runs."""
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Answer whatever is kept open: a server waits for its connections before it stops. Idempotent."""
+        for end in self._ending:
+            end()
+
+
+def create_app(tasks: DurableTasks, *, authenticate: Authentication | None = None) -> Api:
+    """The HTTP API as an ASGI application: /v1, /healthz, /readyz, /openapi.json, /docs.
+
+    `authenticate` says who asks; "none" makes everybody on this machine the administrator of `TASKS_ORG`.
+    Raises ConfigurationError without either."""
+    return Api(tasks, authenticate)

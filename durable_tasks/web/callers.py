@@ -1,0 +1,51 @@
+"""Callers: who asks, found by the application's own hook before anything else of a request is read.
+
+It must not know how somebody proves who they are.
+"""
+
+import re
+from typing import Literal
+
+from starlette.requests import Request
+
+from durable_tasks.access import Asking, Authenticate, Principal, Role
+from durable_tasks.app import DurableTasks
+from durable_tasks.errors import ConfigurationError, Unauthenticated
+from durable_tasks.operations.operation import Caller
+
+Authentication = Authenticate | Literal["none"]
+"""The hook, or "none": whoever reaches this machine is its administrator."""
+
+_LOCAL = re.compile(r"(?:https?://)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+
+
+class Callers:
+    """Finds the caller of a request; a dependency for FastAPI."""
+
+    def __init__(self, tasks: DurableTasks, authentication: Authentication | None) -> None:
+        if authentication is None:
+            raise ConfigurationError(
+                'nothing says who may call; pass authenticate=…, or authenticate="none" on a machine of your own',
+                setting="authenticate",
+                value=None,
+            )
+        self._tasks = tasks
+        self._authenticate = nobody_else(tasks.settings.org) if authentication == "none" else authentication
+
+    async def __call__(self, request: Request) -> Caller:
+        """Raises Unauthenticated, Forbidden."""
+        return Caller(self._tasks, await self._authenticate(request))
+
+
+def nobody_else(org: str) -> Authenticate:
+    """Everybody on this machine is the administrator of `org`; pages of other sites in its browser are not."""
+    local = Principal(org=org, subject="local", roles=frozenset({Role.ADMIN}))
+
+    async def authenticate(asking: Asking) -> Principal:
+        for header in ("host", "origin"):
+            said = asking.headers.get(header)
+            if said is not None and not _LOCAL.fullmatch(said):
+                raise Unauthenticated(f"without authentication only this machine is served, not the {header} of this")
+        return local
+
+    return authenticate

@@ -1,0 +1,85 @@
+"""The envelope of every request and answer: an id, a limit to its size, and an answer even when our code breaks.
+
+It must not know what is asked, nor who asks.
+"""
+
+import logging
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from durable_tasks.web import request_id
+from durable_tasks.web.problems import problem, too_large, unforeseen
+
+log = logging.getLogger("durable_tasks.web")
+
+
+class Envelope:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, *, largest: int, make_id: Callable[[], str]) -> None:
+        self._app = app
+        self._largest = largest
+        self._make_id = make_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        chosen = request_id.sane(headers.get(request_id.HEADER)) or self._make_id()
+        token = request_id.current.set(chosen)
+        try:
+            stamped = _Stamped(send, chosen)
+            await self._answer(scope, self._measured(receive), stamped, headers)
+            facts = {"method": scope["method"], "path": scope["path"], "status": stamped.status}
+            log.info("answered a request", extra={"request_id": chosen, **facts})
+        finally:
+            request_id.current.reset(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", headers: Headers) -> None:
+        if int(headers.get("content-length", "0")) > self._largest:
+            refusal = too_large(self._largest)
+            answer = problem(refusal.status_code, refusal.code, refusal.detail, headers=refusal.headers)
+            await answer(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            log.exception(
+                "a request broke",
+                extra={"request_id": request_id.current.get(), "method": scope["method"], "path": scope["path"]},
+            )
+            if send.status is not None:
+                raise  # too late to say so: the server cuts the connection
+            await unforeseen()(scope, receive, send)
+
+    def _measured(self, receive: Receive) -> Receive:
+        """A body without Content-Length is known to be too large only while it comes."""
+        size = 0
+
+        async def measured() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._largest:
+                raise too_large(self._largest)
+            return message
+
+        return measured
+
+
+class _Stamped:
+    """Sends what it is given, the request's id among its headers."""
+
+    def __init__(self, send: Send, chosen: str) -> None:
+        self._send = send
+        self._chosen = chosen
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)[request_id.HEADER] = self._chosen
+        await self._send(message)

@@ -1,0 +1,66 @@
+"""Health: whether this process lives, and whether it can serve.
+
+It must not know callers: whoever watches over the process has no identity here.
+"""
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from durable_tasks.app import DurableTasks
+from durable_tasks.errors import Closed, StoreError
+
+_PATIENCE = 2.0
+"""Seconds in which the file has to take a write: who waits longer than that is not ready."""
+
+
+class Alive(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Temporal is shown, not judged: without it tasks are still taken, and most of them run."""
+
+    ready: bool
+    store: Literal["writable", "busy", "unusable", "closed"]
+    temporal: Literal["off", "connected", "unreachable"]
+
+
+def health_routes(tasks: DurableTasks) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", operation_id="healthz")
+    async def healthz() -> Alive:
+        """Whether the process lives."""
+        return Alive()
+
+    @router.get("/readyz", operation_id="readyz", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def readyz() -> Response:
+        """Whether the process can serve: its file is open and takes writes."""
+        store = await _store_state(tasks)
+        found = Readiness(ready=store == "writable", store=store, temporal=_temporal_state(tasks))
+        return JSONResponse(found.model_dump(), status_code=200 if found.ready else 503)
+
+    return router
+
+
+async def _store_state(tasks: DurableTasks) -> Literal["writable", "busy", "unusable", "closed"]:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await tasks.store.probe()
+    except Closed:
+        return "closed"
+    except TimeoutError:
+        return "busy"
+    except StoreError:
+        return "unusable"
+    return "writable"
+
+
+def _temporal_state(tasks: DurableTasks) -> Literal["off", "connected", "unreachable"]:
+    if tasks.temporal is None:
+        return "off"
+    return "connected" if tasks.temporal.connected else "unreachable"

@@ -1,0 +1,126 @@
+"""The server: uvicorn around the application, from the first connection to the last answer.
+
+It must not know signals or the command line: whoever serves says when to stop.
+"""
+
+import asyncio
+import ipaddress
+import math
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+
+from durable_tasks.app import DurableTasks
+from durable_tasks.errors import ConfigurationError
+from durable_tasks.web.app import create_app
+from durable_tasks.web.callers import Authentication
+
+PORT = 8000
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """One that says when it is up, and has open answers ended when it stops: it would wait for them for ever."""
+
+    def __init__(self, config: uvicorn.Config, leave: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+        self._leave = leave
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leave()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    tasks: DurableTasks,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    authenticate: Authentication | None = None,
+    stop: asyncio.Event,
+) -> None:
+    """Start `tasks` and serve it until `stop` is set. Raises what `serving` raises."""
+    async with serving(tasks, host=host, port=port, authenticate=authenticate):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def serving(
+    tasks: DurableTasks, *, host: str = "127.0.0.1", port: int = PORT, authenticate: Authentication | None = None
+) -> AsyncIterator[str]:
+    """Start `tasks` and serve it at the address that this gives, until the block ends. Port 0: any free one.
+
+    Without `authenticate` only this machine is served. Raises ConfigurationError for another host then, or when the
+    address cannot be had; and what `tasks.start` raises."""
+    check_binding(host, authenticate)
+    app = create_app(tasks, authenticate=authenticate or "none")
+    with await _listen(host, port) as listening:
+        async with tasks.lifespan():
+            config = uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=math.ceil(tasks.settings.shutdown_grace),
+            )
+            server = Server(config, app.leave)
+            async with _running(server, listening):
+                yield _url(host, listening.getsockname()[1])
+
+
+def check_binding(host: str, authenticate: Authentication | None) -> None:
+    """Raises ConfigurationError when others could reach this without saying who they are."""
+    if authenticate in (None, "none") and not _is_loopback(host):
+        raise ConfigurationError(
+            f"{host!r} can be reached from other machines, and nothing says who may call; set up authentication, or"
+            " serve 127.0.0.1",
+            setting="host",
+            value=host,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.create_server((host, port), family=found[0][0], backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen at {_url(host, port)}: {error.strerror}; choose another", setting="port", value=port
+        ) from error
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def _running(server: Server, listening: socket.socket) -> AsyncIterator[None]:
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="durable_tasks http")
+    up = asyncio.create_task(server.up.wait())
+    try:
+        await asyncio.wait({serving, up}, return_when=asyncio.FIRST_COMPLETED)
+        yield
+    finally:
+        up.cancel()
+        server.should_exit = True
+        await serving

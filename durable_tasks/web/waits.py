@@ -1,0 +1,50 @@
+"""Waits: requests that are answered late. They are counted, and cut short when the server stops.
+
+It must not know what they wait for.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from durable_tasks.errors import Closed
+from durable_tasks.web.problems import too_many
+
+MOST = 1000
+"""Waits of one organisation at a time: none may take the server's connections from the others."""
+
+
+class Waits:
+    """The waits of one application."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._open: set[asyncio.Timeout] = set()
+        self._of: Counter[str] = Counter()
+        self._closed = False
+
+    def close(self) -> None:
+        """Cut short all that wait, and any later one: a server cannot stop before it has answered. Idempotent."""
+        self._closed = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._open:
+            limit.reschedule(now)
+
+    @asynccontextmanager
+    async def waiting(self, org_id: str) -> AsyncIterator[None]:
+        """Raises Closed when the server stops meanwhile, Refusal when the organisation waits too often."""
+        if self._closed:
+            raise Closed("the server stops")
+        if self._of[org_id] >= self._most:
+            raise too_many(f"organisation {org_id!r} waits {self._most} times already; let some end first")
+        self._of[org_id] += 1
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._open.add(limit)
+                yield
+        except TimeoutError as error:
+            raise Closed("the server stops") from error
+        finally:
+            self._open.discard(limit)
+            self._of[org_id] -= 1

@@ -1,0 +1,42 @@
+"""Asking over HTTP in tests: who the callers are, and a client of an application without a socket.
+
+It must not know what is asked.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from durable_tasks import DurableTasks, Settings
+from durable_tasks.access import Asking, Principal, Role
+from durable_tasks.errors import Unauthenticated
+from durable_tasks.web.app import create_app
+
+
+async def authenticate(asking: Asking) -> Principal:
+    """`Authorization: Bearer org:subject:role` is believed."""
+    scheme, _, said = asking.headers.get("authorization", "").partition(" ")
+    org, *rest = said.split(":")
+    if scheme != "Bearer" or len(rest) != 2 or rest[1] not in Role.__members__:
+        raise Unauthenticated("give Authorization: Bearer org:subject:role")
+    return Principal(org=org, subject=rest[0], roles=frozenset({Role[rest[1]]}))
+
+
+def as_caller(org: str = "acme", subject: str = "ann", role: Role = Role.AGENT) -> dict[str, str]:
+    """The headers of somebody."""
+    return {"Authorization": f"Bearer {org}:{subject}:{role.name}"}
+
+
+@asynccontextmanager
+async def api(folder: Path, **settings: Any) -> AsyncIterator[tuple[DurableTasks, httpx.AsyncClient]]:
+    """A running DurableTasks and a client of its API, who is ann of acme."""
+    tasks = DurableTasks(Settings(db=folder / "tasks.db", **settings))
+    transport = httpx.ASGITransport(create_app(tasks, authenticate=authenticate))
+    async with (
+        tasks.lifespan(),
+        httpx.AsyncClient(transport=transport, base_url="http://api", headers=as_caller()) as client,
+    ):
+        yield tasks, client
