@@ -17,7 +17,9 @@ from durable_tasks.access import Principal, Role
 from durable_tasks.errors import Unauthenticated
 from durable_tasks.operations.operation import Caller
 from durable_tasks.temporal.server import EmbeddedServer
-from durable_tasks.web.classic import ROUTES, classic_routes
+from durable_tasks.web.classic import FROM, ROUTES, classic_routes
+from durable_tasks.web.classic_bodies import CLASSIC_STATES
+from tests.test_docs import table
 
 BASE = "/api/tasks"
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -387,6 +389,15 @@ async def test_a_task_joins_a_workflow(client: httpx.AsyncClient) -> None:
     late = await post(client, "", title="late", workflow_id=made["workflow"]["id"])
     seen = (await client.get(BASE + f"/workflows/{made['workflow']['id']}")).json()
     assert seen["workflow"]["tasks"] == [made["tasks"][0]["id"], late["id"]]
+
+
+def test_the_reference_page_has_these_routes_and_states() -> None:
+    rows = [row[0] for row in table("classic-routes.md", "Route")]
+    assert sorted(rows) == sorted(f"{method} {BASE}{path}" for method, path, _ in ROUTES)
+    states = {row[0]: row[1] for row in table("classic-routes.md", "Classic state")}
+    assert states == {name: ", ".join(ours) for name, ours in CLASSIC_STATES.items() if ours}
+    verbs = {row[0]: row[1] for row in table("classic-routes.md", "Verb")}
+    assert verbs == {verb: ", ".join(legal) for verb, legal in FROM.items()}
 
 
 async def test_signals_reach_the_task_through_temporal(tmp_path: Path, temporal_server: EmbeddedServer) -> None:

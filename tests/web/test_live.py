@@ -7,7 +7,7 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from durable_tasks import DurableTasks, Event, NewTask, Settings
 from durable_tasks.testing import ManualClock
 from durable_tasks.web import channel
 from durable_tasks.web.channel import Wanted
-from durable_tasks.web.live import KEEPALIVE, LONGEST, Live
+from durable_tasks.web.live import KEEPALIVE, LONGEST, PATIENCE, RETRY, Live
 from tests.web.listening import DEADLINE, Listener, Server, application, served, spin_until
 
 ALL = "/v1/events/stream"
@@ -57,11 +57,11 @@ async def test_a_stream_replays_and_goes_on_each_event_once_and_in_order(
     await org.create_many([NewTask(title=f"task {number}") for number in range(300)])
     listener = Listener(client, ALL, after=0)
     async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as group:
-        group.create_task(listener.listen(until=700))
+        group.create_task(listener.listen(until=1600))
         for number in range(100):
-            await org.create(f"later {number}", depends_on=())
-        await org.create_many([NewTask(title=f"last {number}") for number in range(300)])
-    assert listener.numbers == list(range(1, 701))
+            await org.create(f"later {number}")
+        await org.create_many([NewTask(title=f"last {number}") for number in range(1200)])
+    assert listener.numbers == list(range(1, 1601))
     first = listener.heard[0]
     assert (first.id, first.kind, first.event) == ("1", "task.created", (await org.events(limit=1))[0])
 
@@ -283,28 +283,61 @@ async def test_silence_is_filled_and_no_stream_is_endless(tmp_path: Path) -> Non
         await live.aclose()
 
 
-async def test_many_listeners_read_sqlite_once(tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    live, org = Live(tasks), tasks.org()
-    reads = 0
+@pytest.fixture
+async def reads(tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Every read of events."""
+    seen: list[dict[str, Any]] = []
     events = tasks.store.events
 
-    async def counted(*args: Any, **kwargs: Any) -> list[Event]:
-        nonlocal reads
-        reads += 1
-        return await events(*args, **kwargs)
+    async def counted(org_id: str, **wanted: Any) -> list[Event]:
+        seen.append(wanted)
+        return await events(org_id, **wanted)
 
-    async def hear() -> set[bytes]:
-        async with asyncio.timeout(DEADLINE):
-            return {text.splitlines()[0] for text in await asyncio.gather(*map(anext, streams))}
-
-    streams = [live.follow("acme", Wanted(), 0) for _ in range(50)]
-    assert await hear() == {b"retry: 2000"}
-    await org.create("the replay ends here")
-    assert await hear() == {b"id: 1"}
     monkeypatch.setattr(tasks.store, "events", counted)
-    await org.create("live")
-    assert await hear() == {b"id: 2"}
-    assert reads == 1
+    return seen
+
+
+async def hear(streams: list[AsyncGenerator[bytes, None]]) -> set[bytes]:
+    """The first lines of what each stream says next."""
+    async with asyncio.timeout(DEADLINE):
+        return {text.splitlines()[0] for text in await asyncio.gather(*map(anext, streams))}
+
+
+async def test_many_listeners_read_sqlite_once(tasks: DurableTasks, live: Live, reads: list[dict[str, Any]]) -> None:
+    streams = [live.follow("acme", Wanted(), 0) for _ in range(50)]
+    assert await hear(streams) == {b"retry: 2000"}
+    await tasks.org().create("the replay ends here")
+    assert await hear(streams) == {b"id: 1"}
+    reads.clear()
+    await tasks.org().create("live")
+    assert await hear(streams) == {b"id: 2"}
+    assert len(reads) == 1
     for stream in streams:
         await stream.aclose()
     await live.aclose()
+
+
+async def test_listeners_of_a_quiet_task_do_not_search_sqlite_whenever_something_else_happens(
+    tasks: DurableTasks, live: Live, reads: list[dict[str, Any]]
+) -> None:
+    org = tasks.org()
+    quiet = await org.create("quiet")
+    await org.create_many([NewTask(title="before") for _ in range(10)])
+    streams = [live.follow("acme", Wanted(task_id=quiet.id), 0) for _ in range(20)]
+    assert await hear(streams) == {b"retry: 2000"}
+    assert await hear(streams) == {b"id: 1"}
+    hearing = asyncio.create_task(hear(streams))
+    for _ in range(50):
+        await org.create("elsewhere")
+    await org.cancel(quiet.id)
+    assert await hearing == {b"id: 62"}
+    assert len([read for read in reads if read.get("task_id")]) <= 3 * len(streams)
+    for stream in streams:
+        await stream.aclose()
+    await live.aclose()
+
+
+def test_the_page_says_what_the_code_does() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/how-to/live-events.md").read_text(encoding="utf-8")
+    for said in (f"After {KEEPALIVE:.0f} s", f"{LONGEST / 60:.0f} minutes", f"for {PATIENCE:.0f} s", f"retry: {RETRY}"):
+        assert said in page
