@@ -11,6 +11,7 @@ from starlette.requests import Request
 from durable_tasks.access import Asking, Authenticate, Principal, Role
 from durable_tasks.app import DurableTasks
 from durable_tasks.errors import ConfigurationError, Unauthenticated
+from durable_tasks.identity.authenticator import authenticator
 from durable_tasks.operations.operation import Caller
 
 Authentication = Authenticate | Literal["none"]
@@ -23,18 +24,27 @@ class Callers:
     """Finds the caller of a request; a dependency for FastAPI."""
 
     def __init__(self, tasks: DurableTasks, authentication: Authentication | None) -> None:
-        if authentication is None:
-            raise ConfigurationError(
-                'nothing says who may call; pass authenticate=…, or authenticate="none" on a machine of your own',
-                setting="authenticate",
-                value=None,
-            )
         self._tasks = tasks
-        self._authenticate = nobody_else(tasks.settings.org) if authentication == "none" else authentication
+        self._authenticate = _hook(tasks, authentication)
 
     async def __call__(self, request: Request) -> Caller:
         """Raises Unauthenticated, Forbidden."""
         return Caller(self._tasks, await self._authenticate(request))
+
+
+def _hook(tasks: DurableTasks, authentication: Authentication | None) -> Authenticate:
+    """What the application gives; else what the settings ask for. Raises ConfigurationError when neither does."""
+    given = tasks.settings.auth if authentication is None else authentication
+    if given is None:
+        raise ConfigurationError(
+            "nothing says who may call; set TASKS_AUTH, or pass authenticate=…: a hook of your own, or"
+            ' "none" on a machine of your own',
+            setting="authenticate",
+            value=None,
+        )
+    if given == "none":
+        return nobody_else(tasks.settings.org)
+    return authenticator(tasks) if isinstance(given, str) else given
 
 
 def nobody_else(org: str) -> Authenticate:

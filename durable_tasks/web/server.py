@@ -4,7 +4,6 @@ It must not know signals or the command line: whoever serves says when to stop.
 """
 
 import asyncio
-import ipaddress
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +13,8 @@ import uvicorn
 
 from durable_tasks.app import DurableTasks
 from durable_tasks.errors import ConfigurationError
+from durable_tasks.identity import binding
+from durable_tasks.settings import Settings
 from durable_tasks.web.app import create_app
 from durable_tasks.web.callers import Authentication
 
@@ -61,10 +62,12 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Start `tasks` and serve it at the address that this gives, until the block ends. Port 0: any free one.
 
-    Without `authenticate` only this machine is served. Raises ConfigurationError for another host then, or when the
-    address cannot be had; and what `tasks.start` raises."""
-    check_binding(host, authenticate)
-    app = create_app(tasks, authenticate=authenticate or "none")
+    Without `authenticate` the setting `auth` says who may call; without both only this machine is served. Raises
+    ConfigurationError for another host then, or when the address cannot be had; and what `tasks.start` raises."""
+    if authenticate is None and tasks.settings.auth is None:
+        authenticate = "none"
+    check_binding(tasks.settings, host, authenticate)
+    app = create_app(tasks, authenticate=authenticate)
     with await _listen(host, port) as listening:
         async with tasks.lifespan():
             config = uvicorn.Config(
@@ -81,22 +84,10 @@ async def serving(
                 yield _url(host, listening.getsockname()[1])
 
 
-def check_binding(host: str, authenticate: Authentication | None) -> None:
+def check_binding(settings: Settings, host: str, authenticate: Authentication | None) -> None:
     """Raises ConfigurationError when others could reach this without saying who they are."""
-    if authenticate in (None, "none") and not _is_loopback(host):
-        raise ConfigurationError(
-            f"{host!r} can be reached from other machines, and nothing says who may call; set up authentication, or"
-            " serve 127.0.0.1",
-            setting="host",
-            value=host,
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+    if authenticate is None or authenticate == "none":
+        binding.check_binding(settings if authenticate is None else settings.model_copy(update={"auth": "none"}), host)
 
 
 async def _listen(host: str, port: int) -> socket.socket:
