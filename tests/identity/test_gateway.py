@@ -104,6 +104,11 @@ class Strange:
         self.headers = headers
 
 
+async def test_a_secret_that_no_text_could_be_is_refused() -> None:
+    with pytest.raises(Unauthenticated):
+        await trusting(gateway_secret=SECRET)(Strange({"X-Gateway-Secret": "\ud800"}))
+
+
 NAMES = st.sampled_from(["X-Org-Id", "x-user-id", "X-User-Roles", "X-Gateway-Secret", "x-org-id"])
 
 

@@ -175,7 +175,7 @@ async def test_those_who_wait_share_one_look_and_who_leaves_does_not_end_it(
 
 @pytest.mark.parametrize(
     "document",
-    [b"no JSON", b"\xff", b"[]", b"3", b"{}", b'{"keys": {}}', b"[" * 100_000, b" " * (jwks.LARGEST + 1), b""],
+    [b"no JSON", b"\xff", b"[]", b"3", b"{}", b'{"keys": {}}', b"[" * 100_000, b""],
     ids=lambda document: repr(document[:12]),
 )
 async def test_a_junk_answer_costs_nothing_that_was_known(
@@ -189,6 +189,16 @@ async def test_a_junk_answer_costs_nothing_that_was_known(
         assert issuer.requests == 2
         assert await counts(check, token("first"))
     assert "keys cannot be had" in caplog.text
+
+
+async def test_an_answer_that_is_too_large_is_not_read(issuer: Issuer, check: Authenticate, clock: ManualClock) -> None:
+    padding = "x" * jwks.LARGEST
+    issuer.document = {**issuer.document, "padding": padding}
+    async with issuer.up():
+        assert not await counts(check, token("first"))
+        issuer.document["padding"] = padding[:-1000]
+        await clock.advance(RETRY)
+        assert await counts(check, token("first"))
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 404, 500])
@@ -228,6 +238,7 @@ async def test_a_caller_waits_only_so_long_for_a_look_that_hangs(
     issuer: Issuer, check: Authenticate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "PATIENCE", 0.1)
+    monkeypatch.setattr(jwks, "TIMEOUT", 3 * DEADLINE)
     issuer.open.clear()
     async with issuer.up():
         assert not await counts(check, token("first"))
@@ -276,6 +287,13 @@ async def test_a_token_may_leave_out_the_key_id_where_there_is_one_key(
         await clock.advance(FLOOR)
         assert await counts(check, token("second"))
         assert not await counts(check, token("first", kid=None))
+
+
+async def test_a_key_that_no_wanted_algorithm_is_for_does_not_count_as_one(issuer: Issuer, clock: ManualClock) -> None:
+    issuer.publish(jwk("curve", ec_key("first")), jwk("ours", rsa_key("ours")))
+    async with issuer.up():
+        text = token("ours", kid=None, key=rsa_key("ours"), algorithm="RS256")
+        assert await counts(checking(issuer, clock, "RS256"), text)
 
 
 async def test_a_single_key_needs_no_id(issuer: Issuer, check: Authenticate) -> None:
