@@ -11,9 +11,12 @@ from fastapi import FastAPI
 
 from durable_tasks.app import DurableTasks
 from durable_tasks.web.callers import Authentication, Callers
+from durable_tasks.web.classic import classic_routes
 from durable_tasks.web.document import complete
 from durable_tasks.web.envelope import Envelope
 from durable_tasks.web.health import health_routes
+from durable_tasks.web.live import Live, live_routes
+from durable_tasks.web.metrics import Scrapes
 from durable_tasks.web.problems import handle_problems
 from durable_tasks.web.routes import operation_routes
 from durable_tasks.web.waits import Waits
@@ -34,13 +37,18 @@ class Api(FastAPI):
             redoc_url=None,
         )
         self.state.durable_tasks = tasks
-        waits = Waits()
-        self._ending: list[Callable[[], None]] = [waits.close]
-        tasks.surfaces.append(self.running)
+        waits, self.live = Waits(), Live(tasks)
+        self._ending: list[Callable[[], None]] = [waits.close, self.live.close]
+        caller_of = Callers(tasks, authentication)
+        scrapes = Scrapes(tasks, caller_of)
+        tasks.surfaces += [self.running, self.live.running, scrapes.running]
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
-        self.include_router(operation_routes(Callers(tasks, authentication), waits))
+        self.include_router(operation_routes(caller_of, waits))
+        self.include_router(live_routes(self.live, caller_of))
+        self.include_router(classic_routes(tasks, caller_of))
         self.include_router(health_routes(tasks))
+        self.include_router(scrapes.router)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -62,7 +70,8 @@ class Api(FastAPI):
 
 
 def create_app(tasks: DurableTasks, *, authenticate: Authentication | None = None) -> Api:
-    """The HTTP API as an ASGI application: /v1, /healthz, /readyz, /openapi.json, /docs.
+    """The HTTP API as an ASGI application: /v1, /api/tasks, /healthz, /readyz, /metrics, /openapi.json,
+    /docs.
 
     `authenticate` says who asks; "none" makes everybody on this machine the administrator of `TASKS_ORG`.
     Raises ConfigurationError without either."""

@@ -7,29 +7,21 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.exceptions import HTTPException
 
 from durable_tasks.app import DurableTasks
 from durable_tasks.checks import build
-from durable_tasks.errors import (
-    AlreadyClaimed,
-    Conflict,
-    DurableTasksError,
-    Forbidden,
-    IllegalMove,
-    InvalidInput,
-    NotFound,
-    Unauthenticated,
-)
+from durable_tasks.errors import AlreadyClaimed, DurableTasksError, IllegalMove, InvalidInput
 from durable_tasks.models import Mode, Task, TaskState
 from durable_tasks.operations.operation import Caller
 from durable_tasks.operations.requests import LARGEST_PAGE
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.web import classic_bodies as bodies
 from durable_tasks.web.classic_bodies import CLASSIC_STATES, classic_state, task_body, workflow_body
+from durable_tasks.web.problems import CHALLENGE, told
 
 BodyT = TypeVar("BodyT", bound=bodies.Body)
 
@@ -46,15 +38,6 @@ FROM: Mapping[str, tuple[str, ...]] = {
 }
 """In which of the classic states the older system allowed what ours allows in more, or answers without a change."""
 
-STATUS: Mapping[type[DurableTasksError], int] = {
-    InvalidInput: 400,
-    Unauthenticated: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    DurableTasksError: 503,  # the file or Temporal cannot serve now
-}
-
 
 class ClassicRoute(APIRoute):
     """Answers every refusal with `{"error": …}`, authentication included."""
@@ -66,17 +49,18 @@ class ClassicRoute(APIRoute):
             try:
                 return await handle(request)
             except DurableTasksError as error:
-                status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
-                return refusal(status, error.message)
-            except RequestValidationError as error:
-                return refusal(400, str(error.errors()[0]["msg"]))
+                status, said = told(error)
+                return refusal(400 if isinstance(error, InvalidInput) else status, said)
+            except HTTPException as error:
+                return refusal(error.status_code, error.detail)
 
         return answer
 
 
-def refusal(status: int, text: str) -> JSONResponse:
+def refusal(status: int, text: str) -> Response:
     """Old clients read `error` on a conflict, else `message`."""
-    return JSONResponse({"error": text, "message": text, "status": status}, status_code=status)
+    headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else None
+    return JSONResponse({"error": text, "message": text, "status": status}, status_code=status, headers=headers)
 
 
 async def read(request: Request, model: type[BodyT]) -> BodyT:

@@ -28,6 +28,7 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
 }
 _WITH_HEADER = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 _TEXT = {"schema": {"type": "string"}}
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
 def refusals_of(operation: Operation) -> list[int]:
@@ -44,12 +45,17 @@ def refusals_of(operation: Operation) -> list[int]:
     return sorted(found)
 
 
+def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses that refuse."""
+    return {
+        status: {"$ref": f"#/components/responses/{_REFUSALS[status][0]}", "description": _REFUSALS[status][1]}
+        for status in statuses
+    }
+
+
 def responses_of(operation: Operation, other_form: str | None) -> dict[int | str, dict[str, Any]]:
     """Every response of the operation."""
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"$ref": f"#/components/responses/{_REFUSALS[status][0]}", "description": _REFUSALS[status][1]}
-        for status in refusals_of(operation)
-    }
+    responses = refused(*refusals_of(operation))
     content = {} if other_form is None else {other_form: _TEXT}
     responses[operation.status] = {"content": content, "headers": _headers_of(operation)}
     if type(None) in getattr(operation.answer, "__args__", ()):
@@ -60,7 +66,7 @@ def responses_of(operation: Operation, other_form: str | None) -> dict[int | str
 def complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add what the operations refer to, and examples: FastAPI would leave out of those what is null."""
     for operation, described in _operations(document):
-        described["security"] = [{"bearer": []}]
+        described["security"] = SECURITY
         if operation.name in ANSWERS:
             content = described["responses"][str(operation.status)]["content"]
             content["application/json"]["example"] = ANSWERS[operation.name]

@@ -5,8 +5,8 @@ It must not know who may look at which organisation beyond the caller it is give
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -20,6 +20,8 @@ from durable_tasks.errors import Closed, Forbidden, StoreError
 from durable_tasks.models import Event
 from durable_tasks.operations.operation import Caller
 from durable_tasks.web.channel import Channel, Message, Wanted
+from durable_tasks.web.document import SECURITY, refused
+from durable_tasks.web.problems import too_many
 
 log = logging.getLogger("durable_tasks.web")
 
@@ -31,19 +33,23 @@ RETRY = 2000
 """Milliseconds that a client waits before it comes back."""
 PATIENCE = 30.0
 """Seconds that a client may take for what it was sent; then it is cut off."""
+MOST = 1000
+"""Streams of one organisation at a time: none may take the server's connections from the others."""
 REPLAY_PAGE = 200
 REPLAYS = 4
 """Replays that read SQLite at once: many clients that come back together must not keep other readers waiting."""
 
 Place = Annotated[int | None, Query(ge=0, description="Replay what comes after this event; the header goes first.")]
-LastEventId = Annotated[int | None, Header(ge=0, description="The last event that the client has.")]
+LastEventId = Annotated[
+    int | None, Header(alias="Last-Event-ID", ge=0, description="The last event that the client has.")
+]
 
 
 class Live:
     """The streams of one DurableTasks. Each organisation that somebody looks at is read once for all."""
 
-    def __init__(self, tasks: DurableTasks, *, patience: float = PATIENCE) -> None:
-        self.patience = patience
+    def __init__(self, tasks: DurableTasks) -> None:
+        self.patience = PATIENCE
         self._tasks = tasks
         self._channels: dict[str, Channel] = {}
         self._readers: set[asyncio.Task[None]] = set()
@@ -61,14 +67,25 @@ class Live:
         for channel in self._channels.values():
             channel.end()
 
-    async def aclose(self) -> None:
-        """Close, and wait until nothing is read any more."""
-        self.close()
-        await asyncio.gather(*self._readers)
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While streams may be opened: again, when an application starts again. At the end nothing is read any more."""
+        self._replays, self._closed = asyncio.Semaphore(REPLAYS), False
+        try:
+            yield
+        finally:
+            self.close()
+            await asyncio.gather(*self._readers)
 
-    async def newest(self, org_id: str) -> int:
-        """The number of the organisation's newest event. Raises StoreError, Closed."""
-        return await self._tasks.store.last_seq(org_id)
+    async def begin(self, org_id: str, wanted: Wanted, place: int | None) -> "EventStream":
+        """The stream of what comes after `place`. Raises Refusal, StoreError, Closed."""
+        channel = self._channels.get(org_id)
+        if channel is not None and channel.listeners >= MOST:
+            raise too_many(f"organisation {org_id!r} listens {MOST} times already; let some end first")
+        newest = await self._tasks.store.last_seq(org_id)
+        # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
+        place = newest if place is None else min(place, newest)
+        return EventStream(self.follow(org_id, wanted, place), patience=self.patience)
 
     async def follow(self, org_id: str, wanted: Wanted, place: int) -> AsyncGenerator[bytes, None]:
         """Events after `place` as SSE, and then those to come, each once and in order."""
@@ -167,18 +184,16 @@ def live_routes(live: Live, caller_of: Callable[..., Awaitable[Caller]]) -> APIR
     """`caller_of`: a FastAPI dependency that says who asks."""
     router = APIRouter(tags=["events"])
     AnyCaller = Annotated[Caller, Depends(caller_of)]
+    said = "`id`: the event's number, `event`: its kind, `data`: the event in JSON."
     described: dict[str, Any] = {
         "response_class": EventStream,
-        "responses": {200: {"description": "`id`: the event's number, `event`: its kind, `data`: the event in JSON."}},
+        "status_code": 200,
+        "responses": {200: {"description": said}, **refused(401, 403, 404, 422, 429, 500, 503)},
+        "openapi_extra": {"security": SECURITY},
     }
 
     async def stream(caller: Caller, wanted: Wanted, after: int | None, last: int | None) -> EventStream:
-        org_id = caller.principal.org
-        newest = await live.newest(org_id)
-        asked = after if last is None else last
-        # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
-        place = newest if asked is None else min(asked, newest)
-        return EventStream(live.follow(org_id, wanted, place), patience=live.patience)
+        return await live.begin(caller.principal.org, wanted, after if last is None else last)
 
     @router.get("/v1/events/stream", operation_id="stream_events", **described)
     async def stream_events(caller: AnyCaller, after: Place = None, last_event_id: LastEventId = None) -> EventStream:

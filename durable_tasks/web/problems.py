@@ -60,6 +60,7 @@ _OWN_AFFAIRS: Mapping[type[DurableTasksError], str] = {
     TemporalUnavailable: "Temporal cannot be reached now",
 }
 """What is said instead of the message, which names files, addresses or settings."""
+_BROKEN = "something broke here; the log has it under this request id"
 
 
 class FieldError(BaseModel):
@@ -113,6 +114,18 @@ def contradiction(detail: str) -> Refusal:
     return Refusal(422, InvalidInput.code, detail)
 
 
+def told(error: DurableTasksError) -> tuple[int, str]:
+    """The status of an error, and what its caller is told: of our own affairs less than the log."""
+    status = status_of(error)
+    if status < 500:
+        return status, error.message
+    log.warning(
+        "a request could not be served",
+        extra={"request_id": request_id.current.get(), "error": error.code, "said": error.message},
+    )
+    return status, next((said for kind, said in _OWN_AFFAIRS.items() if isinstance(error, kind)), _BROKEN)
+
+
 def status_of(error: DurableTasksError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
@@ -148,7 +161,7 @@ def problem(
 
 def unforeseen() -> Response:
     """The answer to a fault of ours: what it was stands in the log."""
-    return problem(500, DurableTasksError.code, "something broke here; the log has it under this request id")
+    return problem(500, DurableTasksError.code, _BROKEN)
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -160,17 +173,10 @@ def handle_problems(app: FastAPI) -> None:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DurableTasksError)
-    status = status_of(error)
-    if status < 500:
-        return problem(status, error.code, error.message, facts=error.facts)
-    log.warning(
-        "a request could not be served",
-        extra={"request_id": request_id.current.get(), "error": error.code, "said": error.message},
-    )
+    status, detail = told(error)
     if status == 500:
         return unforeseen()
-    detail = next(said for kind, said in _OWN_AFFAIRS.items() if isinstance(error, kind))
-    return problem(status, error.code, detail)
+    return problem(status, error.code, detail, facts=error.facts if status < 500 else None)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

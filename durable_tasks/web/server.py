@@ -20,6 +20,8 @@ from durable_tasks.web.callers import Authentication
 
 PORT = 8000
 _BACKLOG = 2048
+_DEAF = 30_000
+"""Milliseconds."""
 
 
 class Server(uvicorn.Server):
@@ -93,11 +95,20 @@ def check_binding(settings: Settings, host: str, authenticate: Authentication | 
 async def _listen(host: str, port: int) -> socket.socket:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server((host, port), family=found[0][0], backlog=_BACKLOG)
+        listening = socket.create_server((host, port), family=found[0][0], backlog=_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen at {_url(host, port)}: {error.strerror}; choose another", setting="port", value=port
         ) from error
+    _forget_the_deaf(listening)
+    return listening
+
+
+def _forget_the_deaf(listening: socket.socket) -> None:
+    """Have the kernel drop a connection whose other end takes nothing: closing one waits for what was sent to be taken,
+    and stopping waits for that."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAF)
 
 
 def _url(host: str, port: int) -> str:

@@ -1,4 +1,4 @@
-"""Listening to live events: an application to serve, a real server, and a client as a browser is one.
+"""Listening to live events: a real server, and a client as a browser is one.
 
 It must not know what is tested.
 """
@@ -11,13 +11,12 @@ from typing import NamedTuple
 
 import httpx
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 
-from durable_tasks import DurableTasks, Event, errors
-from durable_tasks.access import Principal, Role
-from durable_tasks.operations.operation import Caller
-from durable_tasks.web.live import Live, live_routes
+from durable_tasks import Event
+from durable_tasks.access import Role
+from durable_tasks.web.app import Api
+from durable_tasks.web.server import Server, _listen
+from tests.web.asking import as_caller
 
 DEADLINE = 30.0
 
@@ -55,7 +54,9 @@ class Listener:
     async def listen(self, *, until: int | None = None) -> None:
         """Until the stream ends, or the event numbered `until` was heard. Raises httpx.TransportError."""
         self.until = until or self.until
-        headers = {"x-org": self._org, **({} if self.last_id is None else {"last-event-id": self.last_id})}
+        headers = as_caller(self._org, role=Role.VIEWER)
+        if self.last_id is not None:
+            headers["Last-Event-ID"] = self.last_id
         async with self._client.stream("GET", self._path, headers=headers, timeout=DEADLINE) as response:
             response.raise_for_status()
             fields: dict[str, str] = {}
@@ -76,52 +77,20 @@ class Listener:
             self.heard.append(Heard(fields["id"], fields["event"], Event.model_validate_json(fields["data"])))
 
 
-def application(tasks: DurableTasks, live: Live) -> FastAPI:
-    """Only what streams need; who asks is said by headers."""
-    app = FastAPI()
-
-    async def caller_of(request: Request) -> Caller:
-        roles = frozenset(Role[name] for name in request.headers.get("x-roles", "VIEWER").split(",") if name)
-        return Caller(tasks, Principal(org=request.headers["x-org"], subject="ann", roles=roles))
-
-    async def refuse(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, errors.DurableTasksError)
-        status = {errors.NotFound: 404, errors.Forbidden: 403}[type(error)]
-        return JSONResponse({"code": error.code}, status_code=status)
-
-    app.add_exception_handler(errors.DurableTasksError, refuse)
-    app.include_router(live_routes(live, caller_of))
-    return app
-
-
-class Server(uvicorn.Server):
-    """Ends its streams before it waits for them."""
-
-    def __init__(self, config: uvicorn.Config, live: Live) -> None:
-        super().__init__(config)
-        self._live = live
-
-    def stop(self) -> None:
-        self._live.close()
-        self.should_exit = True
-
-
-def config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
-
-
 @asynccontextmanager
-async def served(app: FastAPI, live: Live, *, send_buffer: int | None = None) -> AsyncIterator[tuple[Server, str]]:
-    """The application on a free port of this machine: the server, and its address."""
-    listening = socket.create_server(("127.0.0.1", 0))
+async def served(app: Api, *, port: int = 0, send_buffer: int | None = None) -> AsyncIterator[tuple[Server, str]]:
+    """The application, whose DurableTasks runs, on a port of this machine: the server, and its address."""
+    listening = await _listen("127.0.0.1", port)
     if send_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)  # accepted sockets inherit it
-    server = Server(config(app), live)
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+    server = Server(config, app.leave)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
+        await server.up.wait()
         yield server, f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
-        server.stop()
+        server.should_exit = True
         async with asyncio.timeout(DEADLINE):
             await serving
 

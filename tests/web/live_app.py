@@ -4,13 +4,13 @@ It must not know who listens. It says "ready" on stdout.
 """
 
 import asyncio
-import socket
 import sys
 from pathlib import Path
 
 from durable_tasks import DurableTasks, Settings, Task, TaskContext
-from durable_tasks.web.live import Live
-from tests.web.listening import Server, application, config
+from durable_tasks.web.app import create_app
+from tests.web.asking import authenticate
+from tests.web.listening import served
 
 
 async def main(db: Path, port: int) -> None:
@@ -20,11 +20,10 @@ async def main(db: Path, port: int) -> None:
     async def work(ctx: TaskContext, task: Task) -> None:
         ctx.progress(50)
 
-    async with tasks:
-        live = Live(tasks)
-        listening = socket.create_server(("127.0.0.1", port), backlog=1024)
+    app = create_app(tasks, authenticate=authenticate)
+    async with tasks.lifespan(), served(app, port=port):
         print("ready", flush=True)
-        await Server(config(application(tasks, live)), live).serve(sockets=[listening])
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

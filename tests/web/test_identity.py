@@ -66,3 +66,16 @@ async def test_other_machines_are_served_only_with_authentication(tmp_path: Path
         with pytest.raises(ConfigurationError, match="TASKS_AUTH"):
             async with serving(tasks, host="0.0.0.0", port=0):
                 raise AssertionError("it serves")
+
+
+async def test_metrics_are_for_operators_of_the_own_organisation(
+    tasks: DurableTasks, client: httpx.AsyncClient
+) -> None:
+    await tasks.org("other").create("counted too", capability="review", mode="manual")
+    url = str(client.base_url.copy_with(path="/metrics"))
+    own = tasks.settings.org
+    for org, role, status in ((own, "agent", 403), ("other", "admin", 403), (own, "operator", 200)):
+        answer = await client.get(url, headers=await proof(tasks, org, role))
+        assert answer.status_code == status, (org, role)
+    assert 'durable_tasks_open_tasks{capability="review",state="pending"} 1.0' in answer.text
+    assert (await client.get(url)).status_code == 401
