@@ -36,11 +36,11 @@ class Api(FastAPI):
         self.state.durable_tasks = tasks
         waits = Waits()
         self._ending: list[Callable[[], None]] = [waits.close]
-        tasks.surfaces.append(self.running)
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
         self.include_router(operation_routes(Callers(tasks, authentication), waits))
         self.include_router(health_routes(tasks))
+        tasks.surfaces.append(self.running)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

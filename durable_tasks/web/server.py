@@ -102,11 +102,21 @@ def _is_loopback(host: str) -> bool:
 async def _listen(host: str, port: int) -> socket.socket:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server((host, port), family=found[0][0], backlog=_BACKLOG)
+        family, kind, protocol, _, address = found[0]
+        # The protocol must be named: asyncio turns off Nagle's algorithm, 40 ms an answer, for sockets that say TCP.
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen at {_url(host, port)}: {error.strerror}; choose another", setting="port", value=port
         ) from error
+    return listening
 
 
 def _url(host: str, port: int) -> str:

@@ -21,7 +21,7 @@ from durable_tasks.store.store import Store
 from durable_tasks.web.mermaid import MEDIA_TYPE, flowchart
 from durable_tasks.web.problems import Refusal
 from durable_tasks.web.waits import Waits
-from tests.web.asking import api, as_caller
+from tests.web.asking import api, as_caller, event_of_a_wait
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -349,14 +349,7 @@ async def test_a_graph_comes_in_two_forms(client: httpx.AsyncClient) -> None:
 
 
 async def test_waits_end_when_the_server_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    get_ended, looked = Store.get_ended, asyncio.Event()
-
-    async def looking(*arguments: Any) -> Any:
-        found = await get_ended(*arguments)
-        looked.set()
-        return found
-
-    monkeypatch.setattr(Store, "get_ended", looking)
+    looked = event_of_a_wait(monkeypatch)
     async with api(tmp_path) as (_, client):
         made = await create(client)
         path = f"/v1/tasks/{made['id']}/wait?timeout=60"
