@@ -129,6 +129,8 @@ async def _running(server: Server, listening: socket.socket) -> AsyncIterator[No
     up = asyncio.create_task(server.up.wait())
     try:
         await asyncio.wait({serving, up}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving  # it did not come up; this says why
         yield
     finally:
         up.cancel()

@@ -249,6 +249,7 @@ async def test_a_stopped_store_is_unavailable_and_not_ready(tmp_path: Path) -> N
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["store"]) == (503, "closed")
         assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert [(await client.head(path)).status_code for path in ("/healthz", "/readyz")] == [200, 503]
 
 
 # ----- keys, versions, pages, ids

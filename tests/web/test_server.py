@@ -7,6 +7,7 @@ import asyncio
 import json
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -85,6 +86,28 @@ async def test_answers_do_not_wait_for_an_acknowledgement() -> None:
     """asyncio turns Nagle's algorithm off only for sockets that name TCP; else each answer takes 40 ms longer."""
     with await _listen("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
+
+
+async def test_a_request_that_is_too_large_is_refused_before_it_comes(tasks: DurableTasks) -> None:
+    head = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async with asyncio.timeout(30), serving(tasks, port=0) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(head + b"Content-Length: 1000000000000\r\n\r\n")
+        answer = await reader.readuntil(b"}")
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code": "request_too_large"' in answer
+
+
+async def test_one_whose_length_is_not_known_is_refused_as_well(tasks: DurableTasks) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b" " * 1024 * 1024
+
+    async with serving(tasks, port=0) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        answer = await client.post("/v1/tasks", content=endless(), headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
+        assert (await client.post("/v1/tasks", json={"title": "x"})).status_code == 201
 
 
 # ----- the command
