@@ -118,8 +118,19 @@ async def test_no_caller_no_role_and_no_such_thing(client: httpx.AsyncClient) ->
 
 
 async def test_an_unknown_body_is_not_read_before_its_sender_is_known(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/tasks", content=b"{", headers={"Authorization": "", "Content-Type": "text/plain"})
-    assert_problem(answer, 401, "unauthenticated")
+    read = False
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        read = True
+        yield b"{"
+
+    for content_type in ("application/json", "text/plain"):
+        answer = await client.post(
+            "/v1/tasks", content=body(), headers={"Authorization": "", "Content-Type": content_type}
+        )
+        assert_problem(answer, 401, "unauthenticated")
+    assert not read
 
 
 async def test_what_is_no_json(client: httpx.AsyncClient) -> None:
@@ -182,6 +193,8 @@ async def test_a_large_value_does_not_come_back(client: httpx.AsyncClient) -> No
     answer = await client.post("/v1/tasks", json={"title": "x", "priority": "x" * 100_000})
     assert_problem(answer, 422, "invalid_input")
     assert len(answer.content) < 10_000
+    answer = await client.get("/v1/tasks", params={"cursor": "x" * 1000})
+    assert assert_problem(answer, 422, "invalid_input")["facts"] == {}
 
 
 async def test_paths_and_methods_that_are_not(client: httpx.AsyncClient) -> None:
