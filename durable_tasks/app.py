@@ -9,8 +9,9 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from durable_tasks.access import Authenticate
 from durable_tasks.clock import SystemClock, SystemIds
 from durable_tasks.engine.local import LocalEngine
 from durable_tasks.engine.presence import Presence
@@ -242,14 +243,16 @@ class DurableTasks:
 
     # ----- over HTTP (needs durable-tasks[web])
 
-    def install(self, app: Any, *, path: str = "/tasks", authenticate: Any = None) -> Any:
+    def install(
+        self, app: Any, *, path: str = "/tasks", authenticate: Authenticate | Literal["none"] | None = None
+    ) -> Any:
         """Mount the HTTP API at `path` of a FastAPI or Starlette application, and start and stop with it.
 
         `authenticate` says who asks; "none" makes everybody on this machine the administrator of the setting `org`.
         Raises ConfigurationError without either."""
         return _plugin().install(self, app, path=path, authenticate=authenticate)
 
-    def asgi_app(self, *, authenticate: Any = None) -> Any:
+    def asgi_app(self, *, authenticate: Authenticate | Literal["none"] | None = None) -> Any:
         """The HTTP API as an ASGI application: to be served as it is, or mounted in one that runs `lifespan`."""
         return _plugin().create_app(self, authenticate=authenticate)
 

@@ -41,7 +41,6 @@ class Api(FastAPI):
         self._ending: list[Callable[[], None]] = [waits.close, self.live.close]
         caller_of = Callers(tasks, authentication)
         scrapes = Scrapes(tasks, caller_of)
-        tasks.surfaces += [self.running, self.live.running, scrapes.running]
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
         self.include_router(operation_routes(caller_of, waits))
@@ -49,6 +48,7 @@ class Api(FastAPI):
         self.include_router(classic_routes(tasks, caller_of))
         self.include_router(health_routes(tasks))
         self.include_router(scrapes.router)
+        tasks.surfaces += [self.running, self.live.running, scrapes.running]
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:

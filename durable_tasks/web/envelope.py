@@ -39,7 +39,8 @@ class Envelope:
             request_id.current.reset(token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", headers: Headers) -> None:
-        if int(headers.get("content-length", "0")) > self._largest:
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._largest:
             refusal = too_large(self._largest)
             answer = problem(refusal.status_code, refusal.code, refusal.detail, headers=refusal.headers)
             await answer(scope, receive, send)

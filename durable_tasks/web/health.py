@@ -44,6 +44,8 @@ def health_routes(tasks: DurableTasks) -> APIRouter:
         found = Readiness(ready=store == "writable", store=store, temporal=_temporal_state(tasks))
         return JSONResponse(found.model_dump(), status_code=200 if found.ready else 503)
 
+    for path, endpoint in (("/healthz", healthz), ("/readyz", readyz)):
+        router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None)
     return router
 
 

@@ -94,7 +94,7 @@ class Refusal(HTTPException):
 
 
 def too_large(limit: int) -> Refusal:
-    return Refusal(413, "request_too_large", f"a request has at most {limit} bytes", {"Connection": "close"})
+    return Refusal(413, "request_too_large", f"a request has at most {limit} bytes")
 
 
 def not_json(said: str | None) -> Refusal:

@@ -33,13 +33,13 @@ PREFIX = "/v1"
 CallerOf = Callable[[Request], Awaitable[Caller]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 IdempotencyKey = Annotated[
-    Key | None, Header(alias="Idempotency-Key", description="Repeated with the same key, the first answer comes again.")
+    Key, Header(alias="Idempotency-Key", description="Repeated with the same key, the first answer comes again.")
 ]
 IfMatch = Annotated[
-    str | None,
+    str,
     Header(alias="If-Match", max_length=256, description="Change nothing unless the task still has this ETag."),
 ]
-FormatChoice = Annotated[Literal["json", "mermaid"] | None, Query(description="Instead of the header Accept.")]
+FormatChoice = Annotated[Literal["json", "mermaid"], Query(description="Instead of the header Accept.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,16 @@ def check_binding(settings: Settings, host: str, authenticate: Authentication | 
 async def _listen(host: str, port: int) -> socket.socket:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        listening = socket.create_server((host, port), family=found[0][0], backlog=_BACKLOG)
+        family, kind, protocol, _, address = found[0]
+        # The protocol must be named: asyncio turns off Nagle's algorithm, 40 ms an answer, for sockets that say TCP.
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen at {_url(host, port)}: {error.strerror}; choose another", setting="port", value=port
@@ -121,6 +130,8 @@ async def _running(server: Server, listening: socket.socket) -> AsyncIterator[No
     up = asyncio.create_task(server.up.wait())
     try:
         await asyncio.wait({serving, up}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving  # it did not come up; this says why
         yield
     finally:
         up.cancel()

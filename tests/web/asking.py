@@ -3,16 +3,19 @@
 It must not know what is asked.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.errors import Unauthenticated
+from durable_tasks.store.store import Store
 from durable_tasks.web.app import create_app
 
 
@@ -40,3 +43,16 @@ async def api(folder: Path, **settings: Any) -> AsyncIterator[tuple[DurableTasks
         httpx.AsyncClient(transport=transport, base_url="http://api", headers=as_caller()) as client,
     ):
         yield tasks, client
+
+
+def event_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once a wait for a task has looked, and goes on to wait."""
+    get_ended, looked = Store.get_ended, asyncio.Event()
+
+    async def looking(*arguments: Any) -> Any:
+        found = await get_ended(*arguments)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(Store, "get_ended", looking)
+    return looked

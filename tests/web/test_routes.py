@@ -21,7 +21,7 @@ from durable_tasks.store.store import Store
 from durable_tasks.web.mermaid import MEDIA_TYPE, flowchart
 from durable_tasks.web.problems import Refusal
 from durable_tasks.web.waits import Waits
-from tests.web.asking import api, as_caller
+from tests.web.asking import api, as_caller, event_of_a_wait
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -118,8 +118,19 @@ async def test_no_caller_no_role_and_no_such_thing(client: httpx.AsyncClient) ->
 
 
 async def test_an_unknown_body_is_not_read_before_its_sender_is_known(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/tasks", content=b"{", headers={"Authorization": "", "Content-Type": "text/plain"})
-    assert_problem(answer, 401, "unauthenticated")
+    read = False
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        read = True
+        yield b"{"
+
+    for content_type in ("application/json", "text/plain"):
+        answer = await client.post(
+            "/v1/tasks", content=body(), headers={"Authorization": "", "Content-Type": content_type}
+        )
+        assert_problem(answer, 401, "unauthenticated")
+    assert not read
 
 
 async def test_what_is_no_json(client: httpx.AsyncClient) -> None:
@@ -182,6 +193,8 @@ async def test_a_large_value_does_not_come_back(client: httpx.AsyncClient) -> No
     answer = await client.post("/v1/tasks", json={"title": "x", "priority": "x" * 100_000})
     assert_problem(answer, 422, "invalid_input")
     assert len(answer.content) < 10_000
+    answer = await client.get("/v1/tasks", params={"cursor": "x" * 1000})
+    assert assert_problem(answer, 422, "invalid_input")["facts"] == {}
 
 
 async def test_paths_and_methods_that_are_not(client: httpx.AsyncClient) -> None:
@@ -249,6 +262,7 @@ async def test_a_stopped_store_is_unavailable_and_not_ready(tmp_path: Path) -> N
         ready = await client.get("/readyz")
         assert (ready.status_code, ready.json()["store"]) == (503, "closed")
         assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert [(await client.head(path)).status_code for path in ("/healthz", "/readyz")] == [200, 503]
 
 
 # ----- keys, versions, pages, ids
@@ -349,14 +363,7 @@ async def test_a_graph_comes_in_two_forms(client: httpx.AsyncClient) -> None:
 
 
 async def test_waits_end_when_the_server_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    get_ended, looked = Store.get_ended, asyncio.Event()
-
-    async def looking(*arguments: Any) -> Any:
-        found = await get_ended(*arguments)
-        looked.set()
-        return found
-
-    monkeypatch.setattr(Store, "get_ended", looking)
+    looked = event_of_a_wait(monkeypatch)
     async with api(tmp_path) as (_, client):
         made = await create(client)
         path = f"/v1/tasks/{made['id']}/wait?timeout=60"
