@@ -32,6 +32,7 @@ def test_the_links_reach_every_operation_on_one_task() -> None:
     assert reached == {name for name, operation in OPERATIONS.items() if "{" in operation.path}
 
 
+@pytest.mark.acceptance
 @pytest.mark.timeout(300)
 async def test_thousands_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await asked_by_the_generator(tmp_path, monkeypatch, "--max-examples", "4", "--seed", "1") >= 2_000

@@ -62,7 +62,7 @@ async def test_what_waits_is_answered_when_it_stops(tasks: DurableTasks, monkeyp
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
 async def test_other_machines_need_authentication(tasks: DurableTasks, host: str) -> None:
     for chosen in (None, "none"):
-        with pytest.raises(ConfigurationError, match="nothing says who may call"):
+        with pytest.raises(ConfigurationError, match="TASKS_AUTH"):
             async with serving(tasks, host=host, port=0, authenticate=chosen):
                 pass
     assert not tasks.settings.db.exists()
@@ -134,4 +134,4 @@ async def test_the_command_says_where_it_is_and_stops_on_a_signal(tmp_path: Path
 async def test_the_command_refuses_other_machines(tmp_path: Path) -> None:
     ended = await run("serve", "--host", "0.0.0.0", cwd=tmp_path)
     assert (ended.code, ended.out) == (2, "")
-    assert "nothing says who may call" in ended.err
+    assert "TASKS_AUTH" in ended.err
