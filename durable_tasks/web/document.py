@@ -28,6 +28,20 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
 }
 _WITH_HEADER = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 _TEXT = {"schema": {"type": "string"}}
+STREAM = "text/event-stream"
+_MESSAGE = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "The event's number."},
+        "event": {"type": "string", "description": "Its kind."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+    },
+}
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
 
 
@@ -70,6 +84,9 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         if operation.name in ANSWERS:
             content = described["responses"][str(operation.status)]["content"]
             content["application/json"]["example"] = ANSWERS[operation.name]
+    for content in _streams(document):
+        content.pop("schema")  # of the whole, which has no end; each message has one (OpenAPI 3.2's keyword)
+        content["itemSchema"] = _MESSAGE
     components = document.setdefault("components", {})
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components.setdefault("schemas", {}).update({**schema.pop("$defs"), "Problem": schema})
@@ -84,6 +101,14 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[Operation, dict[str,
             operation = OPERATIONS.get(described["operationId"])
             if operation is not None:
                 yield operation, described
+
+
+def _streams(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        for described in path.values():
+            content = described["responses"].get("200", {}).get("content", {})
+            if STREAM in content:
+                yield content[STREAM]
 
 
 def _refusal(status: int, description: str) -> dict[str, Any]:

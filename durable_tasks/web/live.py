@@ -20,7 +20,7 @@ from durable_tasks.errors import Closed, Forbidden, StoreError
 from durable_tasks.models import Event
 from durable_tasks.operations.operation import Caller
 from durable_tasks.web.channel import Channel, Message, Wanted
-from durable_tasks.web.document import SECURITY, refused
+from durable_tasks.web.document import SECURITY, STREAM, refused
 from durable_tasks.web.problems import too_many
 
 log = logging.getLogger("durable_tasks.web")
@@ -160,7 +160,7 @@ class EventStream(StreamingResponse):
     """Sends chunks as they come. A client that does not take one within `patience` seconds is cut off: it comes back
     with its last id and misses nothing, while a connection that nobody reads would be held for ever."""
 
-    media_type = "text/event-stream"
+    media_type = STREAM
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], *, patience: float) -> None:
         # x-accel-buffering: nginx would keep events back to send them in larger pieces.

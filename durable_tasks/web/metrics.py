@@ -16,6 +16,7 @@ from durable_tasks.app import DurableTasks
 from durable_tasks.errors import Closed, Forbidden
 from durable_tasks.operations.operation import Caller
 from durable_tasks.telemetry.metrics import CONTENT_TYPE, Metrics
+from durable_tasks.web.document import SECURITY, refused
 
 
 class Scrapes:
@@ -30,7 +31,8 @@ class Scrapes:
             "/metrics",
             operation_id="metrics",
             response_class=Response,
-            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+            responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refused(401, 403, 500, 503)},
+            openapi_extra={"security": SECURITY},
         )
         async def metrics(caller: Annotated[Caller, Depends(caller_of)]) -> Response:
             """How the whole application stands, for Prometheus; for operators of its own organisation."""

@@ -17,6 +17,7 @@ from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.operations.answers import Claimed
 from durable_tasks.operations.operation import Operation
 from durable_tasks.operations.table import OPERATIONS
+from durable_tasks.web import live
 from durable_tasks.web.openapi import document
 from durable_tasks.web.server import serving
 from tests.cli.running import environment
@@ -32,7 +33,6 @@ def test_the_links_reach_every_operation_on_one_task() -> None:
     assert reached == {name for name, operation in OPERATIONS.items() if "{" in operation.path}
 
 
-@pytest.mark.acceptance
 @pytest.mark.timeout(300)
 async def test_thousands_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await asked_by_generators(tmp_path, monkeypatch, seeds=[1], examples=4) >= 2_000
@@ -77,7 +77,8 @@ async def generate(folder: Path, *options: str) -> str:
 
 
 def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generated waits would be up to a minute long."""
+    """Generated waits would be up to a minute long, and streams half an hour."""
+    monkeypatch.setattr(live, "LONGEST", 0.05)
     wait_for = Org._wait_for
 
     async def shortly(self: Org, key: str, look: Any, timeout: Any) -> Any:
