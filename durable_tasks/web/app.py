@@ -3,7 +3,7 @@
 It must not know the application that it may be mounted in, nor the server that runs it.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,13 +37,12 @@ class Api(FastAPI):
             redoc_url=None,
         )
         self.state.durable_tasks = tasks
-        waits, self.live = Waits(), Live(tasks)
-        self._ending: list[Callable[[], None]] = [waits.close, self.live.close]
+        self._waits, self.live = Waits(), Live(tasks)
         caller_of = Callers(tasks, authentication)
         scrapes = Scrapes(tasks, caller_of)
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
-        self.include_router(operation_routes(caller_of, waits))
+        self.include_router(operation_routes(caller_of, self._waits))
         self.include_router(live_routes(self.live, caller_of))
         self.include_router(classic_routes(tasks, caller_of))
         self.include_router(health_routes(tasks))
@@ -58,6 +57,7 @@ class Api(FastAPI):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """What is open while the DurableTasks runs."""
+        self._waits.open()
         try:
             yield
         finally:
@@ -65,8 +65,8 @@ class Api(FastAPI):
 
     def leave(self) -> None:
         """Answer whatever is kept open: a server waits for its connections before it stops. Idempotent."""
-        for end in self._ending:
-            end()
+        self._waits.close()
+        self.live.close()
 
 
 def create_app(tasks: DurableTasks, *, authenticate: Authentication | None = None) -> Api:

@@ -20,15 +20,19 @@ class Waits:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._open: set[asyncio.Timeout] = set()
+        self._limits: set[asyncio.Timeout] = set()
         self._of: Counter[str] = Counter()
+        self._closed = False
+
+    def open(self) -> None:
+        """Let requests wait again: an application may be started more than once."""
         self._closed = False
 
     def close(self) -> None:
         """Cut short all that wait, and any later one: a server cannot stop before it has answered. Idempotent."""
         self._closed = True
         now = asyncio.get_running_loop().time()
-        for limit in self._open:
+        for limit in self._limits:
             limit.reschedule(now)
 
     @asynccontextmanager
@@ -41,10 +45,10 @@ class Waits:
         self._of[org_id] += 1
         try:
             async with asyncio.timeout(None) as limit:
-                self._open.add(limit)
+                self._limits.add(limit)
                 yield
         except TimeoutError as error:
             raise Closed("the server stops") from error
         finally:
-            self._open.discard(limit)
+            self._limits.discard(limit)
             self._of[org_id] -= 1

@@ -47,6 +47,16 @@ async def hello(request: Request) -> Response:
 # ----- hosts
 
 
+async def test_an_application_that_is_started_again_waits_again(tasks: DurableTasks) -> None:
+    app = FastAPI()
+    tasks.install(app, authenticate=authenticate)
+    for _ in range(2):
+        async with running(app) as client:
+            made = (await client.post("/tasks/v1/tasks", json={"title": "x", "mode": "manual"})).json()
+            waited = await client.get(f"/tasks/v1/tasks/{made['id']}/wait?timeout=0")
+            assert (waited.status_code, waited.json()["ended"]) == (200, False)
+
+
 async def test_a_host_keeps_its_own_lifespan_middleware_and_errors(tasks: DurableTasks) -> None:
     happened = []
 
@@ -82,16 +92,16 @@ async def test_a_host_keeps_its_own_lifespan_middleware_and_errors(tasks: Durabl
 
 async def test_a_starlette_host(tasks: DurableTasks) -> None:
     app = Starlette(routes=[Route("/hello", hello)])
-    tasks.install(app, path="/work/queue", authenticate=authenticate)
+    tasks.install(app, path="/jobs/queue", authenticate=authenticate)
     async with running(app) as client:
         assert (await client.get("/hello")).text == "from the host"
-        made = await client.post("/work/queue/v1/tasks", json={"title": "x"})
-        assert made.headers["location"] == f"/work/queue/v1/tasks/{made.json()['id']}"
+        made = await client.post("/jobs/queue/v1/tasks", json={"title": "x"})
+        assert made.headers["location"] == f"/jobs/queue/v1/tasks/{made.json()['id']}"
         assert (await client.get(made.headers["location"])).json() == made.json()
-        page = await client.get("/work/queue/v1/tasks?limit=1")
-        assert page.links["next"]["url"].startswith("/work/queue/v1/tasks?limit=1&cursor=")
-        document = (await client.get("/work/queue/openapi.json")).json()
-        assert document["servers"] == [{"url": "/work/queue"}]
+        page = await client.get("/jobs/queue/v1/tasks?limit=1")
+        assert page.links["next"]["url"].startswith("/jobs/queue/v1/tasks?limit=1&cursor=")
+        document = (await client.get("/jobs/queue/openapi.json")).json()
+        assert document["servers"] == [{"url": "/jobs/queue"}]
 
 
 async def test_behind_a_proxy_that_cuts_off_a_prefix(tasks: DurableTasks) -> None:
