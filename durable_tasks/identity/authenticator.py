@@ -5,10 +5,11 @@ It must not know surfaces; each is handed the one hook that comes out.
 
 from pathlib import Path
 
-from durable_tasks.access import Asking, Authenticate, Principal, Role
+from durable_tasks.access import Asking, Authenticate, Principal
 from durable_tasks.app import DurableTasks
 from durable_tasks.errors import ConfigurationError, Unauthenticated
 from durable_tasks.identity.gateway import Gateway
+from durable_tasks.identity.local import Local
 from durable_tasks.identity.proof import Check, bearer
 from durable_tasks.identity.tokens import PREFIX, Tokens
 from durable_tasks.settings import Settings
@@ -26,7 +27,7 @@ def authenticator(tasks: DurableTasks) -> Authenticate:
             value=None,
         )
     if settings.auth == "none":
-        return _Anybody(settings)
+        return Local(settings.org)
     if settings.auth == "gateway":
         return Gateway(settings)
     ways = settings.auth.split(",")
@@ -34,16 +35,6 @@ def authenticator(tasks: DurableTasks) -> Authenticate:
         token=_tokens(tasks) if "token" in ways else None,
         jwt=_jwt(tasks) if "jwt" in ways else None,
     )
-
-
-class _Anybody:
-    """For development: whoever reaches this process may do everything in the default organisation."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._principal = Principal(org=settings.org, subject="local", roles=frozenset({Role.ADMIN}))
-
-    async def __call__(self, asking: Asking) -> Principal:
-        return self._principal
 
 
 class _Bearer:

@@ -3,21 +3,19 @@
 It must not know how somebody proves who they are.
 """
 
-import re
 from typing import Literal
 
 from starlette.requests import Request
 
-from durable_tasks.access import Asking, Authenticate, Principal, Role
+from durable_tasks.access import Authenticate
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import ConfigurationError, Unauthenticated
+from durable_tasks.errors import ConfigurationError
 from durable_tasks.identity.authenticator import authenticator
+from durable_tasks.identity.local import Local
 from durable_tasks.operations.operation import Caller
 
 Authentication = Authenticate | Literal["none"]
 """The hook, or "none": whoever reaches this machine is its administrator."""
-
-_LOCAL = re.compile(r"(?:https?://)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
 
 class Callers:
@@ -43,19 +41,5 @@ def _hook(tasks: DurableTasks, authentication: Authentication | None) -> Authent
             value=None,
         )
     if given == "none":
-        return nobody_else(tasks.settings.org)
+        return Local(tasks.settings.org)
     return authenticator(tasks) if isinstance(given, str) else given
-
-
-def nobody_else(org: str) -> Authenticate:
-    """Everybody on this machine is the administrator of `org`; pages of other sites in its browser are not."""
-    local = Principal(org=org, subject="local", roles=frozenset({Role.ADMIN}))
-
-    async def authenticate(asking: Asking) -> Principal:
-        for header in ("host", "origin"):
-            said = asking.headers.get(header)
-            if said is not None and not _LOCAL.fullmatch(said):
-                raise Unauthenticated(f"without authentication only this machine is served, not the {header} of this")
-        return local
-
-    return authenticate
