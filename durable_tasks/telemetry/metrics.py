@@ -4,6 +4,8 @@ They must not know who may read them, nor how they are served.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -26,7 +28,7 @@ _REPORT_EVERY = 30.0
 
 
 class Metrics:
-    """Counts what this process commits while it is open; levels are read when somebody asks.
+    """Counts what this process commits; levels are read when somebody asks.
 
     A capability is a label: there are as many series as the application has capabilities, and none per organisation."""
 
@@ -61,13 +63,14 @@ class Metrics:
             f"{_PREFIX}_attempts", "Attempts that ended.", ("capability", "outcome"), registry=registry
         )
 
-    def open(self) -> None:
-        """Begin to count. Raises Closed when the instance is not running."""
-        self._close = self._tasks.store.subscribe(self._heed)
-
-    def close(self) -> None:
-        """Count no more."""
-        self._close()
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count meanwhile. Raises Closed when the instance is not running."""
+        unsubscribe = self._tasks.store.subscribe(self._heed)
+        try:
+            yield
+        finally:
+            unsubscribe()
 
     async def render(self) -> bytes:
         """Everything as text, in the format that CONTENT_TYPE names. Raises StoreError, Closed."""

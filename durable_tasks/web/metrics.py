@@ -41,13 +41,12 @@ class Scrapes:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         metrics = Metrics(self._tasks)
-        metrics.open()
-        self._metrics = metrics
-        try:
-            yield
-        finally:
-            self._metrics = None
-            metrics.close()
+        with metrics.counting():
+            self._metrics = metrics
+            try:
+                yield
+            finally:
+                self._metrics = None
 
     async def _render(self, caller: Caller) -> bytes:
         """Raises Forbidden, Closed, StoreError."""

@@ -23,11 +23,8 @@ Sample = dict[tuple[str, ...], float]
 async def measured(tasks: DurableTasks) -> AsyncIterator[Metrics]:
     async with tasks:
         metrics = Metrics(tasks)
-        metrics.open()
-        try:
+        with metrics.counting():
             yield metrics
-        finally:
-            metrics.close()
 
 
 async def scraped(metrics: Metrics, name: str) -> Sample:
