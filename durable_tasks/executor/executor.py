@@ -181,8 +181,6 @@ class Executor:
             self._waiting.discard(asked.ref)
             try:
                 await self._begin(asked)
-                for listener in self._room_listeners:
-                    listener()
             except StoreError:
                 self._waiting.add(asked.ref)
                 heapq.heappush(self._admitted, wanted)
@@ -191,6 +189,8 @@ class Executor:
                 log.warning(
                     "a Temporal workflow asked for a task that is not here", extra={"task_id": asked.ref.task_id}
                 )
+            for listener in self._room_listeners:
+                listener()
 
     def _appetite(self, limit: int) -> Appetite:
         return Appetite(self._handlers.capabilities, self._handlers.has_default, limit, self.temporal_before())

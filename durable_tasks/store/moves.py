@@ -200,7 +200,7 @@ def end_attempt(
     tx: Transaction, row: Row, state: str, *, error: str | None = None, answer_hash: str | None = None
 ) -> dict[str, Any]:
     """Close the current attempt; the answer holds the columns of a row without one."""
-    _note_outcome(tx, row, state)
+    _count_end(tx, row, state)
     tx.run(
         "UPDATE dt_attempts SET state = ?, ended_at = ?, error = ?, answer_hash = ?, lease_expires_at = ?"
         " WHERE task_id = ? AND number = ?",
@@ -221,7 +221,7 @@ def stop_attempt(tx: Transaction, row: Row, *, error: TaskError | None = None) -
 
 def attempt_stopped(tx: Transaction, row: Row) -> None:
     """The executor of an ended attempt has stopped, or was given up: a pending task can begin again."""
-    _note_outcome(tx, row, "stopped")
+    _count_end(tx, row, "stopped")
     tx.run(
         "UPDATE dt_attempts SET state = CASE WHEN error IS NULL THEN 'cancelled' ELSE 'failed' END, ended_at = ?"
         " WHERE task_id = ? AND number = ?",
@@ -234,7 +234,7 @@ def attempt_stopped(tx: Transaction, row: Row) -> None:
             submissions.follow(tx, row)  # only now can its Temporal workflow begin it
 
 
-def _note_outcome(tx: Transaction, row: Row, outcome: str) -> None:
+def _count_end(tx: Transaction, row: Row, outcome: str) -> None:
     started_at = row["started_at"]
     took = None if started_at is None else max(tx.now - started_at, 0.0)
     tx.notice.outcomes.append((row["capability"], outcome, took))

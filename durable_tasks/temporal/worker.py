@@ -34,8 +34,8 @@ _STOP = 3.0
 
 _POLLS = 10
 """Half of them ask the queue itself, which a server keeps in four partitions by default, and spreads polls over these.
-With the SDK's one such poll, what lay in another partition waited for minutes (measured: a poll lasts a minute, and
-old backlog is not handed on to where it waits). Each poll holds a slot."""
+With the SDK's one such poll, a workflow task was seen to lie for three minutes beside an idle worker: a poll stays in
+one partition for up to a minute. Each poll holds a slot."""
 
 
 class StoreWorker:
