@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from durable_tasks.access import Principal
@@ -28,6 +29,7 @@ from durable_tasks.handlers import Handlers
 from durable_tasks.models import Engine, Placement
 from durable_tasks.ports import Clock, DeadLetter
 from durable_tasks.settings import Settings
+from durable_tasks.store import schema
 from durable_tasks.store.health import Outbox, StoreHealth, WaitingTask
 from durable_tasks.store.store import Store
 from durable_tasks.store.tokens import ApiToken
@@ -252,6 +254,10 @@ class Console:
             )
         return await self._store.adopt(replaces=replaces)
 
+    async def backup(self, target: Path) -> int:
+        """Copy the whole file, checked; the size in bytes. Raises InvalidInput when `target` exists, StoreError."""
+        return await self._store.backup(target)
+
     # ----- API tokens
 
     async def create_token(self, principal: Principal, digest: bytes, lifetime: float | None) -> ApiToken:
@@ -302,6 +308,19 @@ class Console:
 
     async def _unsent(self) -> int:
         return sum(outbox.waiting for outbox in (await self._store.health(quiet_for=0, limit=1)).outboxes)
+
+
+async def pending_migrations(settings: Settings) -> list[str]:
+    """What the file's schema lacks, by name. Raises StoreError and its kin."""
+    return await asyncio.to_thread(schema.pending, settings.db)
+
+
+async def migrate(settings: Settings, clock: Clock | None = None) -> list[str]:
+    """Bring the file's schema up to date, or create the file; what was lacking. Raises StoreError and its kin."""
+    now = (clock or SystemClock()).now()
+    lacking = await pending_migrations(settings)
+    await asyncio.to_thread(schema.prepare, settings.db, now=now, patience=settings.busy_timeout)
+    return lacking
 
 
 @asynccontextmanager

@@ -25,8 +25,9 @@ ALIASES: Mapping[str, frozenset[str]] = {
     "TEMPORAL_": frozenset({"profile", "address", "namespace"}),
 }
 """Other prefixes and the settings that may stand behind them, in order of precedence."""
-_NO_SETTINGS = ("TASKS_TEMPORAL_BIN", "TASKS_ACCEPTANCE_")
-"""Names (or their beginnings) that are read elsewhere: the embedded server's binary, figures of our tests."""
+_NO_SETTINGS = ("TASKS_TEMPORAL_BIN", "TASKS_URL", "TASKS_API_TOKEN", "TASKS_ACCEPTANCE_")
+"""Names (or their beginnings) that are read elsewhere: the embedded server's binary, which server the command line asks
+and as whom, figures of our tests."""
 _TYPO = 0.75
 """Likeness from which a name counts as a typo. TASKS_ENABLE has 0.92; TASKS_WORKER_PORT, which Kubernetes sets
 for a service of that name, 0.71."""
@@ -115,6 +116,16 @@ def variable_of(setting: str, value: object) -> str | None:
         if found.get(name) == value and (prefix == PREFIX or setting in ALIASES[prefix]):
             return name
     return None
+
+
+def source_of(setting: str, value: object, default: object) -> str:
+    """Where the value of a setting comes from: a variable, Temporal's configuration file, or the default."""
+    found = {name.upper() for name, said in os.environ.items() if said}
+    for prefix in (PREFIX, *ALIASES):
+        if prefix + setting.upper() in found and (prefix == PREFIX or setting in ALIASES[prefix]):
+            return prefix + setting.upper()
+    in_profile = setting in ("address", "namespace") and value != default
+    return str(profile_file()) if in_profile else "default"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -28,6 +28,7 @@ DurableTasksError
 ├── Closed                           not started, already stopped, another event loop, or after fork
 ├── ConfigurationError (ValueError)
 ├── TemporalUnavailable
+├── ServerUnavailable                a client got no answer from the HTTP API
 └── HandlerError                     what a handler raises to steer its own retry
     ├── NonRetryable
     └── RetryAfter
@@ -209,6 +210,12 @@ class TemporalUnavailable(DurableTasksError):
     """Temporal cannot be reached or started. Facts: address."""
 
     code = "temporal_unavailable"
+
+
+class ServerUnavailable(DurableTasksError):
+    """The HTTP API did not answer a client, or could not serve it now. Facts: url, operation."""
+
+    code = "server_unavailable"
 
 
 class HandlerError(DurableTasksError):

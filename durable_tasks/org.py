@@ -182,12 +182,16 @@ class Org:
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         lease: DurationLike | None = 60.0,
+        command_id: str | None = None,
     ) -> Claim | None:
         """Claim the most urgent, then oldest, ready manual task of the space; None when there is none.
 
         `capabilities`: only tasks that name one of them or none. `lease` None holds until release. A call
-        cancelled at any instant leaves no claim behind."""
-        claims = await self.next_many(1, agent_id=agent_id, space_id=space_id, capabilities=capabilities, lease=lease)
+        cancelled at any instant leaves no claim behind. Raises IdempotencyConflict for a `command_id` that asked
+        for something else."""
+        asked = (self.id, check_agent(agent_id), space_id, capability_list(capabilities), lease_seconds(lease))
+        store = self._host.store
+        claims = await (store.next_claims(*asked, 1) if command_id is None else store.next_once(*asked, command_id))
         return claims[0] if claims else None
 
     async def next_many(
@@ -320,14 +324,25 @@ class Org:
             self.id, after=after, limit=page_limit(limit), task_id=task_id, workflow_id=workflow_id
         )
 
-    async def watch(self, *, after: int | None = None) -> AsyncIterator[Event]:
-        """Every event above `after` (None: from now on), then live, without gaps."""
+    async def watch(
+        self, *, task_id: str | None = None, workflow_id: str | None = None, after: int | None = None
+    ) -> AsyncIterator[Event]:
+        """Every event above `after` (None: from now on), then live, without gaps: of the organisation, of a task, or
+        of a workflow with its tasks. Raises NotFound."""
+        if task_id is not None and workflow_id is not None:
+            raise InvalidInput("watch a task or a workflow, not both", task_id=task_id, workflow_id=workflow_id)
         store = self._host.store
+        if task_id is not None:
+            await store.get(self.id, task_id)
+        if workflow_id is not None:
+            await store.group_state(self.id, workflow_id)
         last = await store.last_seq(self.id) if after is None else after
         with self._host.waiters.waiting(org_key(self.id)) as happened:
             while True:
                 happened.clear()
-                page = await self._host.store.events(self.id, after=last, limit=LARGEST_PAGE)
+                page = await self._host.store.events(
+                    self.id, after=last, limit=LARGEST_PAGE, task_id=task_id, workflow_id=workflow_id
+                )
                 for event in page:
                     last = event.seq
                     yield event
@@ -383,18 +398,23 @@ class Org:
             self.id, states=states, space_id=space_id, limit=page_limit(limit), cursor=cursor
         )
 
-    async def add_tasks(self, workflow_id: str, tasks: Sequence[NewTask]) -> Sequence[Task]:
+    async def add_tasks(
+        self, workflow_id: str, tasks: Sequence[NewTask], *, command_id: str | None = None
+    ) -> Sequence[Task]:
         """Add members to an open workflow; a pipeline grows at its end."""
         check_batch(tasks)
-        return await self._host.store.add_members(self.id, workflow_id, [self._draft(new) for new in tasks])
+        drafts = [self._draft(new) for new in tasks]
+        return await self._host.store.add_members(self.id, workflow_id, drafts, command_id)
 
-    async def cancel_workflow(self, workflow_id: str, *, reason: str | None = None) -> Workflow:
+    async def cancel_workflow(
+        self, workflow_id: str, *, reason: str | None = None, command_id: str | None = None
+    ) -> Workflow:
         """Cancel the workflow and its open members."""
-        return await self._host.store.cancel_group(self.id, workflow_id, check_reason(reason))
+        return await self._host.store.cancel_group(self.id, workflow_id, check_reason(reason), command_id)
 
-    async def retry_workflow(self, workflow_id: str) -> Workflow:
+    async def retry_workflow(self, workflow_id: str, *, command_id: str | None = None) -> Workflow:
         """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
-        return await self._host.store.retry_group(self.id, workflow_id)
+        return await self._host.store.retry_group(self.id, workflow_id, command_id)
 
     async def _group(
         self,

@@ -10,22 +10,27 @@ from typing import Annotated
 
 import typer
 
-from durable_tasks.cli import mcp, operate, serve, tasks, tokens, worker
+from durable_tasks.cli import config, events, file, mcp, operate, serve, task, tokens, worker, workflow
+from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.talk import failing_plainly, say
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Durable tasks on SQLite and Temporal. Data goes to stdout, everything else to stderr.",
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable, 124 a wait was over first.",
 )
-app.add_typer(tasks.app, name="tasks")
+app.add_typer(task.app, name="task")
+app.add_typer(workflow.app, name="workflow")
+events.add_to(app)
 app.add_typer(tokens.app, name="token")
+app.add_typer(config.app, name="config")
 for command in (
     serve.serve,
     worker.worker,
     mcp.mcp,
+    file.backup,
+    file.migrate,
     operate.doctor,
     operate.engine,
     operate.adopt,
@@ -50,14 +55,14 @@ def up(
         ),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Survey DIR, or this package's own source.")] = False,
-    db: tasks.Db = None,
+    db: Db = None,
     port: Port = None,
     ui_port: Port = None,
     persist: Annotated[
         bool, typer.Option("--persist", help="Keep Temporal's own data beside the SQLite file.")
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Approve the demo's report, then stop.")] = False,
-    as_json: tasks.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start an embedded Temporal server and the engine; Ctrl-C drains and stops both."""
     if folder is not None and not demo:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from durable_tasks.access import Principal, Role
+from durable_tasks.cli.asking import Db, OrgId
 from durable_tasks.cli.talk import failing_plainly, say
-from durable_tasks.cli.tasks import Db, OrgId
 from durable_tasks.errors import InvalidInput
 from durable_tasks.models import check_org
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.talk import FAILED, UNREACHABLE, exit_code, failing_plainly, put, put_columns, put_json, say
-from durable_tasks.cli.tasks import AsJson, Db
 from durable_tasks.errors import ConfigurationError, Conflict, TemporalUnavailable
 from durable_tasks.models import Engine
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.talk import failing_plainly, put_json, say
-from durable_tasks.cli.tasks import AsJson, Db
 from durable_tasks.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Other machines only with authentication.")]

@@ -1,6 +1,7 @@
 """How the command line talks: data on stdout, everything else on stderr, failures as exit codes.
 
-It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable.
+It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unreachable,
+124 a wait was over first.
 """
 
 import json
@@ -17,12 +18,15 @@ from durable_tasks.errors import (
     DurableTasksError,
     InvalidInput,
     NotFound,
+    ServerUnavailable,
     StoreError,
     TemporalUnavailable,
+    WaitTimeout,
 )
 
 FAILED = 1
 UNREACHABLE = 5
+TIMED_OUT = 124
 _CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
     (InvalidInput, 2),
     (ConfigurationError, 2),
@@ -30,6 +34,8 @@ _CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
     (Conflict, 4),
     (StoreError, UNREACHABLE),
     (TemporalUnavailable, UNREACHABLE),
+    (ServerUnavailable, UNREACHABLE),
+    (WaitTimeout, TIMED_OUT),
 )
 _STEPS = 10
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from durable_tasks.cli.asking import AsJson, Db, OrgId
 from durable_tasks.cli.operate import ask
 from durable_tasks.cli.talk import put, put_columns, put_json, say
-from durable_tasks.cli.tasks import AsJson, Db, OrgId
 
 if TYPE_CHECKING:
     from durable_tasks.console import Console

@@ -147,7 +147,7 @@ class _Supervisor:
         say(f"counted {report['files']} files, {report['lines']} lines, {report['words']} words")
         say("The report waits for a person. Approve it in another terminal:")
         db = tasks.settings.db.resolve()
-        complete = ["tasks", "complete", run.approval.id, "--agent", "you", "--db", str(db)]
+        complete = ["task", "complete", run.approval.id, "--agent", "you", "--db", str(db)]
         say(f"  {shlex.join([*_this_command(), *complete])}")
 
     def _put_summary(self, figures: dict[str, Any], failed: list[str]) -> None:

@@ -3,6 +3,7 @@
 They must not know how they are sent.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -93,6 +94,14 @@ class Graph(Frozen):
 
     workflow_id: str
     nodes: tuple[Node, ...]
+
+    @classmethod
+    def of(cls, workflow_id: str, tasks: Sequence[Task]) -> Self:
+        nodes = (
+            Node(id=task.id, name=task.name or task.id, title=task.title, state=task.state, depends_on=task.depends_on)
+            for task in tasks
+        )
+        return cls(workflow_id=workflow_id, nodes=tuple(nodes))
 
 
 class DurableView(Frozen):

@@ -40,8 +40,17 @@ Reason = Annotated[str, Field(max_length=8192)]
 Lease = Annotated[Duration, Field(gt=0, description="How long it is held without a heartbeat.")]
 
 
+KEYS = ("idempotency_key", "command_id")
+"""Fields under which a request is done once, however often it comes."""
+
+
 class Request(Frozen):
     """Base of all."""
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it is done once, however often it comes."""
+        return any(getattr(self, key, None) is not None for key in KEYS)
 
 
 class Nothing(Request):
@@ -60,13 +69,20 @@ class CreateTasks(Request):
 
     tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=1000)
 
+    @property
+    def is_keyed(self) -> bool:
+        return all(task.idempotency_key is not None for task in self.tasks)
+
 
 class OfTask(Request):
     task_id: Id
 
 
+CommandId = Annotated[Key | None, Field(description="Repeated with the same id a command gets its first answer.")]
+
+
 class Command(OfTask):
-    command_id: Key | None = Field(None, description="Repeated with the same id a command gets its first answer.")
+    command_id: CommandId = None
 
 
 class Fenced(Command):
@@ -105,6 +121,7 @@ class NextTask(Request):
     space_id: Space = DEFAULT_SPACE
     capabilities: tuple[Capability, ...] | None = Field(None, max_length=100)
     lease: Lease | None = DEFAULT_LEASE
+    command_id: CommandId = None
 
 
 class ClaimTask(Command):
@@ -188,12 +205,20 @@ class ListWorkflows(Request):
     cursor: Cursor | None = None
 
 
-class AddTasks(OfWorkflow):
+class WorkflowCommand(OfWorkflow):
+    command_id: CommandId = None
+
+
+class AddTasks(WorkflowCommand):
     tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=1000)
 
 
-class CancelWorkflow(OfWorkflow):
+class CancelWorkflow(WorkflowCommand):
     reason: Reason | None = None
+
+
+class RetryWorkflow(WorkflowCommand):
+    """Run again what failed or was cancelled."""
 
 
 class WaitWorkflow(OfWorkflow):

@@ -62,6 +62,7 @@ async def next_task(caller: Caller, request: requests.NextTask) -> answers.Claim
         space_id=request.space_id,
         capabilities=request.capabilities,
         lease=request.lease,
+        command_id=request.command_id,
     )
     return None if claim is None else answers.Claimed.of(claim)
 
@@ -185,30 +186,23 @@ async def graph_workflow(caller: Caller, request: requests.OfWorkflow) -> answer
     """Get the graph of a workflow: its tasks and what they wait for."""
     await caller.org.get_workflow(request.workflow_id)
     tasks = await caller.org.workflow_tasks(request.workflow_id)
-    return answers.Graph(
-        workflow_id=request.workflow_id,
-        nodes=tuple(
-            answers.Node(
-                id=task.id, name=task.name or task.id, title=task.title, state=task.state, depends_on=task.depends_on
-            )
-            for task in tasks
-        ),
-    )
+    return answers.Graph.of(request.workflow_id, tasks)
 
 
 async def add_tasks(caller: Caller, request: requests.AddTasks) -> answers.Tasks:
     """Add tasks to an open workflow; a pipeline grows at its end."""
-    return answers.Tasks(items=tuple(await caller.org.add_tasks(request.workflow_id, request.tasks)))
+    added = await caller.org.add_tasks(request.workflow_id, request.tasks, command_id=request.command_id)
+    return answers.Tasks(items=tuple(added))
 
 
 async def cancel_workflow(caller: Caller, request: requests.CancelWorkflow) -> Workflow:
     """Cancel a workflow and its open tasks."""
-    return await caller.org.cancel_workflow(request.workflow_id, reason=request.reason)
+    return await caller.org.cancel_workflow(request.workflow_id, reason=request.reason, command_id=request.command_id)
 
 
-async def retry_workflow(caller: Caller, request: requests.OfWorkflow) -> Workflow:
+async def retry_workflow(caller: Caller, request: requests.RetryWorkflow) -> Workflow:
     """Reopen a failed or cancelled workflow: its failed and cancelled tasks run again."""
-    return await caller.org.retry_workflow(request.workflow_id)
+    return await caller.org.retry_workflow(request.workflow_id, command_id=request.command_id)
 
 
 async def wait_workflow(caller: Caller, request: requests.WaitWorkflow) -> answers.WaitedWorkflow:
@@ -369,7 +363,7 @@ _ALL = (
         cancel_workflow, repeatable=True, destructive=True,
     ),
     Operation(
-        "retry_workflow", Role.AGENT, "POST", f"{_WORKFLOW}/retry", requests.OfWorkflow, Workflow, retry_workflow
+        "retry_workflow", Role.AGENT, "POST", f"{_WORKFLOW}/retry", requests.RetryWorkflow, Workflow, retry_workflow
     ),
     Operation(
         "wait_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/wait", requests.WaitWorkflow, answers.WaitedWorkflow,

@@ -23,7 +23,7 @@ from durable_tasks.store.moves import (
     require_token,
     touch,
 )
-from durable_tasks.store.rows import ATTEMPT, READY, Row, dump_error, text_hash, to_attempt, to_task
+from durable_tasks.store.rows import ATTEMPT, READY, Row, canonical_hash, dump_error, text_hash, to_attempt, to_task
 from durable_tasks.store.settlement import cancel as cancel_row
 from durable_tasks.store.transaction import Transaction
 
@@ -47,6 +47,35 @@ def next_claims(
             break
         claims.append(_claim(tx, by_seq(tx, seq), agent_id, lease))
     return claims
+
+
+def next_once(
+    tx: Transaction,
+    org_id: str,
+    agent_id: str,
+    space_id: str,
+    capabilities: tuple[str, ...] | None,
+    lease: float | None,
+    command_id: str,
+) -> tuple[list[Claim], bool]:
+    """As next_claims for one task. The answer says whether the claim is new, or the first answer again: a caller
+    who did not hear it would else leave a task held by nobody until its lease is over."""
+    content = canonical_hash([agent_id, space_id, capabilities, lease])
+    known = commands.known_key(tx, org_id, "next", command_id, content)
+    if known is not None:
+        return [claim(tx, org_id, known, agent_id, lease, command_id)[0]], False
+    claims = next_claims(tx, org_id, agent_id, space_id, capabilities, lease, 1)
+    for made in claims:
+        commands.remember_key(tx, org_id, "next", command_id, content, made.task.id)
+        _remember(tx, made, command_id)
+    return claims, True
+
+
+def undo_next(tx: Transaction, claims: Sequence[Claim], command_id: str) -> None:
+    """As undo_claim for what `next_once` claimed."""
+    for made in claims:
+        commands.forget_key(tx, made.task.org_id, "next", command_id)
+        undo_claim(tx, made, command_id)
 
 
 def _next_claimable(
@@ -120,8 +149,12 @@ def claim(
             state=row["state"],
         )
     made = _claim(tx, row, agent_id, lease)
-    commands.remember_answer(tx, task_id, command_id, "claim", {"task": made.task, "token": made.token})
+    _remember(tx, made, command_id)
     return made, True
+
+
+def _remember(tx: Transaction, made: Claim, command_id: str | None) -> None:
+    commands.remember_answer(tx, made.task.id, command_id, "claim", {"task": made.task, "token": made.token})
 
 
 def undo_claim(tx: Transaction, made: Claim, command_id: str | None) -> None:

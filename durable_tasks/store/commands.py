@@ -35,27 +35,35 @@ def remember_key(tx: Transaction, org_id: str, operation: str, key: str | None, 
         tx.run("INSERT INTO dt_idempotency VALUES (?, ?, ?, ?, ?)", (org_id, operation, key, content, subject_id))
 
 
-def first_answer(tx: Transaction, task_id: str, command_id: str | None, verb: str) -> Any:
-    """The answer that this command got before, or None. Refused commands are not remembered: they changed nothing."""
+def forget_key(tx: Transaction, org_id: str, operation: str, key: str | None) -> None:
+    tx.run("DELETE FROM dt_idempotency WHERE org_id = ? AND operation = ? AND key = ?", (org_id, operation, key))
+
+
+def first_answer(tx: Transaction, subject_id: str, command_id: str | None, verb: str) -> Any:
+    """The answer that this command got before, or None. Refused commands are not remembered: they changed nothing.
+
+    `subject_id`: a task, or a workflow, whose ids never meet."""
     if command_id is None:
         return None
-    found = tx.one("SELECT verb, answer FROM dt_commands WHERE task_id = ? AND command_id = ?", (task_id, command_id))
+    found = tx.one(
+        "SELECT verb, answer FROM dt_commands WHERE task_id = ? AND command_id = ?", (subject_id, command_id)
+    )
     if found is None:
         return None
     if found[0] != verb:
         raise IdempotencyConflict(
-            f"the command id {command_id!r} was used for {found[0]} on task {task_id}; use a new one for {verb}",
+            f"the command id {command_id!r} was used for {found[0]} on {subject_id}; use a new one for {verb}",
             key=command_id,
             operation=verb,
-            id=task_id,
+            id=subject_id,
         )
     return load(found[1])
 
 
-def forget_answer(tx: Transaction, task_id: str, command_id: str | None) -> None:
-    tx.run("DELETE FROM dt_commands WHERE task_id = ? AND command_id = ?", (task_id, command_id))
+def forget_answer(tx: Transaction, subject_id: str, command_id: str | None) -> None:
+    tx.run("DELETE FROM dt_commands WHERE task_id = ? AND command_id = ?", (subject_id, command_id))
 
 
-def remember_answer(tx: Transaction, task_id: str, command_id: str | None, verb: str, answer: Any) -> None:
+def remember_answer(tx: Transaction, subject_id: str, command_id: str | None, verb: str, answer: Any) -> None:
     if command_id is not None:
-        tx.run("INSERT INTO dt_commands VALUES (?, ?, ?, ?, ?)", (task_id, command_id, verb, dump(answer), tx.now))
+        tx.run("INSERT INTO dt_commands VALUES (?, ?, ?, ?, ?)", (subject_id, command_id, verb, dump(answer), tx.now))

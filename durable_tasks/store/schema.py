@@ -124,6 +124,26 @@ def migrations() -> list[tuple[int, str, str]]:
     ]
 
 
+def pending(path: Path) -> list[str]:
+    """The migrations that the file still needs, by name; all of them when there is no file. Changes nothing.
+    Raises StoreTooNew, StoreCorrupt, StoreUnreadable."""
+    known = migrations()
+    if not path.exists():
+        return [name for _, name, _ in known]
+    try:
+        conn = connect(path, reading=True)
+        try:
+            has_any = conn.execute("SELECT 1 FROM sqlite_schema WHERE name = 'dt_migrations'").fetchone()
+            if has_any:
+                _refuse_newer(conn, path, known[-1][0])
+            done = {number for (number,) in conn.execute("SELECT number FROM dt_migrations")} if has_any else set()
+        finally:
+            conn.close()
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    return [name for number, name, _ in known if number not in done]
+
+
 def migrate(conn: sqlite3.Connection, path: Path, *, now: float) -> None:
     """Bring the schema up to date, one transaction per migration. Two processes at once are safe: the second
     waits for the first and then finds the work done."""

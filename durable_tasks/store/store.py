@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from pydantic import TypeAdapter
+
 from durable_tasks.access import Principal
 from durable_tasks.models import (
     Attempt,
@@ -32,6 +34,7 @@ from durable_tasks.store.transaction import Transaction
 T = TypeVar("T")
 # The Temporal side (async def tenants and the like) is in handover.py.
 EXPIRE_BATCH = 500
+_TASK, _TASKS, _WORKFLOW = TypeAdapter(Task), TypeAdapter(list[Task]), TypeAdapter(Workflow)
 
 
 class Store(HandoverStore):
@@ -90,6 +93,25 @@ class Store(HandoverStore):
             lambda tx: claims.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, limit),
             claims.undo_claims,
         )
+
+    async def next_once(
+        self,
+        org_id: str,
+        agent_id: str,
+        space_id: str,
+        capabilities: tuple[str, ...] | None,
+        lease: float | None,
+        command_id: str,
+    ) -> list[Claim]:
+        def undo(tx: Transaction, answer: tuple[list[Claim], bool]) -> None:
+            made, are_new = answer
+            if are_new:
+                claims.undo_next(tx, made, command_id)
+
+        made, _ = await self._write(
+            lambda tx: claims.next_once(tx, org_id, agent_id, space_id, capabilities, lease, command_id), undo
+        )
+        return made
 
     async def claim(
         self, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
@@ -183,16 +205,45 @@ class Store(HandoverStore):
     async def _command(
         self, org_id: str, task_id: str, command_id: str | None, verb: str, op: Callable[[Transaction], Task]
     ) -> Task:
+        def find(tx: Transaction) -> None:
+            get(tx, org_id, task_id)
+
+        return await self._once(find, task_id, command_id, verb, op, _TASK)
+
+    async def _group_command(
+        self,
+        org_id: str,
+        workflow_id: str,
+        command_id: str | None,
+        verb: str,
+        op: Callable[[Transaction], T],
+        answers: TypeAdapter[T],
+    ) -> T:
+        def find(tx: Transaction) -> None:
+            groups.state_of(tx.conn, org_id, workflow_id)
+
+        return await self._once(find, workflow_id, command_id, verb, op, answers)
+
+    async def _once(
+        self,
+        find: Callable[[Transaction], None],
+        subject_id: str,
+        command_id: str | None,
+        verb: str,
+        op: Callable[[Transaction], T],
+        answers: TypeAdapter[T],
+    ) -> T:
+        """Do it, or give the first answer of the same command again."""
         if command_id is None:
             return await self._write(op)
 
-        def once(tx: Transaction) -> Task:
-            get(tx, org_id, task_id)  # another organisation's commands are nobody's to repeat
-            said = commands.first_answer(tx, task_id, command_id, verb)
+        def once(tx: Transaction) -> T:
+            find(tx)  # another organisation's commands are nobody's to repeat
+            said = commands.first_answer(tx, subject_id, command_id, verb)
             if said is not None:
-                return Task.model_validate(said)
+                return answers.validate_python(said)
             answer = settled(tx, op)
-            commands.remember_answer(tx, task_id, command_id, verb, answer)
+            commands.remember_answer(tx, subject_id, command_id, verb, answer)
             return answer
 
         return await self._write(once)
@@ -202,14 +253,29 @@ class Store(HandoverStore):
     async def create_group(self, org_id: str, drafted: groups.GroupDraft) -> Workflow:
         return await self._write(lambda tx: groups.create(tx, org_id, drafted))
 
-    async def add_members(self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft]) -> list[Task]:
-        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts))
+    async def add_members(
+        self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft], command_id: str | None = None
+    ) -> list[Task]:
+        return await self._group_command(
+            org_id, workflow_id, command_id, "add", lambda tx: groups.add(tx, org_id, workflow_id, drafts), _TASKS
+        )
 
-    async def cancel_group(self, org_id: str, workflow_id: str, reason: str | None) -> Workflow:
-        return await self._write(lambda tx: groups.cancel(tx, org_id, workflow_id, reason))
+    async def cancel_group(
+        self, org_id: str, workflow_id: str, reason: str | None, command_id: str | None = None
+    ) -> Workflow:
+        return await self._group_command(
+            org_id,
+            workflow_id,
+            command_id,
+            "cancel",
+            lambda tx: groups.cancel(tx, org_id, workflow_id, reason),
+            _WORKFLOW,
+        )
 
-    async def retry_group(self, org_id: str, workflow_id: str) -> Workflow:
-        return await self._write(lambda tx: groups.retry(tx, org_id, workflow_id))
+    async def retry_group(self, org_id: str, workflow_id: str, command_id: str | None = None) -> Workflow:
+        return await self._group_command(
+            org_id, workflow_id, command_id, "retry", lambda tx: groups.retry(tx, org_id, workflow_id), _WORKFLOW
+        )
 
     async def get_group(self, org_id: str, workflow_id: str) -> Workflow:
         return await self.read(lambda conn: groups.read(conn, org_id, workflow_id))

@@ -10,11 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, create_model
 
 from durable_tasks.operations.operation import Operation
-from durable_tasks.operations.requests import Nothing, Request
+from durable_tasks.operations.requests import KEYS, Nothing, Request
 from durable_tasks.web.problems import contradiction
 
 _IN_BRACES = re.compile(r"\{(\w+)\}")
-_KEYS = ("idempotency_key", "command_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Inputs:
             request=operation.request,
             path=path,
             rest=_rest(operation, path),
-            key=next((key for key in _KEYS if key in fields), None),
+            key=next((key for key in KEYS if key in fields), None),
             versioned="version" in fields,
         )
 

@@ -18,9 +18,9 @@ from starlette.responses import Response
 
 from durable_tasks.errors import VersionConflict
 from durable_tasks.models import Key
+from durable_tasks.operations import mermaid
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.table import OPERATIONS
-from durable_tasks.web import mermaid
 from durable_tasks.web.document import responses_of
 from durable_tasks.web.examples import BODIES
 from durable_tasks.web.inputs import Inputs

@@ -24,23 +24,23 @@ async def manual(tmp_path: Path) -> Task:
 
 
 async def test_a_person_lists_claims_and_completes(manual: Task, tmp_path: Path) -> None:
-    listed = await run("tasks", "list", cwd=tmp_path)
+    listed = await run("task", "list", cwd=tmp_path)
     assert (listed.code, listed.out) == (0, f"{manual.id}  pending    Read the contract\n")
 
-    claimed = await run("tasks", "claim", manual.id, "--agent", "ann", "--json", cwd=tmp_path)
+    claimed = await run("task", "claim", manual.id, "--agent", "ann", "--json", cwd=tmp_path)
     assert (claimed.code, claimed.data["task"]["assigned_to"]) == (0, "ann")
 
     token = claimed.data["token"]
-    done = await run("tasks", "complete", manual.id, "--token", token, "--output", '["fine"]', cwd=tmp_path)
+    done = await run("task", "complete", manual.id, "--token", token, "--output", '["fine"]', cwd=tmp_path)
     assert (done.code, done.out.splitlines()[-1]) == (0, 'output ["fine"]')
 
-    seen = await run("tasks", "get", manual.id, "--json", cwd=tmp_path)
+    seen = await run("task", "get", manual.id, "--json", cwd=tmp_path)
     assert Task.model_validate(seen.data).output == ["fine"]
 
 
 async def test_the_file_stays_as_its_application_left_it(manual: Task, tmp_path: Path) -> None:
     """A tool must not switch the engine, begin work or leave a process's lock behind."""
-    before = (await run("tasks", "get", manual.id, "--json", cwd=tmp_path)).data
+    before = (await run("task", "get", manual.id, "--json", cwd=tmp_path)).data
     assert (before["generation"], before["version"], before["engine"]) == (1, 1, "local")
     assert [path.name for path in (tmp_path / "tasks.db-processes").iterdir()] == ["epoch"]
 
@@ -49,29 +49,29 @@ async def test_pages(tmp_path: Path) -> None:
     async with DurableTasks(Settings(db=tmp_path / "tasks.db")) as tasks:
         for number in range(3):
             await tasks.org("acme").create(f"task {number}")
-    first = await run("tasks", "list", "--limit", "2", "--org", "acme", "--json", cwd=tmp_path)
+    first = await run("task", "list", "--limit", "2", "--org", "acme", "--json", cwd=tmp_path)
     assert [task["title"] for task in first.data["items"]] == ["task 0", "task 1"]
     second = await run(
-        "tasks", "list", "--limit", "2", "--org", "acme", "--cursor", first.data["next_cursor"], "--json", cwd=tmp_path
+        "task", "list", "--limit", "2", "--org", "acme", "--cursor", first.data["next_cursor"], "--json", cwd=tmp_path
     )
     assert ([task["title"] for task in second.data["items"]], second.data["next_cursor"]) == (["task 2"], None)
-    assert (await run("tasks", "list", "--json", cwd=tmp_path)).data["items"] == []
+    assert (await run("task", "list", "--json", cwd=tmp_path)).data["items"] == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ("tasks get {nobody}", 3, "there is no task"),
-        ("tasks get {id} --org other", 3, "there is no task"),
-        ("tasks get {id} --org .bad.", 2, "not an organisation id"),
-        ("tasks list --state odd", 2, "odd"),
-        ("tasks complete {id} --token wrong", 4, "pending"),
-        ("tasks complete {id}", 2, "--token or --agent"),
-        ("tasks complete {id} --agent ann --output {{", 2, "not JSON"),
-        ("tasks claim {id}", 2, "--agent"),
-        ("tasks claim {id} --agent ann --lease soon", 2, "not a duration"),
-        ("tasks list --db nowhere.db", 5, "there is no file nowhere.db"),
-        ("tasks list --db garbage.db", 5, "garbage.db"),
+        ("task get {nobody}", 3, "there is no task"),
+        ("task get {id} --org other", 3, "there is no task"),
+        ("task get {id} --org .bad.", 2, "not an organisation id"),
+        ("task list --state odd", 2, "odd"),
+        ("task complete {id} --token wrong", 4, "pending"),
+        ("task complete {id}", 2, "--token or --agent"),
+        ("task complete {id} --agent ann --output {{", 2, "not JSON"),
+        ("task claim {id}", 2, "--agent"),
+        ("task claim {id} --agent ann --lease soon", 2, "not a duration"),
+        ("task list --db nowhere.db", 5, "there is no file nowhere.db"),
+        ("task list --db garbage.db", 5, "garbage.db"),
         ("up --demo nowhere", 2, "nowhere"),
         ("up .", 2, "--demo"),
         ("up --port 0", 2, "--port"),
@@ -91,13 +91,13 @@ async def test_failures_are_a_sentence_and_a_code(
 
 
 async def test_a_task_of_somebody_else_is_a_conflict_and_a_cancelled_one_stays(manual: Task, tmp_path: Path) -> None:
-    await run("tasks", "claim", manual.id, "--agent", "ann", cwd=tmp_path)
-    refused = await run("tasks", "complete", manual.id, "--agent", "bob", cwd=tmp_path)
+    await run("task", "claim", manual.id, "--agent", "ann", cwd=tmp_path)
+    refused = await run("task", "complete", manual.id, "--agent", "bob", cwd=tmp_path)
     assert refused.code == 4
     assert "belongs to 'ann'" in refused.err
-    cancelled = await run("tasks", "cancel", manual.id, "--reason", "not needed", "--json", cwd=tmp_path)
+    cancelled = await run("task", "cancel", manual.id, "--reason", "not needed", "--json", cwd=tmp_path)
     assert (cancelled.data["state"], cancelled.data["reason"]) == ("cancelled", "not needed")
-    assert (await run("tasks", "complete", manual.id, "--agent", "ann", cwd=tmp_path)).code == 4
+    assert (await run("task", "complete", manual.id, "--agent", "ann", cwd=tmp_path)).code == 4
 
 
 async def test_a_wrong_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ async def temporal_workflows(binary: Path, port: int) -> list[str]:
 
 async def approval_of(up: Up) -> str:
     """The id of the task that waits for a person, from the hint that tells how to complete it."""
-    found = re.search(r"tasks complete (\S+)", await up.hear("tasks complete"))
+    found = re.search(r"task complete (\S+)", await up.hear("task complete"))
     assert found is not None
     return found.group(1)
 

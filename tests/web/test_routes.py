@@ -17,8 +17,8 @@ from durable_tasks import DurableTasks
 from durable_tasks.access import Role
 from durable_tasks.models import TaskState
 from durable_tasks.operations.answers import Graph, Node
+from durable_tasks.operations.mermaid import MEDIA_TYPE, flowchart
 from durable_tasks.store.store import Store
-from durable_tasks.web.mermaid import MEDIA_TYPE, flowchart
 from durable_tasks.web.problems import Refusal
 from durable_tasks.web.waits import Waits
 from tests.web.asking import api, as_caller, event_of_a_wait

@@ -1,0 +1,65 @@
+"""`backup` and `migrate`: what is done to the file as a whole.
+
+It must not know SQL, nor how either is done.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from durable_tasks.cli.asking import AsJson, Db
+from durable_tasks.cli.operate import ask
+from durable_tasks.cli.talk import failing_plainly, put, put_json, say
+
+if TYPE_CHECKING:
+    from durable_tasks.console import Console
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="Must not exist.")],
+    db: Db = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the whole file, the application's own tables too, as it is at one instant; nobody is held up."""
+
+    async def work(console: "Console") -> int:
+        return await console.backup(target)
+
+    size = ask(db, work)
+    if as_json:
+        put_json({"file": str(target.resolve()), "bytes": size})
+    else:
+        put(str(target.resolve()))
+        say("restored beside its original it is a copy: `durable-tasks adopt` lets it speak to Temporal")
+
+
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit code 1 when there is something to do.")
+    ] = False,
+    db: Db = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the file's schema up to date, as every start does too; creates the file when missing."""
+    with failing_plainly():
+        names = asyncio.run(_migrate(db, check))
+    if as_json:
+        put_json({"applied": [] if check else names, "pending": names if check else []})
+    else:
+        for name in names:
+            put(name)
+        if not names:
+            say("nothing to do")
+    if check and names:
+        raise typer.Exit(1)
+
+
+async def _migrate(db: Path | None, check: bool) -> list[str]:
+    # Loaded only here: the store is not needed for `--help`.
+    from durable_tasks.console import migrate, pending_migrations
+    from durable_tasks.settings import Settings
+
+    settings = Settings(**({} if db is None else {"db": db}))
+    return await (pending_migrations(settings) if check else migrate(settings))

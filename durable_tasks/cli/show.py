@@ -1,0 +1,124 @@
+"""Show: how the command line shows what it was answered, as columns for people and as JSON for programs.
+
+It must not know which command was answered.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from durable_tasks.cli.talk import put, put_columns, put_json, say
+from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskState, Workflow
+
+
+def show(answer: Any, as_json: bool) -> None:
+    """Nothing for None: a command whose answer may be nothing says so itself."""
+    if as_json:
+        put_json(_plain(answer))
+    elif answer is not None:
+        _show(answer)
+
+
+def _plain(answer: Any) -> Any:
+    if isinstance(answer, Claim | Heartbeat | Page):
+        return {name: _plain(value) for name, value in answer._asdict().items()}
+    if isinstance(answer, list | tuple):
+        return [_plain(one) for one in answer]
+    return answer.model_dump(mode="json") if isinstance(answer, BaseModel) else to_jsonable_python(answer)
+
+
+@singledispatch
+def _show(answer: Any) -> None:
+    put(str(answer))
+
+
+@_show.register
+def _(answer: Task) -> None:
+    put_columns([_task_cells(answer)])
+    if answer.error is not None:
+        put(f"error {answer.error.type}: {answer.error.message}")
+    if answer.output is not None:
+        put(f"output {json.dumps(answer.output, ensure_ascii=False)}")
+
+
+@_show.register
+def _(answer: Claim) -> None:
+    put_columns([_task_cells(answer.task)])
+    put(f"token {answer.token}")
+
+
+@_show.register
+def _(answer: Heartbeat) -> None:
+    until = "released" if answer.lease_expires_at is None else f"{answer.lease_expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    put("cancelled: stop, and release it" if answer.cancel_requested else f"held until {until}")
+
+
+@_show.register
+def _(answer: Workflow) -> None:
+    put_columns([_workflow_cells(answer)])
+    if answer.error is not None:
+        put(f"error {answer.error.type}: {answer.error.message}")
+
+
+@_show.register
+def _(answer: Event) -> None:
+    put_columns([_event_cells(answer)])
+
+
+@_show.register(list)
+@_show.register(tuple)
+def _(answer: Sequence[Any]) -> None:
+    put_columns(map(_cells, answer))
+
+
+def _page(answer: Page[Any]) -> None:
+    put_columns(map(_cells, answer.items))
+    if answer.next_cursor is not None:
+        say(f"more: --cursor {answer.next_cursor}")
+
+
+_show.register(Page, _page)
+
+
+@singledispatch
+def _cells(one: Any) -> list[str]:
+    return [str(one)]
+
+
+@_cells.register
+def _task_cells(task: Task) -> list[str]:
+    return [task.id, f"{task.state:<9}", task.title + (f"  ({task.assigned_to})" if task.assigned_to else "")]
+
+
+@_cells.register
+def _workflow_cells(workflow: Workflow) -> list[str]:
+    ended = sum(workflow.counts.get(state, 0) for state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED))
+    return [workflow.id, f"{workflow.state:<9}", f"{workflow.kind:<8}", f"{ended}/{workflow.total}", workflow.name]
+
+
+@_cells.register
+def _event_cells(event: Event) -> list[str]:
+    return [
+        str(event.seq),
+        f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+        f"{event.kind:<19}",
+        event.task_id or str(event.workflow_id),
+    ]
+
+
+@_cells.register
+def _attempt_cells(attempt: Attempt) -> list[str]:
+    ended = "" if attempt.ended_at is None else f"{(attempt.ended_at - attempt.claimed_at).total_seconds():.3f} s"
+    why = "" if attempt.error is None else f"{attempt.error.type}: {attempt.error.message}"
+    return [
+        str(attempt.number),
+        attempt.state,
+        f"{attempt.claimed_at:%Y-%m-%dT%H:%M:%SZ}",
+        ended,
+        attempt.agent_id or "",
+        why,
+    ]

@@ -1,0 +1,106 @@
+"""A stream of events: read as they come, and opened again after whatever cut it, without gap or repeat.
+
+It must not know which events are wanted.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import httpx
+
+from durable_tasks.client.calls import CONNECT, Calls
+from durable_tasks.client.refusals import error_of, may_pass
+from durable_tasks.errors import DurableTasksError, ServerUnavailable
+from durable_tasks.models import Event
+from durable_tasks.ports import Clock
+
+SILENCE = 45.0
+"""Seconds without a byte after which a connection is dead: a server says something every 15."""
+
+
+@dataclass(slots=True)
+class Block:
+    """What one empty line ends."""
+
+    id: str | None = None
+    data: str | None = None
+    retry: str | None = None
+
+
+async def blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[Block]:
+    """The blocks of a stream (WHATWG HTML, "Server-sent events"). One that a cut has left unfinished is none.
+
+    Lines end by LF or CR LF and by nothing else: a JSON text may hold other characters that some take for ends."""
+    rest, block, empty = b"", Block(), True
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            name, _, value = line.decode().removesuffix("\r").partition(":")
+            value = value.removeprefix(" ")
+            if name == value == "":
+                if not empty:
+                    yield block
+                block, empty = Block(), True
+            elif name == "data":
+                block.data, empty = value if block.data is None else f"{block.data}\n{value}", False
+            elif name == "id":
+                block.id, empty = value, False
+            elif name == "retry":
+                block.retry, empty = value, False
+
+
+class Stream:
+    """The events of one path of the API, after a place."""
+
+    def __init__(self, calls: Calls, clock: Clock, path: str, after: int | None) -> None:
+        self._calls = calls
+        self._clock = clock
+        self._url = f"{calls.url}/v1{path}"
+        self._place = None if after is None else str(after)
+        self._heard = False
+        self._rest = 0.0
+        """Seconds that the server wants clients to wait before they come back."""
+
+    async def follow(self) -> AsyncGenerator[Event, None]:
+        """Every event, for ever. Raises what the server refuses, and ServerUnavailable when it was away for longer
+        than the client's patience."""
+        backoff = self._calls.backoff()
+        while True:
+            self._heard = False
+            try:
+                async with aclosing(self._once()) as events:
+                    async for event in events:
+                        yield event
+                failed: DurableTasksError = ServerUnavailable(f"{self._url} ends its streams", url=self._url)
+            except httpx.TransportError as error:
+                said = str(error) or type(error).__name__
+                failed = ServerUnavailable(f"{self._url} does not answer: {said}", url=self._url)
+            if self._heard:
+                backoff = self._calls.backoff()
+                await self._clock.wait(asyncio.Event(), self._clock.now() + self._rest)
+            elif not await backoff.rest(self._url):
+                raise failed
+
+    async def _once(self) -> AsyncGenerator[Event, None]:
+        """What one connection brings."""
+        headers = self._calls.headers(Accept="text/event-stream")
+        if self._place is not None:
+            headers["Last-Event-ID"] = self._place
+        timeout = httpx.Timeout(SILENCE, connect=CONNECT)
+        async with self._calls.http.stream("GET", self._url, headers=headers, timeout=timeout) as response:
+            if not response.is_success:
+                await response.aread()
+                failed = error_of(response, self._calls.url)
+                if may_pass(response, failed):
+                    return
+                raise failed
+            async for block in blocks(response.aiter_bytes()):
+                self._heard = True
+                if block.retry is not None and block.retry.isdecimal():
+                    self._rest = int(block.retry) / 1000
+                if block.data is not None:
+                    yield Event.model_validate_json(block.data, extra="ignore")
+                if block.id is not None:
+                    self._place = block.id

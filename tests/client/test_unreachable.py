@@ -1,0 +1,231 @@
+"""Servers that are away, cut the line or are none at all: what is asked again is done once, and what is not is said.
+
+It must not know which verbs there are beyond a few.
+"""
+
+import asyncio
+import json
+import itertools
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durable_tasks import DurableTasks, NewTask, Settings, errors
+from durable_tasks.client import Client
+from durable_tasks.client.stream import Block, blocks
+from durable_tasks.identity.tokens import issue
+from durable_tasks.web.server import serving
+from tests.client.cutting import Cutter, cutting
+from tests.web.asking import event_of_a_wait
+
+DEADLINE = 30.0
+
+
+@pytest_asyncio.fixture
+async def tasks(tmp_path: Path) -> DurableTasks:
+    return DurableTasks(Settings(db=tmp_path / "tasks.db", worker=False))
+
+
+@pytest_asyncio.fixture
+async def line(tasks: DurableTasks) -> AsyncIterator[Cutter]:
+    async with serving(tasks, port=0) as url, cutting(url) as cutter:
+        yield cutter
+
+
+async def lost(line: Cutter, call: Callable[[Client], Any]) -> Any:
+    """The answer of a call whose first answer was lost on the way."""
+    async with Client(line.url) as client:
+        await client.list()  # connected: it is an answer that is lost, and no connection
+        line.answers_to_lose = 1
+        async with asyncio.timeout(DEADLINE):
+            answer = await call(client)
+        assert line.lost == 1
+        return answer
+
+
+async def test_a_task_whose_answer_was_lost_is_created_once(line: Cutter, tasks: DurableTasks) -> None:
+    made = await lost(line, lambda client: client.create("once"))
+    assert [task.id for task in (await tasks.org().list()).items] == [made.id]
+
+
+async def test_many_tasks_whose_answer_was_lost_are_created_once(line: Cutter, tasks: DurableTasks) -> None:
+    new = [NewTask(name="a"), NewTask(name="b", depends_on=("a",))]
+    made = await lost(line, lambda client: client.create_many(new))
+    assert {task.id for task in (await tasks.org().list()).items} == {task.id for task in made}
+
+
+async def test_a_workflow_whose_answer_was_lost_is_created_once(line: Cutter, tasks: DurableTasks) -> None:
+    made = await lost(line, lambda client: client.pipeline("once", [NewTask(name="a")]))
+    assert [one.id for one in (await tasks.org().list_workflows()).items] == [made.id]
+
+
+async def test_a_claim_whose_answer_was_lost_is_held_by_who_asked(line: Cutter, tasks: DurableTasks) -> None:
+    org = tasks.org()
+    for title in ("one", "two"):
+        await org.create(title, mode="manual")
+    claim = await lost(line, lambda client: client.next(agent_id="ann"))
+    assert (await org.complete(claim.task.id, token=claim.token)).state == "completed"
+    assert [(task.title, task.state) for task in (await org.list()).items] == [("one", "completed"), ("two", "pending")]
+
+
+async def test_an_end_whose_answer_was_lost_is_told_again(line: Cutter, tasks: DurableTasks) -> None:
+    org = tasks.org()
+    claim = await org.claim((await org.create("x", mode="manual")).id, agent_id="ann")
+    done = await lost(line, lambda client: client.complete(claim.task.id, 1, token=claim.token))
+    assert (done.state, done.output) == ("completed", 1)
+    assert [event.kind for event in await org.events()].count("task.completed") == 1
+
+
+async def test_a_call_that_could_be_done_twice_is_not_sent_again(line: Cutter) -> None:
+    with pytest.raises(errors.ServerUnavailable, match="whether it was done is not known"):
+        await lost(line, lambda client: client.call("create_task", title="no key"))
+
+
+async def test_a_server_that_comes_up_late_is_waited_for(tasks: DurableTasks) -> None:
+    async with serving(tasks, port=0) as url:
+        pass
+    async with Client(url, patience="20s") as client:
+        creating = asyncio.create_task(client.create("early"))
+        port = int(url.rpartition(":")[2])
+        async with serving(tasks, port=port), asyncio.timeout(DEADLINE):
+            assert (await creating).title == "early"
+
+
+async def test_a_server_that_is_away_is_said_in_a_sentence(tasks: DurableTasks) -> None:
+    async with serving(tasks, port=0) as url:
+        pass
+    async with Client(url, patience=0) as client:
+        for call in (client.create("x"), client.get("x"), anext(aiter(client.watch()))):
+            with pytest.raises(errors.ServerUnavailable, match=url) as away:
+                await call
+            assert "Traceback" not in away.value.message
+
+
+async def test_a_wait_goes_on_when_the_server_is_started_again(
+    tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = event_of_a_wait(monkeypatch)
+    async with serving(tasks, port=0) as url, asyncio.timeout(DEADLINE):
+        made = await tasks.org().create("long", mode="manual")
+        client = Client(url, patience="20s")
+        waiting = asyncio.create_task(client.wait(made.id))
+        await looked.wait()
+        await asyncio.sleep(0)
+    async with client, serving(tasks, port=int(url.rpartition(":")[2])):
+        claim = await tasks.org().claim(made.id, agent_id="ann")
+        await tasks.org().complete(made.id, "at last", token=claim.token)
+        async with asyncio.timeout(DEADLINE):
+            assert (await waiting).output == "at last"
+
+
+async def test_a_watch_goes_on_where_it_was_cut(line: Cutter, tasks: DurableTasks) -> None:
+    org, seen, more = tasks.org(), [], asyncio.Event()
+
+    async def watch(client: Client) -> None:
+        async for event in client.watch(after=0):
+            seen.append(event.seq)
+            more.set()
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while len(seen) < count:
+                more.clear()
+                await more.wait()
+
+    async with Client(line.url) as client:
+        watching = asyncio.create_task(watch(client))
+        for round_ in range(1, 4):
+            await org.create_many([NewTask(title=f"{round_}")] * 50)
+            await until(round_ * 50)
+            line.cut()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert seen == [*range(1, 151)]
+
+
+async def test_a_watch_that_may_not_is_refused(tmp_path: Path) -> None:
+    tasks = DurableTasks(Settings(db=tmp_path / "tasks.db", worker=False, auth="token"))
+    async with serving(tasks, port=0) as url:
+        viewer = await issue(tasks.store, org="acme", subject="v", roles=["viewer"])
+        async with Client(url, viewer.text) as client:
+            assert await client.events() == ()
+            with pytest.raises(errors.Forbidden):
+                await client.create("x")
+            watching = aiter(client.watch(after=0))
+            await tasks.org("acme").create("seen")
+            async with asyncio.timeout(DEADLINE):
+                assert (await anext(watching)).kind == "task.created"
+            await watching.aclose()  # type: ignore[attr-defined]
+        for token in (None, "dt_x_y"):
+            async with Client(url, token) as client:
+                with pytest.raises(errors.Unauthenticated):
+                    await anext(aiter(client.watch()))
+
+
+def problem(code: str) -> tuple[str, str]:
+    return "application/problem+json", json.dumps({"code": code, "detail": "x", "facts": {}})
+
+
+ANSWERS: dict[str, tuple[int, str, str, type[errors.DurableTasksError]]] = {
+    "a page of a proxy": (502, "text/html", "<html>Bad gateway</html>", errors.ServerUnavailable),
+    "another program": (404, "text/html", "<html>Not found</html>", errors.ConfigurationError),
+    "another path": (404, *problem("no_such_path"), errors.ConfigurationError),
+    "too often": (429, *problem("too_many_waits"), errors.ServerUnavailable),
+    "stopping": (503, *problem("closed"), errors.ServerUnavailable),
+    "busy": (503, *problem("store_busy"), errors.StoreBusy),
+    "broken": (500, *problem("error"), errors.ServerUnavailable),
+    "too large": (413, *problem("request_too_large"), errors.PayloadTooLarge),
+    "an error of a newer server": (409, *problem("novel"), errors.InvalidInput),
+    "something else": (200, "text/html", "<html>Welcome</html>", errors.ServerUnavailable),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+async def test_answers_of_others_are_told_apart(case: str) -> None:
+    status, kind, text, expected = ANSWERS[case]
+    answer = httpx.MockTransport(lambda _: httpx.Response(status, headers={"content-type": kind}, text=text))
+    async with httpx.AsyncClient(transport=answer) as http, Client("http://there", patience=0, http=http) as client:
+        with pytest.raises(errors.DurableTasksError) as refused:
+            await client.get("x")
+    assert type(refused.value) is expected
+
+
+async def test_a_newer_server_may_say_more(tasks: DurableTasks) -> None:
+    async with tasks:
+        said = (await tasks.org().create("x")).model_dump(mode="json") | {"colour": "red"}
+    answer = httpx.MockTransport(lambda _: httpx.Response(200, json=said))
+    async with httpx.AsyncClient(transport=answer) as http, Client("http://there", http=http) as client:
+        assert (await client.get("x")).title == "x"
+
+
+@pytest.mark.parametrize("url", ["", "there", "ftp://there", "http://", "http://there?x=1"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match="no address"):
+        Client(url)
+
+
+TEXT = (
+    'retry: 2000\nid: 3\n\n: still here\n\nid: 4\nevent: task.created\ndata: {"title": "a\u2028b\u0085c"}\n\n'
+    "data: one\r\ndata: two\r\n\r\nid: 9\ndata: cut off"
+).encode()
+
+
+@given(st.lists(st.integers(0, len(TEXT)), max_size=12))
+async def test_blocks_are_the_same_however_the_bytes_come(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(TEXT)]
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start, end in itertools.pairwise(places):
+            yield TEXT[start:end]
+
+    assert [block async for block in blocks(chunks())] == [
+        Block(id="3", retry="2000"),
+        Block(id="4", data='{"title": "a\u2028b\u0085c"}'),
+        Block(data="one\ntwo"),
+    ]
