@@ -4,7 +4,7 @@ It must not know SQL, Temporal or other organisations.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Unpack
 
 import aiosqlite
@@ -326,7 +326,7 @@ class Org:
 
     async def watch(
         self, *, task_id: str | None = None, workflow_id: str | None = None, after: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Every event above `after` (None: from now on), then live, without gaps: of the organisation, of a task, or
         of a workflow with its tasks. Raises NotFound."""
         if task_id is not None and workflow_id is not None:

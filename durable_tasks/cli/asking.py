@@ -5,7 +5,8 @@ It must not know the commands, nor how their answers look.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, fields
 from inspect import Parameter, Signature, isasyncgenfunction, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
@@ -36,7 +37,29 @@ ApiToken = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
-_WHERE = {"db": (Db, None), "org": (OrgId, None), "url": (Url, None), "api_token": (ApiToken, None)}
+Patience = Annotated[
+    str, typer.Option(metavar="DURATION", help="How long a server that does not answer is asked again.")
+]
+
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "db": (Db, None),
+    "org": (OrgId, None),
+    "url": (Url, None),
+    "api_token": (ApiToken, None),
+    "patience": (Patience, "30s"),
+    "as_json": (AsJson, False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the options say of where the tasks are."""
+
+    db: Path | None
+    org: str | None
+    url: str | None
+    api_token: str | None
+    patience: str
 
 
 def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
@@ -44,19 +67,18 @@ def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     its answer is shown. One that yields shows each thing as it comes."""
 
     def register(function: F) -> F:
-        def command(*, db: Path | None, org: str | None, url: str | None, api_token: str | None, **given: Any) -> None:
-            as_json = given.pop("as_json")
+        def command(*, as_json: bool, **given: Any) -> None:
+            where = Where(**{option.name: given.pop(option.name) for option in fields(Where)})
             with failing_plainly():
-                asyncio.run(_run(function, opened(db, org, url, api_token), given, as_json))
+                asyncio.run(_run(function, where, given, as_json))
 
         own = [*signature(function).parameters.values()][1:]
-        options = {**_WHERE, "as_json": (AsJson, False)}
-        where = [
+        parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
+        parameters += [
             Parameter(option, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-            for option, (annotation, default) in options.items()
+            for option, (annotation, default) in _OPTIONS.items()
         ]
-        ours = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
-        command.__signature__ = Signature([*ours, *where])  # type: ignore[attr-defined]
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {}
         command.__doc__ = function.__doc__
         app.command(name or function.__name__)(command)
@@ -65,37 +87,38 @@ def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     return register
 
 
-async def _run(function: Callable[..., Any], opening: Any, given: dict[str, Any], as_json: bool) -> None:
-    async with opening as tasks:
+async def _run(function: Callable[..., Any], where: Where, given: dict[str, Any], as_json: bool) -> None:
+    async with opened(where) as tasks:
         if isasyncgenfunction(function):
-            async for answer in function(tasks, **given):
-                show(answer, as_json)
+            async with aclosing(function(tasks, **given)) as answers:
+                async for answer in answers:
+                    show(answer, as_json)
         else:
             show(await function(tasks, **given), as_json)
 
 
 @asynccontextmanager
-async def opened(db: Path | None, org: str | None, url: str | None, api_token: str | None) -> AsyncIterator[Tasks]:
+async def opened(where: Where) -> AsyncIterator[Tasks]:
     """The tasks that the options mean. Raises ConfigurationError when they contradict each other."""
     # Loaded only here: neither the store nor HTTP is needed for `--help`.
-    if url is not None:
-        if db is not None or org is not None:
+    if where.url is not None:
+        if where.db is not None or where.org is not None:
             raise ConfigurationError(
                 "--url asks a server, which knows its own file, and the organisation by the token; leave out --db and"
                 " --org",
                 setting="url",
-                value=url,
+                value=where.url,
             )
         from durable_tasks.client import Client
 
-        async with Client(url, api_token) as client:
+        async with Client(where.url, where.api_token, patience=where.patience) as client:
             yield client
         return
     from durable_tasks.app import DurableTasks
     from durable_tasks.settings import Settings
 
-    settings = Settings(enabled=False, worker=False, **({} if db is None else {"db": db}))
+    settings = Settings(enabled=False, worker=False, **({} if where.db is None else {"db": where.db}))
     if not settings.db.exists():  # opening would create it, and a slip of the pen would look like an empty file
         raise StoreUnreadable(f"there is no file {settings.db}; name one with --db", path=str(settings.db))
     async with DurableTasks(settings) as tasks:
-        yield tasks.org(org)
+        yield tasks.org(where.org)

@@ -4,6 +4,7 @@ It must not know where the events are.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
@@ -27,8 +28,9 @@ async def events(
 ) -> AsyncIterator[Event]:
     """What has happened, oldest first; with --follow what happens. With --json one event on each line."""
     if follow:
-        async for event in tasks.watch(task_id=task, workflow_id=workflow, after=after):
-            yield event
+        async with aclosing(tasks.watch(task_id=task, workflow_id=workflow, after=after)) as following:
+            async for event in following:
+                yield event
         return
     for event in await tasks.events(task_id=task, workflow_id=workflow, after=after or 0, limit=limit):
         yield event

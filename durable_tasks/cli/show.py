@@ -13,6 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from durable_tasks.cli.talk import put, put_columns, put_json, say
 from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskState, Workflow
+from durable_tasks.operations import mermaid
+from durable_tasks.operations.answers import Graph
 
 
 def show(answer: Any, as_json: bool) -> None:
@@ -65,6 +67,11 @@ def _(answer: Workflow) -> None:
 
 
 @_show.register
+def _(answer: Graph) -> None:
+    put(mermaid.flowchart(answer).rstrip())
+
+
+@_show.register
 def _(answer: Event) -> None:
     put_columns([_event_cells(answer)])
 
@@ -91,13 +98,13 @@ def _cells(one: Any) -> list[str]:
 
 @_cells.register
 def _task_cells(task: Task) -> list[str]:
-    return [task.id, f"{task.state:<9}", task.title + (f"  ({task.assigned_to})" if task.assigned_to else "")]
+    return [task.id, task.state, task.title + (f" ({task.assigned_to})" if task.assigned_to else "")]
 
 
 @_cells.register
 def _workflow_cells(workflow: Workflow) -> list[str]:
     ended = sum(workflow.counts.get(state, 0) for state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED))
-    return [workflow.id, f"{workflow.state:<9}", f"{workflow.kind:<8}", f"{ended}/{workflow.total}", workflow.name]
+    return [workflow.id, workflow.state, workflow.kind, f"{ended}/{workflow.total}", workflow.name]
 
 
 @_cells.register
@@ -105,7 +112,7 @@ def _event_cells(event: Event) -> list[str]:
     return [
         str(event.seq),
         f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
-        f"{event.kind:<19}",
+        event.kind,
         event.task_id or str(event.workflow_id),
     ]
 

@@ -5,6 +5,7 @@ It must not know where the tasks are, nor how they run.
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,6 @@ import typer
 from durable_tasks.cli.asking import Tasks, asking
 from durable_tasks.cli.talk import FAILED, say
 from durable_tasks.errors import InvalidInput
-from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskFields, TaskState
 
 app = typer.Typer(no_args_is_help=True, help="Create tasks, look at them, claim them and work on them.")
@@ -253,18 +253,19 @@ async def attempts(tasks: Tasks, task_id: Id) -> Sequence[Attempt]:
 @asking(app)
 async def watch(tasks: Tasks, task_id: Id) -> AsyncIterator[Event]:
     """Everything that has happened to a task and happens, until it ends. Exit code 1: it did not end well."""
-    async for event in tasks.watch(task_id=task_id, after=0):
-        yield event
-        if event.kind.removeprefix("task.") in _ENDS:
-            task = await tasks.get(task_id)
-            # It may have been retried since: the events up to now are still coming.
-            if is_terminal(task.state) and task.completed_at is not None and event.at >= task.completed_at:
-                break
+    async with aclosing(tasks.watch(task_id=task_id, after=0)) as events:
+        async for event in events:
+            yield event
+            if event.kind in _ENDS:
+                task = await tasks.get(task_id)
+                # It may have been retried since: the events up to now are still coming.
+                if task.completed_at is not None and event.at >= task.completed_at:
+                    break
     if task.state is not TaskState.COMPLETED:
         raise typer.Exit(FAILED)
 
 
-_ENDS = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
+_ENDS = frozenset({"task.completed", "task.failed", "task.cancelled"})
 
 
 def parsed(text: str, what: str) -> Any:

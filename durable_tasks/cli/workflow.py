@@ -5,6 +5,7 @@ It must not know where the tasks are, nor how they run.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from durable_tasks.cli.task import Id, Timeout, parsed
 from durable_tasks.errors import InvalidInput
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Event, NewTask, Page, Workflow, WorkflowState
+from durable_tasks.operations.answers import Graph
 
 app = typer.Typer(no_args_is_help=True, help="Create workflows, follow them, call them off, run them again.")
 
@@ -85,11 +87,8 @@ async def get(tasks: Tasks, workflow_id: Id) -> Workflow:
 
 
 @asking(app)
-async def graph(tasks: Tasks, workflow_id: Id) -> Any:
+async def graph(tasks: Tasks, workflow_id: Id) -> Graph:
     """The graph of a workflow, as Mermaid text, or as JSON with --json."""
-    # Loaded only here, for the same reason.
-    from durable_tasks.operations.answers import Graph
-
     await tasks.get_workflow(workflow_id)
     return Graph.of(workflow_id, await tasks.workflow_tasks(workflow_id))
 
@@ -119,11 +118,11 @@ async def wait(tasks: Tasks, workflow_id: Id, timeout: Timeout = None) -> Workfl
 
 
 async def _follow(tasks: Tasks, workflow_id: str, bar: Any) -> None:
-    watching = tasks.watch(workflow_id=workflow_id)
     bar(*_ended_of(await tasks.get_workflow(workflow_id)))
-    async for event in watching:
-        if event.kind in _MEMBER_ENDS:
-            bar(*_ended_of(await tasks.get_workflow(workflow_id)))
+    async with aclosing(tasks.watch(workflow_id=workflow_id)) as events:
+        async for event in events:
+            if event.kind in _MEMBER_ENDS:
+                bar(*_ended_of(await tasks.get_workflow(workflow_id)))
 
 
 def _ended_of(workflow: Workflow) -> tuple[int, int]:
@@ -134,13 +133,14 @@ def _ended_of(workflow: Workflow) -> tuple[int, int]:
 async def watch(tasks: Tasks, workflow_id: Id) -> AsyncIterator[Event]:
     """Everything that has happened to a workflow and its tasks and happens, until it ends. Exit code 1: it did not
     end well."""
-    async for event in tasks.watch(workflow_id=workflow_id, after=0):
-        yield event
-        if event.kind in _ENDS:
-            workflow = await tasks.get_workflow(workflow_id)
-            # It may have been retried since: the events up to now are still coming.
-            if workflow.completed_at is not None and event.at >= workflow.completed_at:
-                break
+    async with aclosing(tasks.watch(workflow_id=workflow_id, after=0)) as events:
+        async for event in events:
+            yield event
+            if event.kind in _ENDS:
+                workflow = await tasks.get_workflow(workflow_id)
+                # It may have been retried since: the events up to now are still coming.
+                if workflow.completed_at is not None and event.at >= workflow.completed_at:
+                    break
     if workflow.state is not WorkflowState.COMPLETED:
         raise typer.Exit(FAILED)
 

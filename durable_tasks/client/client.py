@@ -3,8 +3,8 @@
 It must not know HTTP: what is sent, when it is sent again and how streams go on is elsewhere.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Literal, Self, Unpack
 
 import httpx
@@ -300,7 +300,7 @@ class Client:
 
     async def watch(
         self, *, task_id: str | None = None, workflow_id: str | None = None, after: int | None = None
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """As Org.watch; it goes on by itself after the server was away for less than the client's patience."""
         if task_id is not None and workflow_id is not None:
             raise InvalidInput("watch a task or a workflow, not both", task_id=task_id, workflow_id=workflow_id)
@@ -309,8 +309,9 @@ class Client:
             path = f"/tasks/{path_part(task_id)}{path}"
         elif workflow_id is not None:
             path = f"/workflows/{path_part(workflow_id)}{path}"
-        async for event in Stream(self._calls, self._clock, path, after).follow():
-            yield event
+        async with aclosing(Stream(self._calls, self._clock, path, after).follow()) as events:
+            async for event in events:
+                yield event
 
     # ----- workflows
 
@@ -336,7 +337,8 @@ class Client:
 
     async def get_workflow(self, workflow_id: str) -> Workflow:
         """As Org.get_workflow."""
-        found: answers.WorkflowWithTasks = await self.call("get_workflow", workflow_id=workflow_id)
+        # The operation of that name brings all its tasks along.
+        found: answers.WaitedWorkflow = await self.call("wait_workflow", workflow_id=workflow_id, timeout=0)
         return found.workflow
 
     async def workflow_tasks(self, workflow_id: str) -> Sequence[Task]:

@@ -25,7 +25,7 @@ async def manual(tmp_path: Path) -> Task:
 
 async def test_a_person_lists_claims_and_completes(manual: Task, tmp_path: Path) -> None:
     listed = await run("task", "list", cwd=tmp_path)
-    assert (listed.code, listed.out) == (0, f"{manual.id}  pending    Read the contract\n")
+    assert (listed.code, listed.out) == (0, f"{manual.id}  pending  Read the contract\n")
 
     claimed = await run("task", "claim", manual.id, "--agent", "ann", "--json", cwd=tmp_path)
     assert (claimed.code, claimed.data["task"]["assigned_to"]) == (0, "ann")

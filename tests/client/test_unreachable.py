@@ -4,8 +4,8 @@ It must not know which verbs there are beyond a few.
 """
 
 import asyncio
-import json
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
