@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, GetSystemInfoResponse
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
 from durable_tasks.errors import TemporalUnavailable
 from durable_tasks.ports import Clock
+from durable_tasks.temporal.converter import CONVERTER
 from durable_tasks.temporal.faults import pause
 from durable_tasks.temporal.runtime import runtime
 
@@ -108,7 +108,7 @@ class Connection:
 
     async def _connect(self) -> None:
         tries = 0
-        options: dict[str, Any] = {"data_converter": pydantic_data_converter, "runtime": runtime(), **self._options}
+        options: dict[str, Any] = {"data_converter": CONVERTER, "runtime": runtime(), **self._options}
         while self._first is None:
             try:
                 async with asyncio.timeout(_CALL):

@@ -21,7 +21,7 @@ from durable_tasks.temporal.pace import Pace
 
 _log = logging.getLogger(__name__)
 
-_YOUNG = 1.0
+_YOUNG = 3.0
 """Seconds since its last change before which an attempt is left alone."""
 _EVERY = 2.0
 _PAGE = 500

@@ -127,6 +127,8 @@ class StoreWorker:
             max_concurrent_workflow_tasks=self._max_concurrent + _POLLS,
             max_concurrent_workflow_task_polls=_POLLS,
             nonsticky_to_sticky_poll_ratio=0.5,
+            # Of what we do not use; with more than one the SDK makes a task of each payload.
+            max_workflow_task_external_storage_concurrency=1,
             max_concurrent_local_activities=slots,
             max_concurrent_activities=slots,
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
