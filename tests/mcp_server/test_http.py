@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from durable_tasks import DurableTasks
 from durable_tasks.access import Asking, Principal, Role
-from durable_tasks.errors import Closed, Forbidden
+from durable_tasks.errors import Closed, ConfigurationError, Forbidden
+from durable_tasks.mcp_server.http import HttpEndpoint
 from durable_tasks.web.mcp import mcp_app
 from tests.mcp_server.agents import ANN, Agent, http_client, principal, served
 
@@ -106,6 +107,14 @@ async def test_the_names_are_an_argument(tasks: DurableTasks) -> None:
             assert (await client.post(url, json=PING, headers={"Host": host})).status_code == status
         page = {"Host": "tasks.example", "Origin": "https://tasks.example"}
         assert (await client.post(url, json=PING, headers=page)).status_code == 200
+
+
+async def test_any_name_is_an_argument_too(tasks: DurableTasks) -> None:
+    async with wire(tasks, hosts=None) as (client, url):
+        page = {"Host": "tasks.example", "Origin": "https://other.example"}
+        assert (await client.post(url, json=PING, headers=page)).status_code == 200
+    with pytest.raises(ConfigurationError, match="origins are looked at only with hosts"):
+        HttpEndpoint(tasks, hosts=None, origins=["https://other.example"])
 
 
 async def test_it_starts_and_ends_with_its_host_as_often_as_that(tasks: DurableTasks) -> None:
