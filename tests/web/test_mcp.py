@@ -37,11 +37,13 @@ import httpx
 from fastapi import FastAPI
 from durable_tasks import DurableTasks, Settings
 
+HERE = "http://localhost"
+
 async def main():
     app = FastAPI()
     DurableTasks(Settings(db="tasks.db")).install(app, authenticate="none")
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://localhost") as to:
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url=HERE) as to:
         print((await to.post("/tasks/v1/tasks", json={{"title": "x"}})).status_code)
         answer = await to.post("/tasks/mcp", json={{}})
         print(answer.status_code, answer.json()["code"], answer.json()["detail"])
@@ -69,9 +71,7 @@ async def running(app: Any, **transport: Any) -> AsyncIterator[httpx2.AsyncClien
     headers = {**as_caller(), "Accept": "application/json, text/event-stream"}
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app, **transport), base_url=HOST, headers=headers
-        ) as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app, **transport), base_url=HOST, headers=headers) as client,
     ):
         yield client
 
@@ -209,9 +209,7 @@ async def test_an_organisation_that_waits_too_often_is_told_so(tasks: DurableTas
 def test_without_the_package_everything_else_is_served(package: str, tmp_path: Path) -> None:
     created, mcp = python(OTHERS.format(package=package), tmp_path)
     assert created == "201"
-    assert mcp == (
-        "404 no_such_path MCP is not served here; where the server runs: pip install 'durable-tasks[mcp]'"
-    )
+    assert mcp == ("404 no_such_path MCP is not served here; where the server runs: pip install 'durable-tasks[mcp]'")
 
 
 def test_it_is_loaded_only_by_who_starts(tmp_path: Path) -> None:
