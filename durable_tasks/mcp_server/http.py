@@ -3,6 +3,7 @@
 It must not know who proves what or how, nor HTTP's status codes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -50,18 +51,32 @@ class HttpEndpoint:
             security_settings=self._security,
             max_request_body_size=self._largest,
         )
-        async with manager.run():
+        up, over = asyncio.Event(), asyncio.Event()
+        # A task of its own: the manager must be left by the task that entered it, and a lifespan need not be.
+        runs = asyncio.create_task(_run(manager, up, over), name="durable_tasks mcp")
+        runs.add_done_callback(lambda _: up.set())
+        try:
+            await up.wait()
+            if runs.done():
+                await runs  # it did not come up; this says why
             self._manager = manager
-            try:
-                yield
-            finally:
-                self._manager = None
+            yield
+        finally:
+            self._manager = None
+            over.set()
+            await runs
 
     async def serve(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of `principal`. Raises Closed when this is not running."""
         if self._manager is None:
             raise Closed("MCP is not running here; enter its lifespan first")
         await self._manager.handle_request({**scope, _PRINCIPAL: principal}, receive, send)
+
+
+async def _run(manager: StreamableHTTPSessionManager, up: asyncio.Event, over: asyncio.Event) -> None:
+    async with manager.run():
+        up.set()
+        await over.wait()
 
 
 def _proved(context: Context) -> Principal:

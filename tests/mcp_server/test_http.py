@@ -5,7 +5,7 @@ It must not test the tools.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -130,6 +130,18 @@ async def test_it_starts_and_ends_with_its_host_as_often_as_that(tasks: DurableT
                 assert (await client.post("/mcp", json=PING)).status_code == 200
             with pytest.raises(Closed):
                 await client.post("/mcp", json=PING)
+
+
+async def test_another_task_may_end_it_than_the_one_that_started_it(tasks: DurableTasks) -> None:
+    """As the fixtures of test suites do, and servers that start and stop in tasks of their own."""
+
+    async def authenticate(request: Asking) -> Principal:
+        return ANN
+
+    _, lifespan = mcp_app(tasks, authenticate)
+    entered = AsyncExitStack()
+    await asyncio.create_task(entered.enter_async_context(lifespan()))
+    await asyncio.create_task(entered.aclose())
 
 
 async def test_who_is_known_and_may_not_is_told_so(tasks: DurableTasks) -> None:
