@@ -246,14 +246,14 @@ class DurableTasks:
     def install(
         self, app: Any, *, path: str = "/tasks", authenticate: Authenticate | Literal["none"] | None = None
     ) -> Any:
-        """Mount the HTTP API at `path` of a FastAPI or Starlette application, and start and stop with it.
+        """Mount the HTTP API, with MCP, at `path` of a FastAPI or Starlette application; start and stop with it.
 
         `authenticate` says who asks; "none" makes everybody on this machine the administrator of the setting `org`.
         Raises ConfigurationError without either."""
         return _plugin().install(self, app, path=path, authenticate=authenticate)
 
     def asgi_app(self, *, authenticate: Authenticate | Literal["none"] | None = None) -> Any:
-        """The HTTP API as an ASGI application: to be served as it is, or mounted in one that runs `lifespan`."""
+        """The same as an ASGI application: to be served as it is, or mounted in one that runs `lifespan`."""
         return _plugin().create_app(self, authenticate=authenticate)
 
     @asynccontextmanager

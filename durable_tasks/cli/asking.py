@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 import typer
 
+from durable_tasks.cli.extras import needing
 from durable_tasks.cli.show import show
 from durable_tasks.cli.talk import failing_plainly
 from durable_tasks.errors import ConfigurationError, StoreUnreadable
@@ -109,7 +110,8 @@ async def opened(where: Where) -> AsyncIterator[Tasks]:
                 setting="url",
                 value=where.url,
             )
-        from durable_tasks.client import Client
+        with needing("client"):
+            from durable_tasks.client import Client
 
         async with Client(where.url, where.api_token, patience=where.patience) as client:
             yield client

@@ -38,7 +38,19 @@ for command in (
 ):
     app.command()(command)
 
-Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="any free one")]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535, show_default="8000, or any free one while that is taken", help="Of API, MCP and live events."
+    ),
+]
+TemporalPort = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, show_default="any free one", help="Of the embedded Temporal server."),
+]
+TemporalUiPort = Annotated[
+    int | None, typer.Option(min=1, max=65535, show_default="any free one", help="Of its web UI.")
+]
 
 
 @app.callback()
@@ -57,21 +69,31 @@ def up(
     demo: Annotated[bool, typer.Option("--demo", help="Survey DIR, or this package's own source.")] = False,
     db: Db = None,
     port: Port = None,
-    ui_port: Port = None,
+    temporal_port: TemporalPort = None,
+    temporal_ui_port: TemporalUiPort = None,
     persist: Annotated[
         bool, typer.Option("--persist", help="Keep Temporal's own data beside the SQLite file.")
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Approve the demo's report, then stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start an embedded Temporal server and the engine; Ctrl-C drains and stops both."""
+    """Start an embedded Temporal server, the engine and the HTTP API; Ctrl-C drains and stops everything."""
     if folder is not None and not demo:
         raise typer.BadParameter("DIR belongs to --demo", param_hint="DIR")
     from durable_tasks.cli.up import Options, supervise
     from durable_tasks.demo.survey import DemoFailed
 
     surveyed = (folder or Path(__file__).resolve().parent.parent) if demo else None
-    options = Options(db=db, port=port, ui_port=ui_port, persist=persist, demo=surveyed, exit=leave, json=as_json)
+    options = Options(
+        db=db,
+        port=port,
+        temporal_port=temporal_port,
+        temporal_ui_port=temporal_ui_port,
+        persist=persist,
+        demo=surveyed,
+        exit=leave,
+        json=as_json,
+    )
     with failing_plainly():
         try:
             code = asyncio.run(supervise(options))

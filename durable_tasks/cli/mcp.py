@@ -15,6 +15,7 @@ import typer
 
 from durable_tasks.access import Principal, Role
 from durable_tasks.cli.asking import Db, OrgId
+from durable_tasks.cli.extras import needing
 from durable_tasks.cli.talk import failing_plainly, say
 from durable_tasks.errors import InvalidInput
 from durable_tasks.models import check_org
@@ -57,8 +58,9 @@ async def _serve(db: Path | None, org: str | None, agent: str, role: Role) -> No
     settings = Settings(worker=False, **chosen)
     principal = build(Principal, org=check_org(org or settings.org), subject=agent, roles=frozenset({role}))
 
-    from durable_tasks.mcp_server.server import mcp_server
-    from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
+    with needing("mcp"):
+        from durable_tasks.mcp_server.server import mcp_server
+        from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
 
     with private_streams() as (source, sink):
         async with _opened(settings, principal) as host:

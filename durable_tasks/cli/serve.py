@@ -1,4 +1,4 @@
-"""`serve`: the HTTP API on a file, run and stopped as one process.
+"""`serve`: the HTTP API, and MCP with it, on a file; run and stopped as one process.
 
 It must not know HTTP: it says where to listen, announces where that is, and stops it on a signal.
 """
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from durable_tasks.cli.asking import AsJson, Db
+from durable_tasks.cli.extras import needing
 from durable_tasks.cli.talk import failing_plainly, put_json, say
 from durable_tasks.settings import Settings
 
@@ -19,7 +20,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 
 
 def serve(host: Host = "127.0.0.1", port: Port = 8000, db: Db = None, as_json: AsJson = False) -> None:
-    """Serve the HTTP API; Ctrl-C lets requests and handlers finish first."""
+    """Serve the HTTP API and MCP; Ctrl-C lets requests and handlers finish first."""
     with failing_plainly():
         settings = Settings(**({} if db is None else {"db": db}))
         asyncio.run(_serve(settings, host, port, as_json))
@@ -28,15 +29,19 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000, db: Db = None, as_json: A
 async def _serve(settings: Settings, host: str, port: int, as_json: bool) -> None:
     # Loaded only here: the web framework is large, and `--help` must stay quick.
     from durable_tasks.app import DurableTasks
-    from durable_tasks.web.server import serving
+
+    with needing("web"):
+        from durable_tasks.web.addresses import addresses
+        from durable_tasks.web.server import serving
 
     stop = asyncio.Event()
     _stop_on_signals(stop)
     async with serving(DurableTasks(settings), host=host, port=port) as url:
+        found = addresses(url)
         if as_json:
-            facts = {"url": url, "api": f"{url}/v1", "openapi": f"{url}/openapi.json", "docs": f"{url}/docs"}
-            put_json({"ready": True, **facts, "db": str(settings.db.resolve()), "pid": os.getpid()})
-        say(f"READY: {url}/v1 serves {settings.db.resolve()}; documentation at {url}/docs")
+            put_json({"ready": True, **found, "db": str(settings.db.resolve()), "pid": os.getpid()})
+        agents = found["mcp"] or "none, it needs durable-tasks[mcp]"
+        say(f"READY: {found['api']} serves {settings.db.resolve()}; documentation: {found['docs']}; MCP: {agents}")
         await stop.wait()
     say("stopped")
 

@@ -1,4 +1,4 @@
-"""`up`: the embedded Temporal server, the engine and the demo, run and supervised as one process.
+"""`up`: the embedded Temporal server, the engine, the HTTP API and the demo, run and supervised as one process.
 
 It must not know how any of them works: it starts, restarts and stops them, and says so.
 """
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from durable_tasks.app import DurableTasks
+from durable_tasks.cli.extras import needing
 from durable_tasks.cli.talk import progress, put, put_json, say
 from durable_tasks.demo import survey
-from durable_tasks.errors import DurableTasksError, TemporalUnavailable
+from durable_tasks.errors import ConfigurationError, DurableTasksError, TemporalUnavailable
 from durable_tasks.settings import Settings
 from durable_tasks.temporal.engine import TemporalEngine
 from durable_tasks.temporal.server import EmbeddedServer
@@ -39,7 +40,8 @@ class Options:
 
     db: Path | None
     port: int | None
-    ui_port: int | None
+    temporal_port: int | None
+    temporal_ui_port: int | None
     persist: bool
     demo: Path | None
     exit: bool
@@ -57,6 +59,8 @@ class _Supervisor:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._stop = asyncio.Event()
+        self._facts: dict[str, Any] = {}
+        """What runs where, as --json prints it."""
 
     async def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,32 +93,55 @@ class _Supervisor:
         await started.enter_async_context(_kept_alive(server))
         tasks = DurableTasks(settings.embedded(server.address).model_copy(update={"worker": True}))
         survey.register(tasks)
-        await started.enter_async_context(tasks)
+        found = await self._start(tasks, started)
         engine = _engine(tasks)
         await engine.wait_connected(_CONNECT)
-        self._introduce(server, settings)
+        temporal = {"address": server.address, "namespace": settings.namespace, "ui": server.ui_url}
+        self._facts = {"db": str(settings.db.resolve()), **temporal, **found}
+        self._introduce()
         if self._options.demo is not None:
             await self._try_demo(tasks, engine, self._options.demo, begun)
         elif self._options.json:
-            put_json({"address": server.address, "ui": server.ui_url, "db": str(settings.db.resolve())})
+            put_json(self._facts)
         if not self._options.exit:
             await _narrate(tasks)
         return 0
 
     def _server(self, settings: Settings) -> EmbeddedServer:
         options = self._options
-        ui_port = options.ui_port
+        port, ui_port = options.temporal_port, options.temporal_ui_port
         if ui_port is None and not options.exit:
             ui_port = 0
         # In memory: the SQLite file has everything that is needed to fill an empty server again.
         database = settings.db.with_name(f"{settings.db.name}-temporal.db") if options.persist else None
-        return EmbeddedServer(port=options.port, ui_port=ui_port, database=database, namespaces=(settings.namespace,))
+        return EmbeddedServer(port=port, ui_port=ui_port, database=database, namespaces=(settings.namespace,))
 
-    def _introduce(self, server: EmbeddedServer, settings: Settings) -> None:
-        say(f"tasks     {settings.db.resolve()}")
-        say(f"Temporal  {server.address}, namespace {settings.namespace}")
-        if server.ui_url is not None:
-            say(f"web UI    {server.ui_url}")
+    async def _start(self, tasks: DurableTasks, started: AsyncExitStack) -> dict[str, str | None]:
+        """Start `tasks`, served over HTTP where that is installed. A script that is to end has no use for it, unless
+        it says a port. Answers the addresses."""
+        if not self._options.exit or self._options.port is not None:
+            try:
+                with needing("web"):  # loaded only here: an installation may lack it
+                    from durable_tasks.web.addresses import addresses
+                    from durable_tasks.web.server import serving
+            except ConfigurationError as error:
+                say(f"no API:   {error.message}")
+            else:
+                return addresses(await started.enter_async_context(serving(tasks, port=self._options.port)))
+        await started.enter_async_context(tasks)
+        return {}
+
+    def _introduce(self) -> None:
+        facts = self._facts
+        say(f"tasks     {facts['db']}")
+        if "url" in facts:
+            say(f"API       {facts['api']}, documentation at {facts['docs']}")
+            say(f"MCP       {facts['mcp'] or 'needs durable-tasks[mcp]'}")
+            say(f"events    {facts['events']}")
+            say(f"metrics   {facts['metrics']}")
+        say(f"Temporal  {facts['address']}, namespace {facts['namespace']}")
+        if facts["ui"] is not None:
+            say(f"web UI    {facts['ui']}")
         if not self._options.exit:
             say("Ctrl-C stops everything")
 
@@ -154,7 +181,7 @@ class _Supervisor:
         for path in failed:
             say(f"could not be counted: {path}")
         if self._options.json:
-            put_json(figures)
+            put_json(figures | self._facts)
             return
         states = ", ".join(f"{count} {state}" for state, count in figures["tasks"].items())
         put(f"{figures['files']} files, {figures['lines']} lines, {figures['words']} words")

@@ -3,16 +3,17 @@
 It must not know who proves what or how, nor HTTP's status codes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.streamable_http_manager import DEFAULT_MAX_REQUEST_BODY_SIZE, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import Receive, Scope, Send
 
 from durable_tasks.access import Principal
-from durable_tasks.errors import Closed
-from durable_tasks.mcp_server.server import Context, mcp_server
+from durable_tasks.errors import Closed, ConfigurationError
+from durable_tasks.mcp_server.server import Context, Waiting, freely, mcp_server
 from durable_tasks.operations.operation import Host
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -24,27 +25,46 @@ _PRINCIPAL = "durable_tasks.principal"
 class HttpEndpoint:
     """Serves requests while `running()` is entered."""
 
-    def __init__(self, host: Host, *, hosts: Sequence[str] = LOOPBACK, origins: Sequence[str] | None = None) -> None:
-        """`hosts`: the names under which it is reached, on any port unless one is given. `origins`: of the web pages
-        that may call it; without them those of `hosts`."""
-        self._server = mcp_server(host, _proved)
-        self._security = TransportSecuritySettings(
-            allowed_hosts=[address for name in hosts for address in _any_port(name)],
-            allowed_origins=list(origins) if origins is not None else [*_origins_of(hosts)],
-        )
+    def __init__(
+        self,
+        host: Host,
+        *,
+        hosts: Sequence[str] | None = LOOPBACK,
+        origins: Sequence[str] | None = None,
+        largest: int = DEFAULT_MAX_REQUEST_BODY_SIZE,
+        waiting: Waiting = freely,
+    ) -> None:
+        """`hosts`: the names under which it is reached, on any port unless one is given; None: whichever. `origins`:
+        of the web pages that may call it; without them those of `hosts`. `largest`: the bytes of a request.
+        Raises ConfigurationError for origins without hosts."""
+        self._server = mcp_server(host, _proved, waiting)
+        self._security = _security(hosts, origins)
+        self._largest = largest
         self._manager: StreamableHTTPSessionManager | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         manager = StreamableHTTPSessionManager(
-            self._server, json_response=True, stateless=True, security_settings=self._security
+            self._server,
+            json_response=True,
+            stateless=True,
+            security_settings=self._security,
+            max_request_body_size=self._largest,
         )
-        async with manager.run():
+        up, over = asyncio.Event(), asyncio.Event()
+        # A task of its own: the manager must be left by the task that entered it, and a lifespan need not be.
+        runs = asyncio.create_task(_run(manager, up, over), name="durable_tasks mcp")
+        runs.add_done_callback(lambda _: up.set())
+        try:
+            await up.wait()
+            if runs.done():
+                await runs  # it did not come up; this says why
             self._manager = manager
-            try:
-                yield
-            finally:
-                self._manager = None
+            yield
+        finally:
+            self._manager = None
+            over.set()
+            await runs
 
     async def serve(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """One request of `principal`. Raises Closed when this is not running."""
@@ -53,9 +73,26 @@ class HttpEndpoint:
         await self._manager.handle_request({**scope, _PRINCIPAL: principal}, receive, send)
 
 
+async def _run(manager: StreamableHTTPSessionManager, up: asyncio.Event, over: asyncio.Event) -> None:
+    async with manager.run():
+        up.set()
+        await over.wait()
+
+
 def _proved(context: Context) -> Principal:
     principal: Principal = context.request.scope[_PRINCIPAL]  # type: ignore[union-attr]  # HTTP always has one
     return principal
+
+
+def _security(hosts: Sequence[str] | None, origins: Sequence[str] | None) -> TransportSecuritySettings:
+    if hosts is None:
+        if origins is not None:
+            raise ConfigurationError("origins are looked at only with hosts", setting="origins", value=origins)
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    return TransportSecuritySettings(
+        allowed_hosts=[address for name in hosts for address in _any_port(name)],
+        allowed_origins=list(origins) if origins is not None else _origins_of(hosts),
+    )
 
 
 def _any_port(name: str) -> tuple[str, ...]:

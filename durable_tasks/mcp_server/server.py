@@ -5,6 +5,7 @@ It must not know transports: each says who calls.
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,8 @@ from durable_tasks.operations.operation import Caller, Host
 
 Context = ServerRequestContext[Any, Any]
 WhoCalls = Callable[[Context], Principal]
+Waiting = Callable[[str], AbstractAsyncContextManager[None]]
+"""Entered around whatever an organisation waits for: who serves may limit that, or cut it short."""
 
 INSTRUCTIONS = """\
 Durable tasks.
@@ -31,9 +34,14 @@ An error says in next_step what to do."""
 _log = logging.getLogger(__name__)
 
 
-def mcp_server(host: Host, who_calls: WhoCalls) -> Server[Any]:
+def freely(org_id: str) -> AbstractAsyncContextManager[None]:
+    """Waiting without a limit."""
+    return nullcontext()
+
+
+def mcp_server(host: Host, who_calls: WhoCalls, waiting: Waiting = freely) -> Server[Any]:
     """A server that acts on `host` as whoever `who_calls` finds behind each request."""
-    desk = _Desk(host, who_calls)
+    desk = _Desk(host, who_calls, waiting)
     return Server(
         "durable-tasks",
         version=version("durable-tasks"),
@@ -45,9 +53,10 @@ def mcp_server(host: Host, who_calls: WhoCalls) -> Server[Any]:
 
 
 class _Desk:
-    def __init__(self, host: Host, who_calls: WhoCalls) -> None:
+    def __init__(self, host: Host, who_calls: WhoCalls, waiting: Waiting) -> None:
         self._host = host
         self._who_calls = who_calls
+        self._waiting = waiting
 
     async def list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """Those that the caller may use here, on one page."""
@@ -61,9 +70,11 @@ class _Desk:
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name}")
         caller = Caller(self._host, self._who_calls(context))
+        waiting = self._waiting if tool.operation.waits else freely
         try:
             request = validated(tool.operation.request, params.arguments or {})
-            return tool.succeeded(await tool.operation.run(caller, request))
+            async with waiting(caller.principal.org):
+                return tool.succeeded(await tool.operation.run(caller, request))
         except DurableTasksError as error:
             return failed(error)
         except Exception:

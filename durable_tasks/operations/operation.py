@@ -75,6 +75,11 @@ class Operation:
     def reads(self) -> bool:
         return self.method == "GET"
 
+    @property
+    def waits(self) -> bool:
+        """It is answered late: when something happens, or its timeout is over."""
+        return self.reads and "timeout" in self.request.model_fields
+
     async def run(self, caller: Caller, request: Request) -> Any:
         """Raises Forbidden, and what the facade raises."""
         if not caller.principal.may(self.role):

@@ -1,4 +1,4 @@
-"""The application: operations, health and all else that HTTP offers, under one ASGI callable.
+"""The application: operations, MCP, health and all else that HTTP offers, under one ASGI callable.
 
 It must not know the application that it may be mounted in, nor the server that runs it.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from durable_tasks.app import DurableTasks
+from durable_tasks.web.agents import Agents
 from durable_tasks.web.callers import Authentication, Callers
 from durable_tasks.web.classic import classic_routes
 from durable_tasks.web.document import complete
@@ -39,7 +40,7 @@ class Api(FastAPI):
         self.state.durable_tasks = tasks
         self._waits, self.live = Waits(), Live(tasks)
         caller_of = Callers(tasks, authentication)
-        scrapes = Scrapes(tasks, caller_of)
+        scrapes, agents = Scrapes(tasks, caller_of), Agents(tasks, caller_of.authenticate, self._waits)
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
         self.include_router(operation_routes(caller_of, self._waits))
@@ -47,7 +48,8 @@ class Api(FastAPI):
         self.include_router(classic_routes(tasks, caller_of))
         self.include_router(health_routes(tasks))
         self.include_router(scrapes.router)
-        tasks.surfaces += [self.running, self.live.running, scrapes.running]
+        self.router.routes.append(agents.route)
+        tasks.surfaces += [agents.running, self.running, self.live.running, scrapes.running]
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -71,7 +73,7 @@ class Api(FastAPI):
 
 def create_app(tasks: DurableTasks, *, authenticate: Authentication | None = None) -> Api:
     """The HTTP API as an ASGI application: /v1, /api/tasks, /healthz, /readyz, /metrics, /openapi.json,
-    /docs.
+    /docs; and MCP at /mcp, for the same callers.
 
     `authenticate` says who asks; "none" makes everybody on this machine the administrator of `TASKS_ORG`.
     Raises ConfigurationError without either."""

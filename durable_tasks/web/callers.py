@@ -23,11 +23,12 @@ class Callers:
 
     def __init__(self, tasks: DurableTasks, authentication: Authentication | None) -> None:
         self._tasks = tasks
-        self._authenticate = _hook(tasks, authentication)
+        self.authenticate = _hook(tasks, authentication)
+        """The one hook, for surfaces that want no more than the Principal."""
 
     async def __call__(self, request: Request) -> Caller:
         """Raises Unauthenticated, Forbidden."""
-        return Caller(self._tasks, await self._authenticate(request))
+        return Caller(self._tasks, await self.authenticate(request))
 
 
 def _hook(tasks: DurableTasks, authentication: Authentication | None) -> Authenticate:

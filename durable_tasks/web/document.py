@@ -52,7 +52,7 @@ def refusals_of(operation: Operation) -> list[int]:
         found.add(404)
     if not operation.reads:
         found |= {400, 404, 409, 413, 415}
-    elif "timeout" in operation.request.model_fields:
+    elif operation.waits:
         found.add(429)
     if "version" in operation.request.model_fields:
         found.add(412)

@@ -21,19 +21,22 @@ def mcp_app(
     tasks: Host,
     authenticate: Authenticate,
     *,
-    hosts: Sequence[str] = LOOPBACK,
+    hosts: Sequence[str] | None = LOOPBACK,
     origins: Sequence[str] | None = None,
 ) -> tuple[ASGIApp, Callable[[], AbstractAsyncContextManager[None]]]:
-    """The application, to be mounted as `Route("/mcp", app)`, and what its host enters while it runs.
+    """The application, to be mounted as `Route("/mcp", app)`, and what its host enters while it runs: for a host of
+    your own. The HTTP API (`create_app`, `install`, `durable-tasks serve`) has MCP at /mcp already.
 
     `hosts`: the names under which it is reached; others are refused, for they may be those of a web page that
-    rebinds its name to this machine. `origins`: of web pages that may call it; without them those of `hosts`."""
+    rebinds its name to this machine. None: any, when `authenticate` believes nothing that such a page could send.
+    `origins`: of web pages that may call it; without them those of `hosts`. Raises ConfigurationError."""
     endpoint = HttpEndpoint(tasks, hosts=hosts, origins=origins)
-    return _Guarded(endpoint, authenticate), endpoint.running
+    return Guarded(endpoint, authenticate), endpoint.running
 
 
-class _Guarded:
-    """A class, so that Starlette takes it for an application and not for a function that answers a request."""
+class Guarded:
+    """An endpoint behind the question who calls. A class, so that Starlette takes it for an application and not for a
+    function that answers a request."""
 
     def __init__(self, endpoint: HttpEndpoint, authenticate: Authenticate) -> None:
         self._endpoint = endpoint

@@ -97,6 +97,10 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, "request_too_large", f"a request has at most {limit} bytes")
 
 
+def nothing_here(detail: str) -> Refusal:
+    return Refusal(404, "no_such_path", detail)
+
+
 def not_json(said: str | None) -> Refusal:
     said = "without a Content-Type" if said is None else f"as {said[:100]!r}"
     return Refusal(415, "not_json", f"the body came {said}; send it as application/json")

@@ -123,7 +123,7 @@ class _Endpoint:
         self.operation = operation
         self._inputs = Inputs.of(operation)
         self._replies = Replies(operation)
-        self._waits = waits if operation.reads and "timeout" in operation.request.model_fields else None
+        self._waits = waits if operation.waits else None
         self._form = FORMS.get(operation.name)
 
     @property

@@ -60,9 +60,10 @@ async def serve(
 
 @asynccontextmanager
 async def serving(
-    tasks: DurableTasks, *, host: str = "127.0.0.1", port: int = PORT, authenticate: Authentication | None = None
+    tasks: DurableTasks, *, host: str = "127.0.0.1", port: int | None = PORT, authenticate: Authentication | None = None
 ) -> AsyncIterator[str]:
-    """Start `tasks` and serve it at the address that this gives, until the block ends. Port 0: any free one.
+    """Start `tasks` and serve it at the address that this gives, until the block ends. Port 0: any free one; None: the
+    usual one, or any free one while that is taken.
 
     Without `authenticate` the setting `auth` says who may call; without both only this machine is served. Raises
     ConfigurationError for another host then, or when the address cannot be had; and what `tasks.start` raises."""
@@ -70,7 +71,7 @@ async def serving(
         authenticate = "none"
     check_binding(tasks.settings, host, authenticate)
     app = create_app(tasks, authenticate=authenticate)
-    with await _listen(host, port) as listening:
+    with await (_listen_somewhere(host) if port is None else _listen(host, port)) as listening:
         async with tasks.lifespan():
             config = uvicorn.Config(
                 app,
@@ -90,6 +91,13 @@ def check_binding(settings: Settings, host: str, authenticate: Authentication | 
     """Raises ConfigurationError when others could reach this without saying who they are."""
     if authenticate is None or authenticate == "none":
         binding.check_binding(settings if authenticate is None else settings.model_copy(update={"auth": "none"}), host)
+
+
+async def _listen_somewhere(host: str) -> socket.socket:
+    try:
+        return await _listen(host, PORT)
+    except ConfigurationError:
+        return await _listen(host, 0)
 
 
 async def _listen(host: str, port: int) -> socket.socket:

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,11 +59,14 @@ class Up:
         self.process.send_signal(number)
 
 
+_PROGRAM = ("-m", "durable_tasks")
+
+
 @asynccontextmanager
-async def started(*arguments: str | Path, cwd: Path) -> AsyncIterator[Up]:
+async def started(*arguments: str | Path, cwd: Path, program: Sequence[str] = _PROGRAM) -> AsyncIterator[Up]:
     """`durable-tasks …` as a process; killed at the end when it still runs."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "durable_tasks", *map(str, arguments),
+        sys.executable, *program, *map(str, arguments),
         cwd=cwd, env=environment(), stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -76,10 +79,16 @@ async def started(*arguments: str | Path, cwd: Path) -> AsyncIterator[Up]:
             await up.ended()
 
 
-async def run(*arguments: str | Path, cwd: Path) -> Ended:
+async def run(*arguments: str | Path, cwd: Path, program: Sequence[str] = _PROGRAM) -> Ended:
     """`durable-tasks …` from start to end."""
-    async with started(*arguments, cwd=cwd) as command:
+    async with started(*arguments, cwd=cwd, program=program) as command:
         return await command.ended()
+
+
+async def run_without(module: str, *arguments: str | Path, cwd: Path) -> Ended:
+    """The same where `module` is not installed."""
+    code = f"import sys; sys.modules[{module!r}] = None; from durable_tasks.cli.main import main; main()"
+    return await run(*arguments, cwd=cwd, program=("-c", code))
 
 
 def environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from durable_tasks import DurableTasks, Settings, Task
-from tests.cli.running import Ended, environment, run
+from tests.cli.running import Ended, environment, run, run_without
 
 NOBODY = "00000000-0000-7000-8000-000000000000"
 
@@ -74,7 +74,8 @@ async def test_pages(tmp_path: Path) -> None:
         ("task list --db garbage.db", 5, "garbage.db"),
         ("up --demo nowhere", 2, "nowhere"),
         ("up .", 2, "--demo"),
-        ("up --port 0", 2, "--port"),
+        ("up --port 65536", 2, "--port"),
+        ("up --temporal-port 0", 2, "--temporal-port"),
         ("nonsense", 2, "nonsense"),
     ],
 )
@@ -112,6 +113,16 @@ async def test_help_names_the_exit_codes(tmp_path: Path) -> None:
     ended = await run("--help", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert "3 not found" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"), [("serve", "fastapi", "web"), ("serve", "uvicorn", "web"), ("mcp", "mcp", "mcp")]
+)
+async def test_a_command_says_which_extra_it_needs(command: str, module: str, extra: str, tmp_path: Path) -> None:
+    ended = await run_without(module, command, cwd=tmp_path)
+    said = f"error: {module} is missing; install it with: pip install 'durable-tasks[{extra}]'\n"
+    assert ended == Ended(2, "", said)
+    assert not (tmp_path / "tasks.db").exists()
 
 
 def test_without_typer_it_says_what_to_install(tmp_path: Path) -> None:

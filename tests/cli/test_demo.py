@@ -16,9 +16,7 @@ from typing import Any
 
 import pytest
 
-from durable_tasks import errors
 from durable_tasks.demo.files import count_file, text_files
-from durable_tasks.temporal.server import find_binary
 from tests.cli.running import Up, all_gone, environment, free_port, processes, run, started
 
 TEXTS = {
@@ -35,14 +33,6 @@ SKIPPED = {
     "data.bin": b"\x00not text\n",
 }
 OTHERS = 4  # scan, expand, report, approval
-
-
-@pytest.fixture(scope="module")
-def binary() -> Path:
-    try:
-        return find_binary(os.environ)
-    except errors.ConfigurationError as error:
-        pytest.skip(f"needs a real Temporal server: {error}")
 
 
 @pytest.fixture
@@ -106,7 +96,7 @@ async def test_temporal_drives_it_a_person_approves_and_ctrl_c_stops_it(
     folder: Path, tmp_path: Path, binary: Path
 ) -> None:
     port = free_port()
-    async with started("up", "--demo", folder, "--json", "--port", str(port), cwd=tmp_path) as up:
+    async with started("up", "--demo", folder, "--json", "--temporal-port", str(port), cwd=tmp_path) as up:
         approval = await approval_of(up)
         assert await temporal_workflows(binary, port) == [
             "AgentTaskWorkflow RUNNING",
@@ -137,7 +127,7 @@ async def test_after_kill_9_no_server_is_left_and_the_next_start_goes_on(
     folder: Path, tmp_path: Path, binary: Path
 ) -> None:
     port = free_port()
-    async with started("up", "--demo", folder, "--port", str(port), cwd=tmp_path) as up:
+    async with started("up", "--demo", folder, "--temporal-port", str(port), cwd=tmp_path) as up:
         await approval_of(up)
         servers = processes("start-dev", str(port))
         up.send(signal.SIGKILL)
@@ -155,7 +145,7 @@ async def test_after_kill_9_no_server_is_left_and_the_next_start_goes_on(
 
 async def test_a_server_that_dies_is_started_again_at_its_address(folder: Path, tmp_path: Path, binary: Path) -> None:
     port = free_port()
-    async with started("up", "--demo", folder, "--json", "--port", str(port), cwd=tmp_path) as up:
+    async with started("up", "--demo", folder, "--json", "--temporal-port", str(port), cwd=tmp_path) as up:
         approval = await approval_of(up)
         (server,) = processes(str(binary), "start-dev", str(port))[-1:]
         os.kill(server, signal.SIGKILL)
@@ -172,7 +162,7 @@ async def test_a_server_that_dies_is_started_again_at_its_address(folder: Path, 
 async def test_an_empty_folder_and_a_second_signal(tmp_path: Path, binary: Path) -> None:
     empty, port = tmp_path / "empty", free_port()
     empty.mkdir()
-    async with started("up", "--demo", empty, "--port", str(port), cwd=tmp_path) as up:
+    async with started("up", "--demo", empty, "--temporal-port", str(port), cwd=tmp_path) as up:
         await up.hear("counted 0 files")
         servers = processes("start-dev", str(port))
         up.send(signal.SIGINT)
@@ -188,7 +178,7 @@ async def test_a_taken_port_is_named(tmp_path: Path, binary: Path) -> None:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        ended = await run("up", "--exit", "--port", str(port), cwd=tmp_path)
+        ended = await run("up", "--exit", "--temporal-port", str(port), cwd=tmp_path)
     assert ended.code == 5
     assert "address already in use" in ended.err
 

@@ -5,7 +5,7 @@ It must not test the tools.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from durable_tasks import DurableTasks
 from durable_tasks.access import Asking, Principal, Role
-from durable_tasks.errors import Closed, Forbidden
+from durable_tasks.errors import Closed, ConfigurationError, Forbidden
+from durable_tasks.mcp_server.http import HttpEndpoint
 from durable_tasks.web.mcp import mcp_app
 from tests.mcp_server.agents import ANN, Agent, http_client, principal, served
 
@@ -108,6 +109,14 @@ async def test_the_names_are_an_argument(tasks: DurableTasks) -> None:
         assert (await client.post(url, json=PING, headers=page)).status_code == 200
 
 
+async def test_any_name_is_an_argument_too(tasks: DurableTasks) -> None:
+    async with wire(tasks, hosts=None) as (client, url):
+        page = {"Host": "tasks.example", "Origin": "https://other.example"}
+        assert (await client.post(url, json=PING, headers=page)).status_code == 200
+    with pytest.raises(ConfigurationError, match="origins are looked at only with hosts"):
+        HttpEndpoint(tasks, hosts=None, origins=["https://other.example"])
+
+
 async def test_it_starts_and_ends_with_its_host_as_often_as_that(tasks: DurableTasks) -> None:
     async def authenticate(request: Asking) -> Principal:
         return ANN
@@ -121,6 +130,18 @@ async def test_it_starts_and_ends_with_its_host_as_often_as_that(tasks: DurableT
                 assert (await client.post("/mcp", json=PING)).status_code == 200
             with pytest.raises(Closed):
                 await client.post("/mcp", json=PING)
+
+
+async def test_another_task_may_end_it_than_the_one_that_started_it(tasks: DurableTasks) -> None:
+    """As the fixtures of test suites do, and servers that start and stop in tasks of their own."""
+
+    async def authenticate(request: Asking) -> Principal:
+        return ANN
+
+    _, lifespan = mcp_app(tasks, authenticate)
+    entered = AsyncExitStack()
+    await asyncio.create_task(entered.enter_async_context(lifespan()))
+    await asyncio.create_task(entered.aclose())
 
 
 async def test_who_is_known_and_may_not_is_told_so(tasks: DurableTasks) -> None:

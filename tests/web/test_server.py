@@ -15,8 +15,10 @@ import pytest
 
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.errors import Closed, ConfigurationError
+from durable_tasks.web import server
 from durable_tasks.web.server import _listen, serve, serving
 from tests.cli.running import free_port, run, started
+from tests.cli.visiting import visit
 from tests.web.asking import authenticate, event_of_a_wait
 
 
@@ -82,6 +84,19 @@ async def test_an_address_that_cannot_be_had(tasks: DurableTasks) -> None:
                 pass
 
 
+async def test_the_usual_port_or_any_other_while_that_is_taken(
+    tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        usual = taken.getsockname()[1]
+        monkeypatch.setattr(server, "PORT", usual)
+        async with serving(tasks, port=None) as url, httpx.AsyncClient(base_url=url) as client:
+            assert not url.endswith(f":{usual}")
+            assert (await client.get("/healthz")).status_code == 200
+    async with serving(tasks, port=None) as url:
+        assert url.endswith(f":{usual}")
+
+
 async def test_answers_do_not_wait_for_an_acknowledgement() -> None:
     """asyncio turns Nagle's algorithm off only for sockets that name TCP; else each answer takes 40 ms longer."""
     with await _listen("127.0.0.1", 0) as listening:
@@ -120,10 +135,11 @@ async def test_the_command_says_where_it_is_and_stops_on_a_signal(tmp_path: Path
         assert command.process.stdout is not None
         said = json.loads(await command.process.stdout.readline())
         assert (said["ready"], said["db"]) == (True, str(tmp_path / "app.db"))
+        assert [name for name in ("api", "docs", "mcp") if said[name] not in command.heard] == []
         async with httpx.AsyncClient(timeout=30) as client:
             made = (await client.post(f"{said['api']}/tasks", json={"title": "x"})).json()
             waiting = asyncio.create_task(client.get(f"{said['api']}/tasks/{made['id']}/wait?timeout=60"))
-            assert (await client.get(said["openapi"])).json()["info"]["title"] == "durable_tasks"
+            await visit(said)
             command.send(number)
             ended = await command.ended()
             assert (await waiting).status_code == 503
