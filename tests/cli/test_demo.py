@@ -108,7 +108,7 @@ async def test_temporal_drives_it_a_person_approves_and_ctrl_c_stops_it(
         assert servers
 
         done = await run(
-            "tasks", "complete", approval, "--agent", "ann", "--output", '{"ok": 1}', "--json", cwd=tmp_path
+            "task", "complete", approval, "--agent", "ann", "--output", '{"ok": 1}', "--json", cwd=tmp_path
         )
         assert (done.code, done.data["state"], done.data["output"]) == (0, "completed", {"ok": 1}), done.err
         assert up.process.stdout is not None
@@ -139,7 +139,7 @@ async def test_after_kill_9_no_server_is_left_and_the_next_start_goes_on(
     assert ended.code == 0, ended.err
     assert "run 1" in ended.err
     assert (figures(ended.data), ended.data["drift"]) == (wc(folder), 0)
-    listed = await run("tasks", "list", "--json", cwd=tmp_path)
+    listed = await run("task", "list", "--json", cwd=tmp_path)
     assert [task["state"] for task in listed.data["items"]] == ["completed"] * (len(TEXTS) + OTHERS)
 
 
@@ -150,7 +150,7 @@ async def test_a_server_that_dies_is_started_again_at_its_address(folder: Path, 
         (server,) = processes(str(binary), "start-dev", str(port))[-1:]
         os.kill(server, signal.SIGKILL)
         await up.hear("runs again")
-        done = await run("tasks", "complete", approval, "--agent", "ann", cwd=tmp_path)
+        done = await run("task", "complete", approval, "--agent", "ann", cwd=tmp_path)
         assert done.code == 0, done.err
         assert up.process.stdout is not None
         summary = json.loads(await asyncio.wait_for(up.process.stdout.readline(), 30))
