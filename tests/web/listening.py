@@ -91,7 +91,10 @@ class Tap:
 
     async def get(self, app: Api, path: str, query: bytes = b"", *, org: str = "acme", **headers: str) -> None:
         """Ask, and take what is sent until the answer ends."""
-        given = {**as_caller(org, role=Role.VIEWER), **{name.replace("_", "-"): value for name, value in headers.items()}}
+        given = {
+            **as_caller(org, role=Role.VIEWER),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": query,
                  "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
                  "http_version": "1.1", "scheme": "http", "root_path": "",

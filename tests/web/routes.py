@@ -96,7 +96,9 @@ def _stream(path: str, ask: Callable[[Foreign], Ask]) -> Way:
 
 STREAMS = (
     _stream("/v1/events/stream", lambda its: Ask("GET", "/v1/events/stream", query={"after": its.event})),
-    _stream("/v1/events/stream", lambda its: Ask("GET", "/v1/events/stream", headers={"Last-Event-ID": str(its.event)})),
+    _stream(
+        "/v1/events/stream", lambda its: Ask("GET", "/v1/events/stream", headers={"Last-Event-ID": str(its.event)})
+    ),
     _stream("/v1/tasks/{task_id}/events/stream", lambda its: Ask("GET", f"/v1/tasks/{its.task}/events/stream")),
     _stream(
         "/v1/tasks/{task_id}/events/stream",

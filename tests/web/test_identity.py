@@ -94,7 +94,9 @@ async def test_metrics_are_for_operators_of_the_own_organisation(
 
 
 @asynccontextmanager
-async def asking(settings: Settings, clock: Clock | None = None) -> AsyncIterator[tuple[DurableTasks, httpx.AsyncClient]]:
+async def asking(
+    settings: Settings, clock: Clock | None = None
+) -> AsyncIterator[tuple[DurableTasks, httpx.AsyncClient]]:
     """The application, which lets its settings say who may call, and a client on this machine."""
     tasks = DurableTasks(settings, clock=clock)
     transport = httpx.ASGITransport(create_app(tasks))
@@ -171,8 +173,8 @@ async def test_known_keys_count_through_an_outage_of_the_issuer_and_not_for_ever
 
 SECRET = "only-the-gateway-knows"
 FORGED = {
-    "X-Org-Id": "rival", "X-User-Id": "root", "X-User-Roles": "admin", "X-Tenant-Id": "rival", "X-Forwarded-User": "root",
-    "X-Gateway-Secret": "guessed",
+    "X-Org-Id": "rival", "X-User-Id": "root", "X-User-Roles": "admin", "X-Tenant-Id": "rival",
+    "X-Forwarded-User": "root", "X-Gateway-Secret": "guessed",
 }  # fmt: skip
 GATEWAY = {"X-Org-Id": "acme", "X-User-Id": "ana", "X-User-Roles": "agent", "X-Gateway-Secret": SECRET}
 WAYS: dict[str, Callable[..., Settings]] = {
