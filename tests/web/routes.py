@@ -62,7 +62,7 @@ def _operation_ways(operation: Operation) -> list[Way]:
         for method in ([operation.method, "HEAD"] if operation.reads else [operation.method])
         for arguments in CALLS[operation.name]
     ]
-    return ways + [way._replace(ask=_with_headers(operation, way.ask)) for way in ways if not operation.reads]
+    return ways if operation.reads else [*ways, ways[0]._replace(ask=_with_headers(operation, ways[0].ask))]
 
 
 def _asking(operation: Operation, arguments: Arguments, method: str) -> Callable[[Foreign], Ask]:
