@@ -92,7 +92,7 @@ async def test_what_is_anothers_is_as_if_nobody_had_it(
     assert everything(tasks.settings.db) == before
     if way.tells:  # else all this would show nothing
         known, of_nobody = [await heard(client, way.ask(its), rival) for its in (theirs, nobodys)]
-        assert theirs.left_out_of(known) != nobodys.left_out_of(of_nobody)
+        assert nobodys.left_out_of(theirs.left_out_of(known)) != nobodys.left_out_of(theirs.left_out_of(of_nobody))
 
 
 OWN_WITH_THEIRS: dict[str, Callable[[Own, Foreign], Ask]] = {
