@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.load import VERBS, InProcess, Load, load
 from benchmarks.local import opened
-from benchmarks.measure import Case, Options, Reading
+from benchmarks.measure import Case, Goal, Options, Reading
 from benchmarks.served import connections, served
 
 CALLERS = 64
@@ -70,4 +70,9 @@ def _throughput(name: str, done: Load, cpu: float | None, peer: Load | None) -> 
     )
 
 
-HTTP = Case("http", f"create, get, next and complete by {CALLERS} callers over HTTP, beside the facade", _rounds)
+HTTP = Case(
+    "http",
+    f"create, get, next and complete by {CALLERS} callers over HTTP, beside the facade",
+    _rounds,
+    (Goal(f"http, {CALLERS} connections", "ratio", 0.1, at_least=True),),
+)
