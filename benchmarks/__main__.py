@@ -23,6 +23,7 @@ CASES = {
     "claim": "benchmarks.local:CLAIM",
     "engine": "benchmarks.local:ENGINE",
     "next_depth": "benchmarks.local:NEXT_DEPTH",
+    "http": "benchmarks.http:HTTP",
     "temporal": "benchmarks.temporal:TEMPORAL",
     "idle": "benchmarks.idle:IDLE",
 }
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="See benchmarks/README.md.")
     parser.add_argument("--only", action="append", choices=tuple(CASES), help="one case; may be repeated")
     parser.add_argument("--runs", type=int, default=5, help="rounds per case; medians are of these (5)")
-    parser.add_argument("--full", action="store_true", help="1,000,000 finished rows in next_depth, not 100,000")
+    parser.add_argument("--full", action="store_true", help="1,000,000 finished rows in next_depth, a minute of http")
     parser.add_argument("--out", type=Path, help="append every reading as a JSON line to DIR/benchmarks.jsonl")
     parser.add_argument(
         "--directory", type=Path, default=Path(tempfile.gettempdir()), help="the disk to measure (the temporary one)"

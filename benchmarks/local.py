@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.load import INPUT
 from benchmarks.measure import Case, Goal, Options, Reading, Sample, in_flight, measured, rate
 from benchmarks.raw import commits, raw_creates, raw_cycles, raw_pairs
 from durable_tasks.app import DurableTasks
@@ -19,8 +20,6 @@ from durable_tasks.handlers import TaskContext
 from durable_tasks.models import NewTask, Task
 from durable_tasks.org import Org
 from durable_tasks.settings import Settings
-
-INPUT = {"document": 4711, "language": "en", "pages": [1, 2, 3]}
 
 
 @asynccontextmanager

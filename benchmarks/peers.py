@@ -15,7 +15,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from benchmarks.bare import BareFanOut, BareWorkflow, noop
-from benchmarks.local import INPUT
+from benchmarks.load import INPUT
 from durable_tasks import DurableTasksPlugin, Handlers
 from durable_tasks.app import DurableTasks
 from durable_tasks.contracts import group_workflow_id, task_workflow_id

@@ -35,11 +35,13 @@ class SystemIds:
         self._last = 0
 
     def task(self) -> str:
-        stamp = time.time_ns() // 1_000_000 << 12
+        noise = int.from_bytes(os.urandom(10))
+        # The counter of a millisecond begins anywhere: from 0 on it would tell how many ids others were given in it.
+        stamp = time.time_ns() // 1_000_000 << 12 | noise >> 69
         # A full counter borrows from the next millisecond: order matters more than a millisecond does.
         self._last = stamp = max(stamp, self._last + 1)
         value = (stamp >> 12) << 80 | 0x7000 << 64 | (stamp & 0xFFF) << 64
-        value |= 0x8000000000000000 | int.from_bytes(os.urandom(8)) >> 2
+        value |= 0x8000000000000000 | noise & 0x3FFFFFFFFFFFFFFF
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

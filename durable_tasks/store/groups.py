@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from durable_tasks.errors import Conflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
-from durable_tasks.store import commands, submissions
+from durable_tasks.store import commands, cursors, submissions
 from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
@@ -25,7 +25,7 @@ from durable_tasks.store.rows import (
     workflow_row,
 )
 from durable_tasks.store.settlement import advance, cancel_members, finish
-from durable_tasks.store.tasks import Draft, insert, make_cursor, read_cursor
+from durable_tasks.store.tasks import Draft, insert
 from durable_tasks.store.tasks import in_order as in_dependency_order
 from durable_tasks.store.transaction import Transaction
 
@@ -247,8 +247,9 @@ def page(
     bound: list[Any] = list(values)
     if cursor is not None:
         where += " AND seq < ?"
-        bound += read_cursor(cursor, 1)
+        (last,) = cursors.read(cursor, str)
+        bound.append(cursors.seq_of(conn, "dt_workflows", org_id, last, cursor))
     sql = f"SELECT {WORKFLOW} FROM dt_workflows WHERE {where} ORDER BY seq DESC LIMIT ?"
     rows = [workflow_row(found) for found in conn.execute(sql, (*bound, limit + 1))]
-    more = make_cursor(rows[limit - 1]["seq"]) if len(rows) > limit else None
+    more = cursors.make(rows[limit - 1]["id"]) if len(rows) > limit else None
     return Page([_workflow(conn, row) for row in rows[:limit]], more)

@@ -3,7 +3,6 @@
 It must not know attempts: who runs a task is told in claims.py and dispatch.py.
 """
 
-import base64
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, UnknownDependency, VersionConflict
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Engine, Mode, NewTask, Page, Placement, Task, TaskFilter, TaskState
-from durable_tasks.store import commands, submissions
+from durable_tasks.store import commands, cursors, submissions
 from durable_tasks.store.events import task_event
 from durable_tasks.store.moves import announce, get, move, require
 from durable_tasks.store.orgs import namespace_of
@@ -32,7 +31,6 @@ from durable_tasks.store.rows import (
 from durable_tasks.store.transaction import Transaction
 
 _ENDED = ("completed", "failed", "cancelled")
-MAX_INTEGER = 2**63 - 1
 
 
 class Draft(NamedTuple):
@@ -313,7 +311,8 @@ def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: in
     """Priority descending, then first in, first out: each state's part comes from the index in that order."""
     where, values = _where(wanted)
     if cursor is not None:
-        priority, seq = read_cursor(cursor, 2)
+        priority, last = cursors.read(cursor, int, str)
+        seq = cursors.seq_of(conn, "dt_tasks", org_id, last, cursor)
         where += " AND (priority < ? OR (priority = ? AND seq > ?))"
         values += [priority, priority, seq]
     branch = (
@@ -325,7 +324,7 @@ def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: in
     bound = [value for state in states for value in (org_id, state.value, *values, limit + 1)]
     keys = conn.execute(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT ?", (*bound, limit + 1)).fetchall()
     rows = [_by_seq(conn, seq) for (seq,) in keys[:limit]]
-    more = make_cursor(rows[-1]["priority"], rows[-1]["seq"]) if len(keys) > limit else None
+    more = cursors.make(rows[-1]["priority"], rows[-1]["id"]) if len(keys) > limit else None
     return Page([to_task(row) for row in rows], more)
 
 
@@ -350,26 +349,6 @@ def _where(wanted: TaskFilter) -> tuple[str, list[Any]]:
         where += " AND EXISTS (SELECT 1 FROM json_each(labels) WHERE value = ?)"
         values.append(label)
     return where, values
-
-
-def make_cursor(*key: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str, parts: int) -> list[int]:
-    try:
-        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if (
-            not isinstance(key, list)
-            or [type(part) for part in key] != [int] * parts
-            or max(map(abs, key)) > MAX_INTEGER
-        ):
-            raise ValueError(f"not {parts} numbers")
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(
-            f"{cursor!r} is not a cursor of this list; pass next_cursor unchanged", cursor=cursor
-        ) from error
-    return key
 
 
 def has_active(conn: sqlite3.Connection, org_id: str, agent_id: str) -> bool:

@@ -27,6 +27,7 @@ from durable_tasks.operations import answers
 
 _ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
 _GROUP = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6070"
+_CURSOR = "WzIsICIwMTlhYjNjNC01ZDZlLTdmODAtOWExYi0yYzNkNGU1ZjYwNzEiXQ"
 _TOKEN = "5f0c1d9e7a3b2c4d6e8f0a1b"
 _AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
@@ -71,7 +72,7 @@ _CLAIM = answers.Claimed(task=_CLAIMED, token=_TOKEN, lease_expires_at=_CLAIMED.
 _SAID: Mapping[str, BaseModel] = {
     "create_task": _PENDING,
     "create_tasks": answers.Tasks(items=(_PENDING,)),
-    "list_tasks": answers.Listed[Task](items=(_PENDING,), next_cursor="WzIsIDFd"),
+    "list_tasks": answers.Listed[Task](items=(_PENDING,), next_cursor=_CURSOR),
     "next_task": _CLAIM,
     "get_task": _PENDING,
     "update_task": _PENDING.model_copy(update={"version": 2}),

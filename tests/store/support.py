@@ -48,7 +48,10 @@ def query(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 
 def everything(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table of ours that a call can change."""
-    tables = ("tasks", "workflows", "dependencies", "attempts", "events", "idempotency", "commands", "outbox")
+    tables = (
+        "tasks", "workflows", "dependencies", "attempts", "events", "idempotency", "commands", "outbox", "submissions",
+        "orgs", "tokens",
+    )  # fmt: skip
     return {table: query(path, f"SELECT * FROM dt_{table}") for table in tables}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from durable_tasks import DurableTasks, NewTask, Org, RetryPolicy, TaskError, errors
+from durable_tasks.store import cursors
 from tests.store.support import AGENT, claimed, everything, make, opened, steps, within
 
 Call = Callable[[Any], Awaitable[Any]]  # Any: the calls are wrong on purpose
@@ -86,6 +87,12 @@ BAD: dict[str, tuple[Call, type[errors.DurableTasksError], str]] = {
     "cursor": (lambda o: o.list(cursor="abc"), errors.InvalidInput, "'abc' is not a cursor of this list"),
     "another lists cursor": (lambda o: o.list(cursor="WzVd"), errors.InvalidInput, "'WzVd' is not a cursor"),
     "empty cursor": (lambda o: o.list_workflows(cursor="W10"), errors.InvalidInput, "'W10' is not a cursor"),
+    "cursor of no task": (
+        lambda o: o.list(cursor=cursors.make(1, "nobody")), errors.InvalidInput, "is not a cursor of this list"),
+    "cursor of no workflow": (
+        lambda o: o.list_workflows(cursor=cursors.make("nobody")), errors.InvalidInput, "is not a cursor of this list"),
+    "huge cursor": (
+        lambda o: o.list(cursor=cursors.make(2**80, "nobody")), errors.InvalidInput, "is not a cursor of this list"),
     "huge event number": (lambda o: o.events(after=2**80), errors.InvalidInput, "too large"),
     "progress": (lambda o: o.progress("id", 101, token="t"), errors.InvalidInput, "from 0 to 100, not 101"),
     "progress text": (lambda o: o.progress("id", "half", token="t"), errors.InvalidInput, "not 'half'"),

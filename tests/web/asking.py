@@ -16,21 +16,22 @@ from durable_tasks import DurableTasks, Settings
 from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.errors import Unauthenticated
 from durable_tasks.store.store import Store
+from durable_tasks.web import live
 from durable_tasks.web.app import create_app
 
 
 async def authenticate(asking: Asking) -> Principal:
-    """`Authorization: Bearer org:subject:role` is believed."""
+    """`Authorization: Bearer org:subject:role` is believed; the role may be left out."""
     scheme, _, said = asking.headers.get("authorization", "").partition(" ")
     org, *rest = said.split(":")
-    if scheme != "Bearer" or len(rest) != 2 or rest[1] not in Role.__members__:
+    if scheme != "Bearer" or len(rest) != 2 or rest[1] not in ("", *Role.__members__):
         raise Unauthenticated("give Authorization: Bearer org:subject:role")
-    return Principal(org=org, subject=rest[0], roles=frozenset({Role[rest[1]]}))
+    return Principal(org=org, subject=rest[0], roles=frozenset({Role[rest[1]]} if rest[1] else ()))
 
 
-def as_caller(org: str = "acme", subject: str = "ann", role: Role = Role.AGENT) -> dict[str, str]:
+def as_caller(org: str = "acme", subject: str = "ann", role: Role | None = Role.AGENT) -> dict[str, str]:
     """The headers of somebody."""
-    return {"Authorization": f"Bearer {org}:{subject}:{role.name}"}
+    return {"Authorization": f"Bearer {org}:{subject}:{'' if role is None else role.name}"}
 
 
 @asynccontextmanager
@@ -43,6 +44,15 @@ async def api(folder: Path, **settings: Any) -> AsyncIterator[tuple[DurableTasks
         httpx.AsyncClient(transport=transport, base_url="http://api", headers=as_caller()) as client,
     ):
         yield tasks, client
+
+
+@asynccontextmanager
+async def api_of_short_streams(folder: Path) -> AsyncIterator[tuple[DurableTasks, httpx.AsyncClient]]:
+    """The same, whose streams say where they begin, and end: this client hears of an answer when it is over."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "LONGEST", 0.0)
+        async with api(folder) as made:
+            yield made
 
 
 def event_of_a_wait(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:

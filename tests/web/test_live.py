@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Message
 
 from durable_tasks import DurableTasks, Event, NewTask, Settings
 from durable_tasks.access import Asking, Principal, Role
@@ -28,7 +27,7 @@ from durable_tasks.web.live import KEEPALIVE, LONGEST, MOST, PATIENCE, RETRY, Li
 from durable_tasks.web.plugin import get_tasks
 from durable_tasks.web.server import Server
 from tests.web.asking import as_caller, authenticate
-from tests.web.listening import DEADLINE, Listener, served, spin_until
+from tests.web.listening import DEADLINE, Listener, Tap, served, spin_until
 
 ALL = "/v1/events/stream"
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -301,33 +300,9 @@ async def test_a_client_that_never_reads_is_cut_off_and_holds_up_nobody(
                 await spin_until(lambda: not server.server_state.connections)
 
 
-class _Client:
-    """The other end of one ASGI request, without a server: for what takes hours."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.ended = asyncio.Event()
-
-    async def receive(self) -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message.get("body", b""))
-        if message["type"] == "http.response.body" and not message["more_body"]:
-            self.ended.set()
-
-    async def get(self, app: Api, path: str) -> None:
-        said = as_caller(role=Role.VIEWER)["Authorization"].encode()
-        scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
-                 "headers": [(b"authorization", said)], "http_version": "1.1", "scheme": "http", "root_path": "",
-                 "asgi": {"version": "3.0", "spec_version": "2.3"}}  # fmt: skip
-        await app(scope, self.receive, self.send)
-
-
 async def test_silence_is_filled_and_no_stream_is_endless(tmp_path: Path) -> None:
     clock = ManualClock()
-    tasks, client = DurableTasks(Settings(db=tmp_path / "app.db", org="acme"), clock=clock), _Client()
+    tasks, client = DurableTasks(Settings(db=tmp_path / "app.db", org="acme"), clock=clock), Tap()
     app = create_app(tasks, authenticate=authenticate)
     async with tasks.lifespan():
         streaming = asyncio.create_task(client.get(app, ALL))
