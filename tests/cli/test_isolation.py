@@ -38,7 +38,7 @@ COMMANDS = {
     "task wait": "{task} --timeout 0s",
     "task watch": "{task}",
     "task attempts": "{task}",
-    "workflow create": "dag x --tasks foreign.json",
+    "workflow create": "dag x --tasks {foreign}",
     "workflow list": "",
     "workflow get": "{workflow}",
     "workflow graph": "{workflow}",
@@ -77,12 +77,11 @@ def test_every_command_is_tried() -> None:
     assert {name for name in COMMANDS if not name.startswith("events")} == names
 
 
-@pytest_asyncio.fixture(params=["file", "server"])
-async def world(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    monkeypatch.chdir(tmp_path)
-    tasks = DurableTasks(Settings(db=tmp_path / "tasks.db", auth="token", worker=False))
+@pytest_asyncio.fixture(params=["file", "server"], scope="module", loop_scope="module")
+async def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One for all: no command may change it."""
+    db = tmp_path_factory.mktemp("world") / "tasks.db"
+    tasks = DurableTasks(Settings(db=db, auth="token", worker=False))
     async with serving(tasks, port=0) as url:
         rival = tasks.org("rival")
         claim = await rival.claim((await rival.create("secret", mode="manual")).id, agent_id="eve")
@@ -96,14 +95,17 @@ async def world(
 
 async def ask(world: World, command: str, ids: Ids) -> Ended:
     """What is said, with the ids that were asked for left out."""
-    Path("foreign.json").write_text(f'[{{"name": "x", "depends_on": ["{ids.task}"]}}]', encoding="utf-8")
-    ended = await run_inside(*command.split(), *COMMANDS[command].format(**ids._asdict()).split(), *world.where)
+    foreign = world.db.with_name("foreign.json")
+    foreign.write_text(f'[{{"name": "x", "depends_on": ["{ids.task}"]}}]', encoding="utf-8")
+    arguments = COMMANDS[command].format(**ids._asdict(), foreign=foreign).split()
+    ended = await run_inside(*command.split(), *arguments, *world.where)
     out, err = ended.out, ended.err
     for number, one in enumerate(ids):
         out, err = out.replace(one, f"<{number}>"), err.replace(one, f"<{number}>")
     return Ended(ended.code, out, err)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_the_others_ids_are_as_if_nobody_had_them(command: str, world: World) -> None:
     before = everything(world.db)
