@@ -57,6 +57,7 @@ from durable_tasks.models import (
 )
 from durable_tasks.ports import Clock, Ids
 from durable_tasks.store import joining
+from durable_tasks.store.claims import Wanted
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
 from durable_tasks.store.store import Store
@@ -189,9 +190,11 @@ class Org:
         `capabilities`: only tasks that name one of them or none. `lease` None holds until release. A call
         cancelled at any instant leaves no claim behind. Raises IdempotencyConflict for a `command_id` that asked
         for something else."""
-        asked = (self.id, check_agent(agent_id), space_id, capability_list(capabilities), lease_seconds(lease))
-        store = self._host.store
-        claims = await (store.next_claims(*asked, 1) if command_id is None else store.next_once(*asked, command_id))
+        wanted, store = _wanted(agent_id, space_id, capabilities, lease), self._host.store
+        if command_id is None:
+            claims = await store.next_claims(self.id, wanted, 1)
+        else:
+            claims = await store.next_once(self.id, wanted, command_id)
         return claims[0] if claims else None
 
     async def next_many(
@@ -204,14 +207,8 @@ class Org:
         lease: DurationLike | None = 60.0,
     ) -> Sequence[Claim]:
         """Claim up to `limit` tasks in one operation, in the order of `next`."""
-        return await self._host.store.next_claims(
-            self.id,
-            check_agent(agent_id),
-            space_id,
-            capability_list(capabilities),
-            lease_seconds(lease),
-            page_limit(limit),
-        )
+        wanted = _wanted(agent_id, space_id, capabilities, lease)
+        return await self._host.store.next_claims(self.id, wanted, page_limit(limit))
 
     async def complete_and_next(
         self,
@@ -225,10 +222,10 @@ class Org:
         lease: DurationLike | None = 60.0,
     ) -> tuple[Task, Claim | None]:
         """Complete one task and claim the next, in one operation and one commit."""
+        wanted = _wanted(agent_id, space_id, capabilities, lease)
         done, claims = await self._host.store.complete_and_next(
-            self.id, task_id, dump_payload(output, "output"), token,
-            check_agent(agent_id), space_id, capability_list(capabilities), lease_seconds(lease),
-        )  # fmt: skip
+            self.id, task_id, dump_payload(output, "output"), token, wanted
+        )
         return done, (claims[0] if claims else None)
 
     async def claim(
@@ -458,6 +455,10 @@ class Org:
     def _draft(self, new: NewTask) -> Draft:
         mode, placement, engine = self._host.place(new)
         return draft(new, mode=mode, placement=placement, engine=engine)
+
+
+def _wanted(agent_id: str, space_id: str, capabilities: Sequence[str] | None, lease: DurationLike | None) -> Wanted:
+    return Wanted(check_agent(agent_id), space_id, capability_list(capabilities), lease_seconds(lease))
 
 
 _GROUP_OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})

@@ -5,6 +5,7 @@ It must not know executors or Temporal.
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
@@ -30,41 +31,36 @@ from durable_tasks.store.transaction import Transaction
 S = TaskState
 
 
-def next_claims(
-    tx: Transaction,
-    org_id: str,
-    agent_id: str,
-    space_id: str,
-    capabilities: tuple[str, ...] | None,
-    lease: float | None,
-    limit: int,
-) -> list[Claim]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an agent takes: ready manual tasks of a space that it is able to do, and for how long."""
+
+    agent_id: str
+    space_id: str
+    capabilities: tuple[str, ...] | None
+    """Tasks that name one of them or none; None: any."""
+    lease: float | None
+
+
+def next_claims(tx: Transaction, org_id: str, wanted: Wanted, limit: int) -> list[Claim]:
     """Claim the first `limit` ready manual tasks: priority descending, then first in, first out."""
     claims: list[Claim] = []
     while len(claims) < limit:
-        seq = _next_claimable(tx, org_id, agent_id, space_id, capabilities)
+        seq = _next_claimable(tx, org_id, wanted)
         if seq is None:
             break
-        claims.append(_claim(tx, by_seq(tx, seq), agent_id, lease))
+        claims.append(_claim(tx, by_seq(tx, seq), wanted.agent_id, wanted.lease))
     return claims
 
 
-def next_once(
-    tx: Transaction,
-    org_id: str,
-    agent_id: str,
-    space_id: str,
-    capabilities: tuple[str, ...] | None,
-    lease: float | None,
-    command_id: str,
-) -> tuple[list[Claim], bool]:
+def next_once(tx: Transaction, org_id: str, wanted: Wanted, command_id: str) -> tuple[list[Claim], bool]:
     """As next_claims for one task. The answer says whether the claim is new, or the first answer again: a caller
     who did not hear it would else leave a task held by nobody until its lease is over."""
-    content = canonical_hash([agent_id, space_id, capabilities, lease])
+    content = canonical_hash(astuple(wanted))
     known = commands.known_key(tx, org_id, "next", command_id, content)
     if known is not None:
-        return [claim(tx, org_id, known, agent_id, lease, command_id)[0]], False
-    claims = next_claims(tx, org_id, agent_id, space_id, capabilities, lease, 1)
+        return [claim(tx, org_id, known, wanted.agent_id, wanted.lease, command_id)[0]], False
+    claims = next_claims(tx, org_id, wanted, 1)
     for made in claims:
         commands.remember_key(tx, org_id, "next", command_id, content, made.task.id)
         _remember(tx, made, command_id)
@@ -78,20 +74,20 @@ def undo_next(tx: Transaction, claims: Sequence[Claim], command_id: str) -> None
         undo_claim(tx, made, command_id)
 
 
-def _next_claimable(
-    tx: Transaction, org_id: str, agent_id: str, space_id: str, capabilities: tuple[str, ...] | None
-) -> int | None:
+def _next_claimable(tx: Transaction, org_id: str, wanted: Wanted) -> int | None:
     """One statement; each of its branches is one descent into an index that holds ready rows only."""
     branches = [_PLAIN]
     bound: list[list[Any]] = [[]]
-    if capabilities is None:
+    if wanted.capabilities is None:
         branches.append(_ANY)
         bound.append([])
-    for capability in capabilities or ():
+    for capability in wanted.capabilities or ():
         branches.append(_BY)
         bound.append([capability])
     sql = " UNION ALL ".join(2 * branches)
-    values = [v for holder in (None, agent_id) for extra in bound for v in (org_id, space_id, holder, *extra)]
+    values = [
+        v for holder in (None, wanted.agent_id) for extra in bound for v in (org_id, wanted.space_id, holder, *extra)
+    ]
     found = tx.one(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", values)
     return None if found is None else int(found[0])
 

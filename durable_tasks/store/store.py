@@ -24,6 +24,7 @@ from durable_tasks.models import (
 )
 from durable_tasks.ports import Appetite, Assignment, Ids, Outcome
 from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, tasks, tokens
+from durable_tasks.store.claims import Wanted
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
 from durable_tasks.store.moves import get
@@ -80,37 +81,16 @@ class Store(HandoverStore):
 
     # ----- verbs of people and agents
 
-    async def next_claims(
-        self,
-        org_id: str,
-        agent_id: str,
-        space_id: str,
-        capabilities: tuple[str, ...] | None,
-        lease: float | None,
-        limit: int,
-    ) -> list[Claim]:
-        return await self._write(
-            lambda tx: claims.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, limit),
-            claims.undo_claims,
-        )
+    async def next_claims(self, org_id: str, wanted: Wanted, limit: int) -> list[Claim]:
+        return await self._write(lambda tx: claims.next_claims(tx, org_id, wanted, limit), claims.undo_claims)
 
-    async def next_once(
-        self,
-        org_id: str,
-        agent_id: str,
-        space_id: str,
-        capabilities: tuple[str, ...] | None,
-        lease: float | None,
-        command_id: str,
-    ) -> list[Claim]:
+    async def next_once(self, org_id: str, wanted: Wanted, command_id: str) -> list[Claim]:
         def undo(tx: Transaction, answer: tuple[list[Claim], bool]) -> None:
             made, are_new = answer
             if are_new:
                 claims.undo_next(tx, made, command_id)
 
-        made, _ = await self._write(
-            lambda tx: claims.next_once(tx, org_id, agent_id, space_id, capabilities, lease, command_id), undo
-        )
+        made, _ = await self._write(lambda tx: claims.next_once(tx, org_id, wanted, command_id), undo)
         return made
 
     async def claim(
@@ -153,21 +133,13 @@ class Store(HandoverStore):
         )
 
     async def complete_and_next(
-        self,
-        org_id: str,
-        task_id: str,
-        output: str | None,
-        token: str,
-        agent_id: str,
-        space_id: str,
-        capabilities: tuple[str, ...] | None,
-        lease: float | None,
+        self, org_id: str, task_id: str, output: str | None, token: str, wanted: Wanted
     ) -> tuple[Task, list[Claim]]:
         """Complete one task and claim the next, in one operation."""
 
         def op(tx: Transaction) -> tuple[Task, list[Claim]]:
             done = settled(tx, lambda tx: claims.complete(tx, org_id, task_id, output, token))
-            return done, claims.next_claims(tx, org_id, agent_id, space_id, capabilities, lease, 1)
+            return done, claims.next_claims(tx, org_id, wanted, 1)
 
         return await self._write(op, lambda tx, answer: claims.undo_claims(tx, answer[1]))
 
