@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 BUSY_SLICE = 0.5
 """Seconds that SQLite itself waits for a lock before we look whether anybody still wants the answer."""
+WAL_SIZE = 4 * 1024 * 1024
+"""Bytes of the log written ahead: what is kept of its file when it begins anew, and after how many more a checkpoint
+is due (SQLite's own default)."""
 REFUSED_VALUES = (
     sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, UnicodeEncodeError,
 )  # fmt: skip
@@ -35,7 +38,7 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     # Before SQLite 3.51.3 two connections that write and checkpoint at once can corrupt the file
     # (the WAL-reset bug). So nobody checkpoints by itself, on any version: `checkpoint` does, under the lock.
     conn.execute("PRAGMA wal_autocheckpoint=0")
-    conn.execute("PRAGMA journal_size_limit=67108864")
+    conn.execute(f"PRAGMA journal_size_limit={WAL_SIZE}")
     if reading:
         conn.execute("PRAGMA query_only=ON")
     return conn

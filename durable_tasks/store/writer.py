@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
 from durable_tasks.ports import Clock, Ids, Notice
-from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, Connection, connect, explain, fail
+from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, WAL_SIZE, Connection, connect, explain, fail
 from durable_tasks.store.transaction import Answer, Operation, Rules, Transaction, Undo, merge, run_apart, run_together
 
 T = TypeVar("T")
@@ -26,8 +26,7 @@ LOOK_EVERY = 0.1
 RIDE = 0.05
 """Seconds that an operation nobody waits for looks for a transaction to join: it saves a commit of its own."""
 CHECKPOINT_OPERATIONS = 1000
-CHECKPOINT_GROWTH = 4 * 1024 * 1024
-"""A checkpoint is due after so many operations, or when the WAL grew by so many bytes (SQLite's own default)."""
+"""A checkpoint is due after so many operations, or when the WAL grew by WAL_SIZE."""
 
 
 @dataclass(slots=True, eq=False)
@@ -199,7 +198,11 @@ class Writer:
     def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
         self._begin(conn, batch)
         try:
-            self._checkpoint_if_due(conn)
+            if self._checkpoint_if_due(conn):
+                # Only a transaction that begins after a checkpoint can begin the WAL anew; this one would add to it,
+                # and so would every later one: under load the WAL would grow for ever.
+                conn.execute("ROLLBACK")
+                self._begin(conn, batch)
             self._operations += len(batch)
             answers = run_together(self._transaction(conn), [call.op for call in batch])
             if answers is None:
@@ -230,28 +233,31 @@ class Writer:
                 if time.monotonic() >= patience:
                     raise
 
-    def _checkpoint_if_due(self, conn: sqlite3.Connection) -> None:
+    def _checkpoint_if_due(self, conn: sqlite3.Connection) -> bool:
         """Move the WAL into the file while we hold the write lock, from a second connection (a connection
-        cannot checkpoint inside its own transaction). Nobody else can write or reset the WAL meanwhile."""
+        cannot checkpoint inside its own transaction). Nobody else can write or reset the WAL meanwhile.
+        Answers whether all of it was moved: not what somebody reads from before its end."""
         if not self.owns_checkpoints or not self._checkpoint_due():
-            return
+            return False
         self._operations = 0
         try:
             if self._checkpointer is None:
                 self._checkpointer = connect(self._path)
             busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
+            return bool(moved == in_wal)
         except sqlite3.Error as error:  # the writer itself is healthy: a longer WAL must not refuse anybody
             log.warning("the file could not be checkpointed", extra={"said": str(error)})
             self._close_checkpointer(conn)
+        return False
 
     def _checkpoint_due(self) -> bool:
         try:
             size = self._path.with_name(self._path.name + "-wal").stat().st_size
         except FileNotFoundError:
             return False
-        grown = size - self._wal_size
-        if self._operations < CHECKPOINT_OPERATIONS and grown < CHECKPOINT_GROWTH:
+        self._wal_size = min(self._wal_size, size)  # it has begun anew
+        if self._operations < CHECKPOINT_OPERATIONS and size - self._wal_size < WAL_SIZE:
             return False
         self._wal_size = size
         return True

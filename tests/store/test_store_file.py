@@ -16,8 +16,9 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from durable_tasks import DurableTasks, Org, errors
+from durable_tasks import DurableTasks, NewTask, Org, errors
 from durable_tasks.store import schema
+from durable_tasks.store.connection import WAL_SIZE
 from durable_tasks.store.transaction import Transaction
 from durable_tasks.testing import ManualClock
 from tests.store.support import DEADLINE, claimed, everything, make, opened, query, within
@@ -379,3 +380,28 @@ async def test_another_connections_commit_is_noticed(org: Org, db: Path) -> None
     event = await within(watching)
     assert (event.kind, event.task_id) == ("task.created", made.id)
     assert event.task_id != task.id
+
+
+# ----- the log that SQLite writes ahead
+
+
+async def written_ahead(org: Org, db: Path) -> int:
+    """Write some 30 MB without a pause; the size of the log then."""
+    many = [NewTask(title="large", input="x" * 5000)] * 100
+    for _ in range(40):
+        await org.create_many(many)
+    return db.with_name(f"{db.name}-wal").stat().st_size
+
+
+async def test_the_log_begins_anew_while_writing_never_pauses(org: Org, db: Path) -> None:
+    assert await written_ahead(org, db) < 3 * WAL_SIZE
+
+
+async def test_who_reads_for_long_holds_the_log_only_meanwhile(org: Org, db: Path) -> None:
+    """What somebody reads from cannot be written over."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as conn:
+        conn.execute("BEGIN")
+        conn.execute("SELECT COUNT(*) FROM dt_tasks").fetchone()
+        held = await written_ahead(org, db)
+    assert held > 3 * WAL_SIZE
+    assert await written_ahead(org, db) <= held + WAL_SIZE
