@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
@@ -17,7 +17,14 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable_tasks.checks import validated
 from durable_tasks.client.refusals import error_of, may_pass
-from durable_tasks.errors import ConfigurationError, DurableTasksError, InvalidInput, NotFound, ServerUnavailable
+from durable_tasks.errors import (
+    Closed,
+    ConfigurationError,
+    DurableTasksError,
+    InvalidInput,
+    NotFound,
+    ServerUnavailable,
+)
 from durable_tasks.operations.operation import Operation
 from durable_tasks.operations.requests import Request
 from durable_tasks.ports import Clock
@@ -30,6 +37,8 @@ _LONGEST_REST = 5.0
 _ID = re.compile(r"[A-Za-z0-9_.:-]+")
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """After these the server has not even heard of the call."""
+_HOPELESS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.DecodingError)
+"""These come again however often it is sent."""
 
 
 class Calls:
@@ -40,29 +49,35 @@ class Calls:
         self.url = base_of(url)
         self.patience = patience
         self._clock = clock
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = {} if token is None else {"Authorization": f"Bearer {_checked(token)}"}
         self._answers: dict[str, TypeAdapter[Any]] = {}
 
     def headers(self, **more: str) -> dict[str, str]:
         return {**self._headers, **more}
 
-    def backoff(self) -> "Backoff":
-        return Backoff(self._clock, self.patience)
+    def backoff(self, patience: float | None = None) -> "Backoff":
+        return Backoff(self._clock, self.patience if patience is None else min(patience, self.patience))
 
-    async def call(self, operation: Operation, fields: Mapping[str, Any]) -> Any:
-        """The operation's answer. Raises InvalidInput before anything is sent, what the server refuses, and
-        ServerUnavailable."""
+    def require_open(self) -> None:
+        """Raises Closed."""
+        if self.http.is_closed:
+            raise Closed(f"the client of {self.url} is closed; make a new one")
+
+    async def call(self, operation: Operation, fields: Mapping[str, Any], patience: float | None = None) -> Any:
+        """The operation's answer. `patience`: less than the client's. Raises InvalidInput before anything is sent, what
+        the server refuses, ServerUnavailable, and Closed."""
+        self.require_open()
         request = validated(operation.request, fields)
         sending = self._written(operation, request)
         again = operation.repeatable or request.is_keyed
-        backoff = self.backoff()
+        backoff = self.backoff(patience)
         while True:
             try:
                 response = await self.http.send(sending)
                 await response.aread()
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 failed = self._unreachable(error, operation.name)
-                possible = again or isinstance(error, _UNSENT)
+                possible = (again or isinstance(error, _UNSENT)) and not isinstance(error, _HOPELESS)
             else:
                 if response.is_success:
                     return self._read(operation, response)
@@ -78,7 +93,7 @@ class Calls:
         for name in operation.request.model_fields:
             if f"{{{name}}}" in path:
                 path = path.replace(f"{{{name}}}", path_part(str(values.pop(name))))
-        url, wait = f"{self.url}/v1{path}", float(values.get("timeout") or 0) if operation.reads else 0.0
+        url, wait = f"{self.url}/v1{path}", float(getattr(request, "timeout", 0.0)) if operation.reads else 0.0
         timeout = httpx.Timeout(ANSWER + wait, connect=CONNECT)
         if operation.reads:
             given = {name: value for name, value in values.items() if value is not None}
@@ -101,27 +116,30 @@ class Calls:
                 operation=operation.name,
             ) from error
 
-    def _unreachable(self, error: httpx.TransportError, operation: str) -> DurableTasksError:
+    def _unreachable(self, error: httpx.RequestError, operation: str) -> DurableTasksError:
         done = "it was not sent" if isinstance(error, _UNSENT) else "whether it was done is not known"
-        why = str(error) or type(error).__name__
+        why = reason(error)
         return ServerUnavailable(
             f"{self.url} did not answer {operation}: {why}; {done}", url=self.url, operation=operation
         )
 
 
 class Backoff:
-    """Rests between attempts, longer each time, until the patience is over."""
+    """Rests between attempts, longer each time, until the patience is over. It counts from the first failure: a call
+    may have waited long before."""
 
     def __init__(self, clock: Clock, patience: float) -> None:
         self._clock = clock
-        self._until = clock.now() + patience
+        self._patience = patience
+        self._until: float | None = None
         self._rest = _FIRST_REST
 
     async def rest(self, what: str) -> bool:
         """Wait. False when it is not worth another attempt."""
         now = self._clock.now()
-        # Many clients that lost the same server must not come back in step.
-        until = now + self._rest * random.uniform(0.5, 1.0)
+        if self._until is None:
+            self._until = now + self._patience
+        until = now + jittered(self._rest)
         if until > self._until:
             return False
         self._rest = min(2 * self._rest, _LONGEST_REST)
@@ -131,12 +149,38 @@ class Backoff:
 
 def base_of(url: str) -> str:
     """Where the API is served, without /v1. Raises ConfigurationError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = httpx.URL(url)
+        right = parts.scheme in ("http", "https") and parts.host and (parts.port or 80) in range(1, 65536)
+        right = right and not (parts.userinfo or parts.query or parts.fragment)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        right = False
+    if not right:  # it is not shown: there may be a password in it
         raise ConfigurationError(
-            f"{url!r} is no address of a server; give one like https://tasks.example.com", setting="url", value=url
+            "that is no address of a server; give one like https://tasks.example.com, without a user, a query or a"
+            " fragment",
+            setting="url",
+            value=None,
         )
     return url.rstrip("/").removesuffix("/v1")
+
+
+def reason(error: httpx.RequestError) -> str:
+    """Why nobody answered. Not what a broken protocol says: it quotes headers, and the token is one."""
+    return type(error).__name__ if isinstance(error, httpx.ProtocolError) else str(error) or type(error).__name__
+
+
+def jittered(seconds: float) -> float:
+    """Somewhat less: many clients that lost the same server must not come back in step."""
+    return seconds * random.uniform(0.5, 1.0)
+
+
+def _checked(token: str) -> str:
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise ConfigurationError(
+            "a token has only visible ASCII characters; look for a line break", setting="token", value=None
+        )
+    return token
 
 
 def path_part(value: str) -> str:

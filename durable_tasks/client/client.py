@@ -38,6 +38,8 @@ from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.ports import Clock, Ids
 
 PATIENCE = 30.0
+_FENCED = frozenset({"progress_task", "complete_task", "fail_task"})
+"""Repeated with the same token they are done once anyhow; a command id would have the server keep each answer."""
 
 
 class Client:
@@ -63,7 +65,8 @@ class Client:
         self._ids: Ids = SystemIds() if ids is None else ids
         self._open = AsyncExitStack()
         if http is None:
-            http = httpx.AsyncClient()
+            # No limit to connections: many waits and watches must not keep a heartbeat from being sent.
+            http = httpx.AsyncClient(limits=httpx.Limits(max_keepalive_connections=20))
             self._open.push_async_callback(http.aclose)
         self._calls = Calls(http, url, token, self._clock, parse_duration(patience))
 
@@ -283,7 +286,9 @@ class Client:
         until = None if timeout is None else self._clock.now() + parse_duration(timeout)
         while True:
             left = LONGEST_WAIT if until is None else max(0.0, until - self._clock.now())
-            answer = await self.call(operation, **fields, timeout=min(left, LONGEST_WAIT))
+            asked = {**fields, "timeout": min(left, LONGEST_WAIT)}
+            patience = None if until is None else left
+            answer = await self._calls.call(OPERATIONS[operation], asked, patience)
             if answer.ended:
                 return answer
             if left <= 0:
@@ -396,7 +401,9 @@ class Client:
         return workflow
 
     async def _task(self, operation: str, task_id: str, command_id: str | None, **fields: Any) -> Task:
-        task: Task = await self.call(operation, task_id=task_id, command_id=command_id or self._key(), **fields)
+        if command_id is None and operation not in _FENCED:
+            command_id = self._key()
+        task: Task = await self.call(operation, task_id=task_id, command_id=command_id, **fields)
         return task
 
     def _key(self) -> str:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 import httpx
 
-from durable_tasks.client.calls import CONNECT, Calls
+from durable_tasks.client.calls import CONNECT, Calls, jittered, reason
 from durable_tasks.client.refusals import error_of, may_pass
 from durable_tasks.errors import DurableTasksError, ServerUnavailable
 from durable_tasks.models import Event
 from durable_tasks.ports import Clock
 
+SHORTEST_REST = 0.1
+LONG = 5.0
+"""Seconds after which a connection was of use even without an event."""
 SILENCE = 45.0
 """Seconds without a byte after which a connection is dead: a server says something every 15."""
 
@@ -59,27 +62,28 @@ class Stream:
         self._clock = clock
         self._url = f"{calls.url}/v1{path}"
         self._place = None if after is None else str(after)
-        self._heard = False
-        self._rest = 0.0
+        self._lived = False
+        """Whether the last connection was of use: a server that drops every one is as good as away."""
+        self._rest = SHORTEST_REST
         """Seconds that the server wants clients to wait before they come back."""
 
     async def follow(self) -> AsyncGenerator[Event, None]:
         """Every event, for ever. Raises what the server refuses, and ServerUnavailable when it was away for longer
         than the client's patience."""
+        self._calls.require_open()
         backoff = self._calls.backoff()
         while True:
-            self._heard = False
+            self._lived, began = False, self._clock.now()
             try:
                 async with aclosing(self._once()) as events:
                     async for event in events:
                         yield event
                 failed: DurableTasksError = ServerUnavailable(f"{self._url} ends its streams", url=self._url)
-            except httpx.TransportError as error:
-                said = str(error) or type(error).__name__
-                failed = ServerUnavailable(f"{self._url} does not answer: {said}", url=self._url)
-            if self._heard:
+            except httpx.RequestError as error:
+                failed = ServerUnavailable(f"{self._url} does not answer: {reason(error)}", url=self._url)
+            if self._lived or self._clock.now() - began > LONG:
                 backoff = self._calls.backoff()
-                await self._clock.wait(asyncio.Event(), self._clock.now() + self._rest)
+                await self._clock.wait(asyncio.Event(), self._clock.now() + jittered(self._rest))
             elif not await backoff.rest(self._url):
                 raise failed
 
@@ -97,10 +101,18 @@ class Stream:
                     return
                 raise failed
             async for block in blocks(response.aiter_bytes()):
-                self._heard = True
                 if block.retry is not None and block.retry.isdecimal():
-                    self._rest = int(block.retry) / 1000
+                    self._rest = max(SHORTEST_REST, int(block.retry) / 1000)
                 if block.data is not None:
-                    yield Event.model_validate_json(block.data, extra="ignore")
+                    self._lived = True
+                    yield self._event(block.data)
                 if block.id is not None:
                     self._place = block.id
+
+    def _event(self, text: str) -> Event:
+        try:
+            return Event.model_validate_json(text, extra="ignore")  # a newer server may say more
+        except ValueError as error:
+            raise ServerUnavailable(
+                f"{self._url} streams something else than events; is the address right?", url=self._url
+            ) from error

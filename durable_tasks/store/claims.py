@@ -59,19 +59,25 @@ def next_once(tx: Transaction, org_id: str, wanted: Wanted, command_id: str) -> 
     content = canonical_hash(astuple(wanted))
     known = commands.known_key(tx, org_id, "next", command_id, content)
     if known is not None:
-        return [claim(tx, org_id, known, wanted.agent_id, wanted.lease, command_id)[0]], False
+        said = commands.first_answer(tx, known, _next(command_id), "next")
+        return [_claim_again(get(tx, org_id, known), said)], False
     claims = next_claims(tx, org_id, wanted, 1)
     for made in claims:
         commands.remember_key(tx, org_id, "next", command_id, content, made.task.id)
-        _remember(tx, made, command_id)
+        commands.remember_answer(tx, made.task.id, _next(command_id), "next", _kept_claim(made))
     return claims, True
+
+
+def _next(command_id: str) -> str:
+    """Among the commands of the task that was found: its own may bear the same id."""
+    return f"next\n{command_id}"
 
 
 def undo_next(tx: Transaction, claims: Sequence[Claim], command_id: str) -> None:
     """As undo_claim for what `next_once` claimed."""
     for made in claims:
         commands.forget_key(tx, made.task.org_id, "next", command_id)
-        undo_claim(tx, made, command_id)
+        undo_claim(tx, made, _next(command_id))
 
 
 def _next_claimable(tx: Transaction, org_id: str, wanted: Wanted) -> int | None:
@@ -121,7 +127,7 @@ def claim(
     row = get(tx, org_id, task_id)
     said = commands.first_answer(tx, task_id, command_id, "claim")
     if said is not None:
-        return Claim(Task.model_validate(said["task"]), said["token"], to_task(row).lease_expires_at), False
+        return _claim_again(row, said), False
     if row["mode"] == Mode.AUTO.value:
         raise IllegalMove(
             f"task {task_id} is {row['state']} and runs by a handler; only manual tasks are claimed",
@@ -145,12 +151,29 @@ def claim(
             state=row["state"],
         )
     made = _claim(tx, row, agent_id, lease)
-    _remember(tx, made, command_id)
+    commands.remember_answer(tx, task_id, command_id, "claim", _kept_claim(made))
     return made, True
 
 
-def _remember(tx: Transaction, made: Claim, command_id: str | None) -> None:
-    commands.remember_answer(tx, made.task.id, command_id, "claim", {"task": made.task, "token": made.token})
+def _kept_claim(made: Claim) -> dict[str, Any]:
+    return {"task": kept(made.task), "token": made.token}
+
+
+def _claim_again(row: Row, said: Any) -> Claim:
+    """The first answer, with the lease as it stands if the attempt is still the one that was claimed."""
+    task = again(row, said["task"])
+    current = row["token"] == said["token"]
+    return Claim(task, said["token"], to_task(row).lease_expires_at if current else task.lease_expires_at)
+
+
+def kept(task: Task) -> dict[str, Any]:
+    """What an answer to a command keeps of a task: its input, which never changes, stands in its row."""
+    return task.model_dump(mode="json", exclude={"input"})
+
+
+def again(row: Row, said: Any) -> Task:
+    """The task as it was answered first."""
+    return Task.model_validate({**said, "input": to_task(row).input})
 
 
 def undo_claim(tx: Transaction, made: Claim, command_id: str | None) -> None:

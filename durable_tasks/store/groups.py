@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from durable_tasks.errors import Conflict, IllegalMove, NotFound
+from durable_tasks.errors import Conflict, IdempotencyConflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
 from durable_tasks.store import commands, cursors, submissions
@@ -18,6 +18,7 @@ from durable_tasks.store.rows import (
     WORKFLOW,
     WORKFLOW_COLUMNS,
     Row,
+    canonical_hash,
     dump,
     task_row,
     to_task,
@@ -121,9 +122,23 @@ def _count_new(tx: Transaction, workflow_id: str, rows: Sequence[Row]) -> None:
     )
 
 
-def add(tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft]) -> list[Task]:
-    """Add members to an open workflow. Raises Conflict when it has ended."""
+def add(
+    tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft], command_id: str | None = None
+) -> list[Task]:
+    """Add members to an open workflow. Raises Conflict when it has ended. Repeated with the same command id: those
+    that it added, as they stand now; IdempotencyConflict when it added others."""
     group = _get(tx, org_id, workflow_id)
+    content = None if command_id is None else canonical_hash([_said(drafted) for drafted in members])
+    added = commands.first_answer(tx, workflow_id, command_id, "add")
+    if added is not None:
+        if added["content"] != content:
+            raise IdempotencyConflict(
+                f"the command id {command_id!r} has added other tasks to workflow {workflow_id}; use a new one",
+                key=command_id,
+                operation="add",
+                id=workflow_id,
+            )
+        return [_member(tx, org_id, task_id) for task_id in added["ids"]]
     if is_terminal(group["state"]):
         raise Conflict(
             f"workflow {workflow_id} is {group['state']}; no task can be added", id=workflow_id, state=group["state"]
@@ -132,7 +147,12 @@ def add(tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft]
     tx.run("UPDATE dt_workflows SET version = version + 1 WHERE id = ?", (workflow_id,))
     advance(tx, workflow_id)
     ids = [row["id"] for row in rows]
+    commands.remember_answer(tx, workflow_id, command_id, "add", {"content": content, "ids": ids})
     return [_member(tx, org_id, task_id) for task_id in ids]
+
+
+def _said(drafted: Draft) -> dict[str, Any]:
+    return drafted.new.model_dump(mode="json", exclude_unset=True)
 
 
 def _member(tx: Transaction, org_id: str, task_id: str) -> Task:

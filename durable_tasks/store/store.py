@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pydantic import TypeAdapter
-
 from durable_tasks.access import Principal
 from durable_tasks.models import (
     Attempt,
@@ -35,7 +33,6 @@ from durable_tasks.store.transaction import Transaction
 T = TypeVar("T")
 # The Temporal side (async def tenants and the like) is in handover.py.
 EXPIRE_BATCH = 500
-_TASK, _TASKS, _WORKFLOW = TypeAdapter(Task), TypeAdapter(list[Task]), TypeAdapter(Workflow)
 
 
 class Store(HandoverStore):
@@ -177,10 +174,19 @@ class Store(HandoverStore):
     async def _command(
         self, org_id: str, task_id: str, command_id: str | None, verb: str, op: Callable[[Transaction], Task]
     ) -> Task:
-        def find(tx: Transaction) -> None:
-            get(tx, org_id, task_id)
+        if command_id is None:
+            return await self._write(op)
 
-        return await self._once(find, task_id, command_id, verb, op, _TASK)
+        def once(tx: Transaction) -> Task:
+            row = get(tx, org_id, task_id)  # another organisation's commands are nobody's to repeat
+            said = commands.first_answer(tx, task_id, command_id, verb)
+            if said is not None:
+                return claims.again(row, said)
+            answer = settled(tx, op)
+            commands.remember_answer(tx, task_id, command_id, verb, claims.kept(answer))
+            return answer
+
+        return await self._write(once)
 
     async def _group_command(
         self,
@@ -188,34 +194,18 @@ class Store(HandoverStore):
         workflow_id: str,
         command_id: str | None,
         verb: str,
-        op: Callable[[Transaction], T],
-        answers: TypeAdapter[T],
-    ) -> T:
-        def find(tx: Transaction) -> None:
-            groups.state_of(tx.conn, org_id, workflow_id)
-
-        return await self._once(find, workflow_id, command_id, verb, op, answers)
-
-    async def _once(
-        self,
-        find: Callable[[Transaction], None],
-        subject_id: str,
-        command_id: str | None,
-        verb: str,
-        op: Callable[[Transaction], T],
-        answers: TypeAdapter[T],
-    ) -> T:
-        """Do it, or give the first answer of the same command again."""
+        op: Callable[[Transaction], Workflow],
+    ) -> Workflow:
         if command_id is None:
             return await self._write(op)
 
-        def once(tx: Transaction) -> T:
-            find(tx)  # another organisation's commands are nobody's to repeat
-            said = commands.first_answer(tx, subject_id, command_id, verb)
+        def once(tx: Transaction) -> Workflow:
+            groups.state_of(tx.conn, org_id, workflow_id)
+            said = commands.first_answer(tx, workflow_id, command_id, verb)
             if said is not None:
-                return answers.validate_python(said)
+                return Workflow.model_validate(said)
             answer = settled(tx, op)
-            commands.remember_answer(tx, subject_id, command_id, verb, answer)
+            commands.remember_answer(tx, workflow_id, command_id, verb, answer)
             return answer
 
         return await self._write(once)
@@ -228,9 +218,7 @@ class Store(HandoverStore):
     async def add_members(
         self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft], command_id: str | None = None
     ) -> list[Task]:
-        return await self._group_command(
-            org_id, workflow_id, command_id, "add", lambda tx: groups.add(tx, org_id, workflow_id, drafts), _TASKS
-        )
+        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, command_id))
 
     async def cancel_group(
         self, org_id: str, workflow_id: str, reason: str | None, command_id: str | None = None
@@ -241,12 +229,11 @@ class Store(HandoverStore):
             command_id,
             "cancel",
             lambda tx: groups.cancel(tx, org_id, workflow_id, reason),
-            _WORKFLOW,
         )
 
     async def retry_group(self, org_id: str, workflow_id: str, command_id: str | None = None) -> Workflow:
         return await self._group_command(
-            org_id, workflow_id, command_id, "retry", lambda tx: groups.retry(tx, org_id, workflow_id), _WORKFLOW
+            org_id, workflow_id, command_id, "retry", lambda tx: groups.retry(tx, org_id, workflow_id)
         )
 
     async def get_group(self, org_id: str, workflow_id: str) -> Workflow:

@@ -6,7 +6,7 @@ It must not know which verbs there are beyond a few.
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable_tasks import DurableTasks, NewTask, Settings, errors
+from durable_tasks import DurableTasks, NewTask, Settings, TaskState, errors
 from durable_tasks.client import Client
 from durable_tasks.client.stream import Block, blocks
 from durable_tasks.identity.tokens import issue
+from durable_tasks.testing import ManualClock
 from durable_tasks.web.server import serving
 from tests.client.cutting import Cutter, cutting
 from tests.web.asking import event_of_a_wait
@@ -36,6 +37,15 @@ async def tasks(tmp_path: Path) -> DurableTasks:
 async def line(tasks: DurableTasks) -> AsyncIterator[Cutter]:
     async with serving(tasks, port=0) as url, cutting(url) as cutter:
         yield cutter
+
+
+async def driven(clock: ManualClock, call: Coroutine[Any, Any, Any]) -> Any:
+    """The answer of a call, with the clock moved on while it waits."""
+    calling = asyncio.ensure_future(call)
+    async with asyncio.timeout(DEADLINE):
+        while not calling.done():
+            await clock.advance(0.05)
+    return await calling
 
 
 async def lost(line: Cutter, call: Callable[[Client], Any]) -> Any:
@@ -196,6 +206,87 @@ async def test_answers_of_others_are_told_apart(case: str) -> None:
     assert type(refused.value) is expected
 
 
+class Slow(httpx.AsyncBaseTransport):
+    """Each request takes `seconds` of the clock, then gets the next of the answers, the last one for ever."""
+
+    def __init__(self, clock: ManualClock, seconds: float, *answers: httpx.Response | type[httpx.RequestError]) -> None:
+        self._clock, self._seconds = clock, seconds
+        self._answers = list(answers)
+        self.asked: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        await self._clock.advance(self._seconds)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, httpx.Response):
+            return answer
+        raise answer("it was cut")
+
+
+def refusal(code: str) -> httpx.Response:
+    kind, text = problem(code)
+    return httpx.Response(503, headers={"content-type": kind}, text=text)
+
+
+@pytest.mark.parametrize("failure", [refusal("closed"), httpx.ReadTimeout])
+async def test_patience_begins_with_the_first_failure(failure: Any, tasks: DurableTasks) -> None:
+    """A wait is open for up to a minute, longer than the patience: a restart at its end must not be the end."""
+    async with tasks:
+        made = await tasks.org().create("x")
+    ended = made.model_copy(update={"state": TaskState.COMPLETED}).model_dump(mode="json")
+    clock = ManualClock()
+    there = Slow(clock, 40.0, failure, httpx.Response(200, json={"ended": True, "task": ended}))
+    async with httpx.AsyncClient(transport=there) as http, Client("http://there", http=http, clock=clock) as client:
+        assert (await driven(clock, client.wait(made.id))).id == made.id
+    assert len(there.asked) == 2
+
+
+async def test_a_wait_with_a_limit_is_not_more_patient_than_that() -> None:
+    clock = ManualClock()
+    there = Slow(clock, 1.0, httpx.ConnectError)
+    async with httpx.AsyncClient(transport=there) as http, Client("http://there", http=http, clock=clock) as client:
+        began = clock.now()
+        with pytest.raises(errors.ServerUnavailable):
+            await driven(clock, client.wait("x", timeout=5))
+    assert clock.now() - began < 10
+
+
+async def test_a_wait_that_the_server_decides_has_time_to_be_answered() -> None:
+    answer = httpx.Response(200, json={})
+    there = Slow(ManualClock(), 0.0, answer)
+    async with httpx.AsyncClient(transport=there) as http, Client("http://there", http=http) as client:
+        with pytest.raises(errors.ServerUnavailable):
+            await client.call("wait_task", task_id="x")
+    assert there.asked[0].extensions["timeout"]["read"] > 50
+
+
+async def test_a_stream_that_ends_at_once_is_not_asked_without_rest() -> None:
+    clock = ManualClock()
+    there = Slow(clock, 0.0, httpx.Response(200, text="id: 1\n\n"))
+    async with (
+        httpx.AsyncClient(transport=there) as http,
+        Client("http://there", patience=10, http=http, clock=clock) as client,
+    ):
+        with pytest.raises(errors.ServerUnavailable):
+            await driven(clock, anext(client.watch()))
+    assert len(there.asked) < 20
+
+
+@pytest.mark.parametrize("token", ["dt_secret\n", "dt_secré", "", "dt_ secret"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(errors.ConfigurationError) as refused:
+        Client("http://there", token)
+    assert "secr" not in f"{refused.value} {refused.value.facts}"
+
+
+async def test_a_closed_client_says_so() -> None:
+    client = Client("http://there")
+    await client.close()
+    for call in (client.get("x"), anext(client.watch())):
+        with pytest.raises(errors.Closed):
+            await call
+
+
 async def test_a_newer_server_may_say_more(tasks: DurableTasks) -> None:
     async with tasks:
         said = (await tasks.org().create("x")).model_dump(mode="json") | {"colour": "red"}
@@ -204,10 +295,17 @@ async def test_a_newer_server_may_say_more(tasks: DurableTasks) -> None:
         assert (await client.get("x")).title == "x"
 
 
-@pytest.mark.parametrize("url", ["", "there", "ftp://there", "http://", "http://there?x=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "there", "ftp://there", "http://", "http://there?x=1", "http://there#x", "http://there:abc", "http://[::1",
+        "http://there:99999", "http://ann:secret@there",
+    ],
+)  # fmt: skip
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match="no address"):
+    with pytest.raises(errors.ConfigurationError, match="no address") as refused:
         Client(url)
+    assert "secret" not in str(refused.value)
 
 
 TEXT = (

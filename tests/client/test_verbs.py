@@ -16,6 +16,7 @@ import pytest_asyncio
 from durable_tasks import DurableTasks, NewTask, Org, Settings, Task, TaskError, TaskState, errors
 from durable_tasks.client import Client
 from durable_tasks.web.server import serving
+from tests.store.support import query
 from tests.web.asking import api, authenticate
 
 Tasks = Org | Client
@@ -219,12 +220,49 @@ async def test_what_carries_a_command_id_is_done_once(org: Tasks) -> None:
     workflow = await org.pipeline("two", [NewTask(name="a")])
     added = [await org.add_tasks(workflow.id, [NewTask(name="b")], command_id="a-1") for _ in range(2)]
     assert added[0][0].id == added[1][0].id
+    with pytest.raises(errors.IdempotencyConflict):
+        await org.add_tasks(workflow.id, [NewTask(name="c")], command_id="a-1")
     for _ in range(2):
         assert (await org.cancel_workflow(workflow.id, command_id="c-1")).state == "cancelled"
     generations = {(await org.retry_workflow(workflow.id, command_id="r-1")).generation for _ in range(2)}
     assert generations == {2}
     with pytest.raises(errors.IdempotencyConflict):
         await org.cancel_workflow(workflow.id, command_id="r-1")
+
+
+async def test_ids_of_other_commands_do_not_stand_in_the_way_of_next(org: Tasks) -> None:
+    made = await org.create("x", mode="manual", input={"page": 1})
+    await org.update(made.id, title="y", command_id="1")
+    claim = await org.next(agent_id="ann", command_id="1")
+    assert claim is not None
+    assert (claim.task.title, claim.task.input) == ("y", {"page": 1})
+    assert (await org.update(made.id, title="y", command_id="1")).input == {"page": 1}
+
+
+async def test_a_repeated_next_says_nothing_of_who_holds_the_task_now(org: Tasks) -> None:
+    await org.create("x", mode="manual")
+    first = await org.next(agent_id="ann", command_id="n", lease="10m")
+    assert first is not None
+    await org.release(first.task.id, token=first.token)
+    await org.claim(first.task.id, agent_id="bob", lease="5h")
+    again = await org.next(agent_id="ann", command_id="n", lease="10m")
+    assert again is not None
+    assert (again.token, again.lease_expires_at) == (first.token, first.task.lease_expires_at)
+    with pytest.raises(errors.StaleToken):
+        await org.complete(again.task.id, token=again.token)
+
+
+async def test_a_client_does_not_have_the_file_keep_every_answer(tmp_path: Path) -> None:
+    async with api(tmp_path) as (tasks, http), Client("http://api", "acme:ann:AGENT", http=http) as client:
+        await client.create("x", mode="manual", input="x" * 100_000)
+        claim = await client.next(agent_id="ann")
+        assert claim is not None
+        for percent in range(30):
+            await client.progress(claim.task.id, percent, token=claim.token)
+        await client.complete(claim.task.id, token=claim.token)
+        kept = query(tasks.settings.db, "SELECT COUNT(*), SUM(LENGTH(answer)) FROM dt_commands")
+    assert kept[0][0] == 1
+    assert kept[0][1] < 5000
 
 
 async def test_other_operations_go_by_their_names(tmp_path: Path) -> None:
