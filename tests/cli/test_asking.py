@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest_asyncio
 
 from durable_tasks import DurableTasks, NewTask, Settings, Task
 from durable_tasks.identity.tokens import issue
+from durable_tasks.store import schema
+from durable_tasks.store.connection import connect
 from durable_tasks.web.server import serving
 from tests.cli.inside import run_inside
 from tests.cli.running import Ended, run, started
@@ -232,6 +235,19 @@ async def test_a_backup_is_a_whole_file(tasks: tuple[DurableTasks, str, str], tm
     nowhere = await run("backup", "no/such/folder/x.db", cwd=tmp_path)
     assert (nowhere.code, nowhere.out) == (5, "")
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".partial"]
+
+
+async def test_a_backup_comes_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, *later = schema.migrations()
+    with closing(connect(tmp_path / "tasks.db")) as conn, monkeypatch.context() as earlier_release:
+        conn.execute("PRAGMA journal_mode=WAL")
+        earlier_release.setattr(schema, "migrations", lambda: [first])
+        schema.migrate(conn, tmp_path / "tasks.db", now=0)
+    assert (await run_inside("backup", "saved.db")).code == 0
+    for file in ("tasks.db", "saved.db"):
+        lacking = await run_inside("migrate", "--check", "--db", file, "--json")
+        assert lacking.data["pending"] == [name for _, name, _ in later]
 
 
 async def test_migrating_is_said_and_done(tmp_path: Path) -> None:
