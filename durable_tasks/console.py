@@ -29,6 +29,7 @@ from durable_tasks.handlers import Handlers
 from durable_tasks.models import Engine, Placement
 from durable_tasks.ports import Clock, DeadLetter
 from durable_tasks.settings import Settings
+from durable_tasks.store import backup as backups
 from durable_tasks.store import schema
 from durable_tasks.store.health import Outbox, StoreHealth, WaitingTask
 from durable_tasks.store.store import Store
@@ -124,10 +125,7 @@ class Console:
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> "Console":
-        if not self.settings.db.exists():  # opening would create it
-            raise StoreUnreadable(
-                f"there is no file {self.settings.db}; name one with --db or TASKS_DB", path=str(self.settings.db)
-            )
+        _refuse_missing(self.settings.db)  # opening would create it
         await self._store.open()
         self._open.push_async_callback(self._store.close)
         return self
@@ -254,10 +252,6 @@ class Console:
             )
         return await self._store.adopt(replaces=replaces)
 
-    async def backup(self, target: Path) -> int:
-        """Copy the whole file, checked; the size in bytes. Raises InvalidInput when `target` exists, StoreError."""
-        return await self._store.backup(target)
-
     # ----- API tokens
 
     async def create_token(self, principal: Principal, digest: bytes, lifetime: float | None) -> ApiToken:
@@ -308,6 +302,19 @@ class Console:
 
     async def _unsent(self) -> int:
         return sum(outbox.waiting for outbox in (await self._store.health(quiet_for=0, limit=1)).outboxes)
+
+
+async def backup(settings: Settings, target: Path) -> int:
+    """Copy the whole file as it is at one instant, whatever its schema, and check the copy; the size in bytes.
+    Writers go on. Raises InvalidInput when `target` exists, StoreError."""
+    # The store stays closed: opening it would migrate the file, and a backup is what comes before that.
+    _refuse_missing(settings.db)
+    return await asyncio.to_thread(backups.copy, settings.db, target)
+
+
+def _refuse_missing(db: Path) -> None:
+    if not db.exists():
+        raise StoreUnreadable(f"there is no file {db}; name one with --db or TASKS_DB", path=str(db))
 
 
 async def pending_migrations(settings: Settings) -> list[str]:

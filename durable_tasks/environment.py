@@ -25,6 +25,8 @@ ALIASES: Mapping[str, frozenset[str]] = {
     "TEMPORAL_": frozenset({"profile", "address", "namespace"}),
 }
 """Other prefixes and the settings that may stand behind them, in order of precedence."""
+_LEFT_TO_THE_SDK = frozenset({"api_key", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name"})
+"""What Temporal's SDK adds from a profile, when a connection is made and we say nothing of it."""
 _NO_SETTINGS = ("TASKS_TEMPORAL_BIN", "TASKS_URL", "TASKS_API_TOKEN", "TASKS_ACCEPTANCE_")
 """Names (or their beginnings) that are read elsewhere: the embedded server's binary, which server the command line asks
 and as whom, figures of our tests."""
@@ -124,8 +126,15 @@ def source_of(setting: str, value: object, default: object) -> str:
     for prefix in (PREFIX, *ALIASES):
         if prefix + setting.upper() in found and (prefix == PREFIX or setting in ALIASES[prefix]):
             return prefix + setting.upper()
-    in_profile = setting in ("address", "namespace") and value != default
-    return str(profile_file()) if in_profile else "default"
+    if setting in ("address", "namespace") and value != default:
+        return str(profile_file())
+    if setting in _LEFT_TO_THE_SDK and _has_profile(found):
+        return "default, unless Temporal's profile says it"
+    return "default"
+
+
+def _has_profile(variables: Iterable[str]) -> bool:
+    return profile_file().exists() or any(name.startswith(("TEMPORAL_API_KEY", "TEMPORAL_TLS")) for name in variables)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -6,7 +6,7 @@ It must not know the commands, nor how their answers look.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from inspect import Parameter, Signature, isasyncgenfunction, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
@@ -68,13 +68,16 @@ def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     its answer is shown. One that yields shows each thing as it comes."""
 
     def register(function: F) -> F:
-        def command(*, as_json: bool, **given: Any) -> None:
+        def command(*, context: typer.Context, as_json: bool, **given: Any) -> None:
             where = Where(**{option.name: given.pop(option.name) for option in fields(Where)})
+            if where.db is not None and _is_from_environment(context, "url"):
+                where = replace(where, url=None)  # what is said now beats what was exported once
             with failing_plainly():
                 asyncio.run(_run(function, where, given, as_json))
 
         own = [*signature(function).parameters.values()][1:]
-        parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
+        parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+        parameters += [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own]
         parameters += [
             Parameter(option, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
             for option, (annotation, default) in _OPTIONS.items()
@@ -86,6 +89,11 @@ def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
         return function
 
     return register
+
+
+def _is_from_environment(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "ENVIRONMENT"
 
 
 async def _run(function: Callable[..., Any], where: Where, given: dict[str, Any], as_json: bool) -> None:
@@ -105,8 +113,8 @@ async def opened(where: Where) -> AsyncIterator[Tasks]:
     if where.url is not None:
         if where.db is not None or where.org is not None:
             raise ConfigurationError(
-                "--url asks a server, which knows its own file, and the organisation by the token; leave out --db and"
-                " --org",
+                "--url (or TASKS_URL) asks a server, which knows its own file, and the organisation by the token; leave"
+                " out --db and --org",
                 setting="url",
                 value=where.url,
             )

@@ -4,6 +4,7 @@ It must not know what a setting means.
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -28,10 +29,23 @@ def show(as_json: AsJson = False) -> None:
     with failing_plainly():
         values: dict[str, Any] = Settings().model_dump(mode="json")
     found = [
-        {"setting": name, "value": value, "source": source_of(name, value, Settings.model_fields[name].default)}
+        {
+            "setting": name,
+            "value": _masked(value),
+            "source": source_of(name, value, Settings.model_fields[name].default),
+        }
         for name, value in values.items()
     ]
     if as_json:
         put_json({"settings": found})
         return
     put_columns([one["setting"], "" if one["value"] is None else str(one["value"]), one["source"]] for one in found)
+
+
+def _masked(value: Any) -> Any:
+    """A URL without what may be secret in it: who asks, and the query."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    url = urlsplit(value)
+    secret, at, host = url.netloc.rpartition("@")
+    return url._replace(netloc=f"{'***' if secret else ''}{at}{host}", query="***" if url.query else "").geturl()

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from durable_tasks.cli.asking import AsJson, Db
-from durable_tasks.cli.operate import ask
 from durable_tasks.cli.talk import failing_plainly, put, put_json, say
 
 if TYPE_CHECKING:
-    from durable_tasks.console import Console
+    from durable_tasks.settings import Settings
 
 
 def backup(
@@ -23,16 +22,20 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy the whole file, the application's own tables too, as it is at one instant; nobody is held up."""
-
-    async def work(console: "Console") -> int:
-        return await console.backup(target)
-
-    size = ask(db, work)
+    with failing_plainly():
+        size = asyncio.run(_backup(db, target))
     if as_json:
         put_json({"file": str(target.resolve()), "bytes": size})
     else:
         put(str(target.resolve()))
         say("restored beside its original it is a copy: `durable-tasks adopt` lets it speak to Temporal")
+
+
+async def _backup(db: Path | None, target: Path) -> int:
+    # Loaded only here: the store is not needed for `--help`.
+    from durable_tasks.console import backup
+
+    return await backup(_settings(db), target)
 
 
 def migrate(
@@ -59,7 +62,12 @@ def migrate(
 async def _migrate(db: Path | None, check: bool) -> list[str]:
     # Loaded only here: the store is not needed for `--help`.
     from durable_tasks.console import migrate, pending_migrations
+
+    settings = _settings(db)
+    return await (pending_migrations(settings) if check else migrate(settings))
+
+
+def _settings(db: Path | None) -> "Settings":
     from durable_tasks.settings import Settings
 
-    settings = Settings(**({} if db is None else {"db": db}))
-    return await (pending_migrations(settings) if check else migrate(settings))
+    return Settings(**({} if db is None else {"db": db}))

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MEANINGS = """\
-This file was copied or restored. Its open tasks start again as their next generation, and it may be either:
-  a file of its own          (durable-tasks adopt)            what the original handed to Temporal is left alone
-  the original's replacement (durable-tasks adopt --replace)  what the original handed to Temporal is terminated"""
+_MEANINGS = (
+    "This file was copied or restored. Its open tasks start again as their next generation, and it may be either:",
+    "  a file of its own          (durable-tasks adopt)            what the original handed to Temporal is left alone",
+    "  the original's replacement (durable-tasks adopt --replace)  what the original handed to Temporal is terminated",
+)
 
 
 def doctor(
@@ -104,7 +105,8 @@ def adopt(
 
 async def _adopt(console: "Console", replace: bool, yes: bool) -> int:
     if console.displaced is not None and not yes:
-        say(f"{console.displaced}.\n\n{_MEANINGS}\n")
+        for line in (f"{console.displaced}.", "", *_MEANINGS, ""):
+            say(line)
         if not sys.stdin.isatty():
             raise ConfigurationError("nobody can be asked here; decide, and say so with --yes", setting="yes")
         question = "Terminate what the original handed to Temporal?" if replace else "Make it a file of its own?"
@@ -194,7 +196,8 @@ def _put_diagnosis(found: "Diagnosis") -> None:
             for one in found.store.waiting
         ),
     )
-    put("\nhealthy" if found.healthy else "\nNOT healthy")
+    put("")
+    put("healthy" if found.healthy else "NOT healthy")
 
 
 def _facts(found: "Diagnosis") -> Iterator[list[str]]:
@@ -241,7 +244,8 @@ def _letter_cells(letter: "DeadLetter") -> list[str]:
 def _put_section(title: str, rows: Any) -> None:
     lines = list(rows)
     if lines:
-        put(f"\n{title}")
+        put("")
+        put(title)
         put_columns(lines, indent="  ")
 
 

@@ -3,7 +3,6 @@
 It must not know which command was answered.
 """
 
-import json
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from durable_tasks.cli.talk import put, put_columns, put_json, say
+from durable_tasks.cli.talk import json_text, put, put_columns, put_json, say
 from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskState, Workflow
 from durable_tasks.operations import mermaid
 from durable_tasks.operations.answers import Graph
@@ -44,7 +43,7 @@ def _(answer: Task) -> None:
     if answer.error is not None:
         put(f"error {answer.error.type}: {answer.error.message}")
     if answer.output is not None:
-        put(f"output {json.dumps(answer.output, ensure_ascii=False)}")
+        put(f"output {json_text(answer.output)}")
 
 
 @_show.register
@@ -68,7 +67,8 @@ def _(answer: Workflow) -> None:
 
 @_show.register
 def _(answer: Graph) -> None:
-    put(mermaid.flowchart(answer).rstrip())
+    for line in mermaid.flowchart(answer).rstrip().split("\n"):
+        put(line)
 
 
 @_show.register

@@ -5,6 +5,7 @@ It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not foun
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ _CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
     (WaitTimeout, TIMED_OUT),
 )
 _STEPS = 10
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that command a terminal, end a line or turn the direction of writing: C0, DEL, C1, separators, bidi."""
 
 
 def exit_code(error: DurableTasksError) -> int:
@@ -57,22 +60,32 @@ def failing_plainly() -> Iterator[None]:
 
 def say(text: str) -> None:
     """A line for people."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:
     """A line of data."""
-    print(text, flush=True)
+    print(visible(text), flush=True)
+
+
+def visible(text: str) -> str:
+    """The same with escapes, as JSON has them, for what a stranger's text could do to a terminal: it stays one line."""
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def put_json(value: Any) -> None:
     """One JSON document, on one line."""
-    put(json.dumps(value, ensure_ascii=False))
+    put(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON that stdout can carry: what its encoding lacks would be escaped as no JSON is."""
+    return json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() not in ("utf-8", "utf8"))
 
 
 def put_columns(rows: Iterable[Sequence[str]], indent: str = "") -> None:
     """Lines of data whose cells stand below each other."""
-    lines = [[" ".join(cell.split()) for cell in row] for row in rows]
+    lines = [[visible(" ".join(cell.split())) for cell in row] for row in rows]
     widths = [max(len(cells[n]) for cells in lines if n < len(cells)) for n in range(max(map(len, lines), default=0))]
     for cells in lines:
         put((indent + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False))).rstrip())

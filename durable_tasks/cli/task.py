@@ -5,14 +5,15 @@ It must not know where the tasks are, nor how they run.
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 
 from durable_tasks.cli.asking import Tasks, asking
 from durable_tasks.cli.talk import FAILED, say
-from durable_tasks.errors import InvalidInput
+from durable_tasks.durations import parse_duration
+from durable_tasks.errors import Conflict, DurableTasksError, InvalidInput
 from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskFields, TaskState
 
 app = typer.Typer(no_args_is_help=True, help="Create tasks, look at them, claim them and work on them.")
@@ -194,7 +195,8 @@ async def complete(
 ) -> Task:
     """Complete a manual task."""
     said = None if output is None else parsed(output, "--output")
-    return await tasks.complete(task_id, said, token=await _held(tasks, task_id, token, agent))
+    async with _held(tasks, task_id, token, agent) as held:
+        return await tasks.complete(task_id, said, token=held)
 
 
 @asking(app)
@@ -208,16 +210,26 @@ async def fail(
     retry_after: Annotated[str | None, typer.Option(metavar="DURATION", help="Not before.")] = None,
 ) -> Task:
     """Fail a manual task: it is retried while retries remain."""
-    held = await _held(tasks, task_id, token, agent)
-    return await tasks.fail(task_id, reason, token=held, retryable=not final, retry_after=retry_after)
+    after = None if retry_after is None else parse_duration(retry_after)
+    async with _held(tasks, task_id, token, agent) as held:
+        return await tasks.fail(task_id, reason, token=held, retryable=not final, retry_after=after)
 
 
-async def _held(tasks: Tasks, task_id: str, token: str | None, agent: str | None) -> str:
+@asynccontextmanager
+async def _held(tasks: Tasks, task_id: str, token: str | None, agent: str | None) -> AsyncIterator[str]:
+    """The token to act with. What was claimed only for that is given back when the act is refused."""
     if (token is None) == (agent is None):
         raise InvalidInput("give --token or --agent", token=token, agent=agent)
     if token is not None:
-        return token
-    return (await tasks.claim(task_id, agent_id=str(agent))).token
+        yield token
+        return
+    claim = await tasks.claim(task_id, agent_id=str(agent))
+    try:
+        yield claim.token
+    except (InvalidInput, Conflict):
+        with suppress(DurableTasksError):  # the refusal is what the caller must hear of
+            await tasks.release(task_id, token=claim.token)
+        raise
 
 
 @asking(app)
@@ -274,3 +286,5 @@ def parsed(text: str, what: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise InvalidInput(f"{what} is not JSON: {error}", value=text) from error
+    except RecursionError as error:
+        raise InvalidInput(f"{what} is nested too deeply", value=text) from error

@@ -47,7 +47,7 @@ async def create(
         "failure_policy": failure_policy,
         "idempotency_key": key,
     }
-    made = _members(members.read())
+    made = _members(members)
     if kind == "pipeline":
         return await tasks.pipeline(name, made, **options)
     if kind == "dag":
@@ -58,10 +58,14 @@ async def create(
     return await tasks.fan_out(name, made, join=wanted, max_parallel=max_parallel, **options)
 
 
-def _members(text: str) -> list[NewTask]:
+def _members(file: typer.FileText) -> list[NewTask]:
     # Loaded only here: the store's checks are not needed for `--help`.
     from durable_tasks.checks import validated
 
+    try:
+        text = file.read()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"--tasks is not text in {error.encoding}: {error.reason} at byte {error.start}") from error
     said = parsed(text, "--tasks")
     if not isinstance(said, list):
         raise InvalidInput("--tasks is a JSON list of tasks")

@@ -5,6 +5,7 @@ It must not know our tables: the application's own are copied too.
 
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 from durable_tasks.errors import InvalidInput, StoreUnreadable
@@ -15,40 +16,60 @@ from durable_tasks.store.schema import check_integrity
 def copy(source: Path, target: Path) -> int:
     """Copy `source` to `target`, which must not exist; the size in bytes. Blocking.
 
-    The copy is written beside its place and moved there once it is checked and on the disk: whoever finds the file
-    finds all of it. Raises InvalidInput, StoreUnreadable, StoreCorrupt."""
-    if target.exists():
-        raise InvalidInput(f"{target} exists; give the name of a file to be", target=str(target))
-    partial = target.with_name(f"{target.name}.partial")
+    The copy is written beside its place, under a name that no other backup has, and appears there once it is checked
+    and on the disk: whoever finds the file finds all of it. Raises InvalidInput, StoreUnreadable, StoreCorrupt."""
     try:
-        partial.unlink(missing_ok=True)  # of a backup that was cut short
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if target.exists():  # said before the work, and again after it by `link`
+            raise _taken(target)
+        descriptor, name = tempfile.mkstemp(".partial", "backup-", target.parent)
+        os.close(descriptor)
         try:
-            _fill(source, partial)
-            _sync(partial, os.O_RDWR)
-            partial.rename(target)
-            _sync(target.resolve().parent, os.O_RDONLY)
+            _fill(source, Path(name), target)
+            _sync(Path(name), os.O_RDWR)
+            os.link(name, target)  # a rename would replace what has appeared there meanwhile
         finally:
-            partial.unlink(missing_ok=True)
+            os.unlink(name)
+        _sync(target.parent, os.O_RDONLY)
         return target.stat().st_size
+    except FileExistsError as error:
+        raise _taken(target) from error
     except OSError as error:
         raise StoreUnreadable(f"{target} cannot be written: {error.strerror}", path=str(target)) from error
 
 
-def _fill(source: Path, partial: Path) -> None:
+def _taken(target: Path) -> InvalidInput:
+    return InvalidInput(f"{target} exists; give the name of a file to be", target=str(target))
+
+
+def _fill(source: Path, partial: Path, target: Path) -> None:
+    reading = _reading(source)
     try:
-        reading, writing = connect(source, reading=True), sqlite3.connect(partial)
+        writing = sqlite3.connect(partial)
         try:
             # All pages in one step: a step that finds the file changed would begin again, for ever on a busy one.
             reading.backup(writing, pages=-1)
             # Without a WAL of its own the copy is one file.
             writing.execute("PRAGMA journal_mode=DELETE")
-            check_integrity(writing, partial, budget=None)
+            check_integrity(writing, source, budget=None)
         finally:
             writing.close()
-            reading.close()
     except sqlite3.Error as error:
-        raise explain(error, partial) from error
+        raise explain(error, target) from error
+    finally:
+        reading.close()
+
+
+def _reading(source: Path) -> sqlite3.Connection:
+    try:
+        conn = connect(source, reading=True)
+        try:
+            conn.execute("SELECT 1 FROM sqlite_schema").fetchone()  # the first look at what the file is
+        except sqlite3.Error:
+            conn.close()
+            raise
+    except sqlite3.Error as error:
+        raise explain(error, source) from error
+    return conn
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from durable_tasks.ports import Clock, Ids, Listener, Notice
-from durable_tasks.store import backup, identity, schema
+from durable_tasks.store import identity, schema
 from durable_tasks.store.connection import Connection, connect
 from durable_tasks.store.reader import Reader
 from durable_tasks.store.settlement import settle
@@ -75,11 +75,6 @@ class StoreFile:
             await connection.run(lambda conn: schema.check_integrity(conn, self.path, budget=None))
         finally:
             await connection.close()
-
-    async def backup(self, target: Path) -> int:
-        """Copy the whole file as it is at one instant, and check the copy; its size in bytes. Writers go on.
-        Raises InvalidInput when `target` exists, StoreError when it cannot be written."""
-        return await asyncio.to_thread(backup.copy, self.path, target)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after every commit, on the event loop. The answer ends that."""

@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest_asyncio
 
 from durable_tasks import DurableTasks, NewTask, Settings, Task
 from durable_tasks.identity.tokens import issue
+from durable_tasks.store import schema
+from durable_tasks.store.connection import connect
 from durable_tasks.web.server import serving
 from tests.cli.inside import run_inside
 from tests.cli.running import Ended, run, started
@@ -173,6 +176,8 @@ async def test_events_and_following_them(
         ("workflow create heap x --tasks empty.json", 2, "heap"),
         ("workflow create dag x --tasks nowhere.json", 2, "nowhere.json"),
         ("workflow create dag x --tasks odd.json", 2, "JSON list"),
+        ("workflow create dag x --tasks latin.json", 2, "not text in utf-8"),
+        ("workflow create dag x --tasks deep.json", 2, "nested too deeply"),
         ("task wait {id} --timeout 50ms", 124, "had not ended"),
         ("events --task a --workflow b --follow", 2, "not both"),
     ],
@@ -183,10 +188,56 @@ async def test_failures_are_a_sentence_and_a_code(
     task = await tasks[0].org().create("x", mode="manual")
     (tmp_path / "empty.json").write_text('[{"name": "x"}]', encoding="utf-8")
     (tmp_path / "odd.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "latin.json").write_bytes(b'[{"name": "\xff"}]')
+    (tmp_path / "deep.json").write_text("[" * 100_000, encoding="utf-8")
     ended = await durable(*arguments.format(id=task.id, nobody=NOBODY).split())
     assert (ended.code, ended.out) == (code, ""), ended
     assert said in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "refused",
+    ["fail {id} why --agent zed --retry-after zzz", f'complete {{id}} --agent zed --output "{"x" * 2_000_000}"'],
+    ids=["fail", "complete"],
+)
+async def test_what_was_claimed_for_a_refused_act_is_given_back(
+    refused: str, durable: Durable, tasks: tuple[DurableTasks, str, str]
+) -> None:
+    task = await tasks[0].org().create("x", mode="manual")
+    ended = await durable("task", *refused.format(id=task.id).split())
+    assert (ended.code, ended.out) == (2, ""), ended
+    assert (await durable("task", "claim", task.id, "--agent", "bob")).code == 0
+
+
+FORGED = "boom\x1b[2J\x9b2J\x7f\u202e\u2028\nFAKE LINE"
+
+
+async def test_a_strangers_text_commands_no_terminal(durable: Durable, tasks: tuple[DurableTasks, str, str]) -> None:
+    org = tasks[0].org()
+    task = await org.create(FORGED, mode="manual", input=FORGED)
+    claim = await org.claim(task.id, agent_id=FORGED)
+    failed = await durable("task", "fail", task.id, FORGED, "--final", "--token", claim.token)
+    seen = [failed, await durable("task", "list"), await durable("task", "attempts", task.id)]
+    assert [len(one.out.splitlines()) for one in seen] == [2, 1, 1]
+    seen += [await durable("task", "claim", task.id, "--agent", "a"), await durable("task", "get", FORGED)]
+    shown = await durable("task", "get", task.id, "--json")
+    assert shown.data["error"]["message"] == FORGED
+    for one in (*seen, shown):
+        assert not set("\x1b\x9b\x7f\u202e\u2028") & set(one.out + one.err), one
+
+
+async def test_a_terminal_without_unicode_gets_escapes(
+    tasks: tuple[DurableTasks, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.cli import running
+
+    made = await tasks[0].org().create("grün \N{PARTY POPPER}", mode="manual")
+    plain = running.environment()
+    monkeypatch.setattr(running, "environment", lambda: {**plain, "PYTHONIOENCODING": "ascii"})
+    people = await run("task", "get", made.id, cwd=tmp_path)
+    assert (people.code, people.out) == (0, f"{made.id}  pending  gr\\xfcn \\U0001f389\n")
+    assert (await run("task", "get", made.id, "--json", cwd=tmp_path)).data["title"] == made.title
 
 
 async def test_the_environment_names_the_server(
@@ -200,8 +251,11 @@ async def test_the_environment_names_the_server(
     monkeypatch.setattr(running, "environment", lambda: {**plain, "TASKS_URL": url, "TASKS_API_TOKEN": token})
     listed = await run("task", "list", "--json", cwd=tmp_path)
     assert [task["title"] for task in listed.data["items"]] == ["seen"]
-    both = await run("task", "list", "--db", "tasks.db", cwd=tmp_path)
-    assert (both.code, "--url" in both.err) == (2, True)
+    own = await run("task", "list", "--org", "other", "--db", "tasks.db", "--json", cwd=tmp_path)
+    assert (own.code, own.data["items"]) == (0, [])
+    for contradiction in (("--org", "other"), ("--url", url, "--db", "tasks.db")):
+        both = await run("task", "list", *contradiction, cwd=tmp_path)
+        assert (both.code, "TASKS_URL" in both.err) == (2, True)
     monkeypatch.setattr(running, "environment", lambda: {**plain, "TASKS_URL": url, "TASKS_API_TOKEN": "dt_x_y"})
     refused = await run("task", "list", cwd=tmp_path)
     assert (refused.code, refused.out) == (1, "")
@@ -234,6 +288,19 @@ async def test_a_backup_is_a_whole_file(tasks: tuple[DurableTasks, str, str], tm
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".partial"]
 
 
+async def test_a_backup_comes_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, *later = schema.migrations()
+    with closing(connect(tmp_path / "tasks.db")) as conn, monkeypatch.context() as earlier_release:
+        conn.execute("PRAGMA journal_mode=WAL")
+        earlier_release.setattr(schema, "migrations", lambda: [first])
+        schema.migrate(conn, tmp_path / "tasks.db", now=0)
+    assert (await run_inside("backup", "saved.db")).code == 0
+    for file in ("tasks.db", "saved.db"):
+        lacking = await run_inside("migrate", "--check", "--db", file, "--json")
+        assert lacking.data["pending"] == [name for _, name, _ in later]
+
+
 async def test_migrating_is_said_and_done(tmp_path: Path) -> None:
     todo = await run("migrate", "--check", "--json", cwd=tmp_path)
     assert (todo.code, todo.data["applied"], len(todo.data["pending"]) > 3) == (1, [], True)
@@ -263,6 +330,30 @@ async def test_every_setting_and_its_source_but_no_secret(tmp_path: Path, monkey
     people = await run("config", "show", cwd=tmp_path)
     assert "max_lost" in people.out
     assert "s3cret" not in shown.out + people.out
+
+
+async def test_secrets_in_a_url_are_not_shown_and_a_profile_is_mentioned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = {
+        "TASKS_AUTH": "jwt",
+        "TASKS_JWT_ISSUER": "https://idp.example/",
+        "TASKS_JWT_AUDIENCE": "tasks",
+        "TASKS_JWT_JWKS_URL": "https://u:pw@idp.example:8443/keys?sig=SECRET",
+        "TEMPORAL_CONFIG_FILE": "temporal.toml",
+    }
+    before = await run_inside("config", "show", "--json", **told)
+    (tmp_path / "temporal.toml").write_text('[profile.default]\napi_key = "s3cret"\n', encoding="utf-8")
+    after = await run_inside("config", "show", "--json", **told)
+    first, second = (
+        {one["setting"]: (one["value"], one["source"]) for one in shown.data["settings"]} for shown in (before, after)
+    )
+    assert first["jwt_jwks_url"] == ("https://***@idp.example:8443/keys?***", "TASKS_JWT_JWKS_URL")
+    assert first["jwt_issuer"] == ("https://idp.example/", "TASKS_JWT_ISSUER")
+    assert (first["api_key"], first["tls_ca"]) == ((None, "default"), (None, "default"))
+    said = "default, unless Temporal's profile says it"
+    assert (second["api_key"], second["tls_ca"], second["jwt_key"]) == ((None, said), (None, said), (None, "default"))
 
 
 async def test_the_shell_completes_commands(tmp_path: Path) -> None:
