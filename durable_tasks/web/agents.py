@@ -30,7 +30,7 @@ class Agents:
         self._authenticate = authenticate
         self._waits = waits
         self._app: ASGIApp = _closed
-        self.route = Route(PATH, self)
+        self.route = Route(PATH, self, methods=["POST"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)

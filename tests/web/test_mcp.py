@@ -119,6 +119,13 @@ async def test_before_the_lifespan_it_is_closed(tasks: DurableTasks) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "closed")
 
 
+async def test_there_is_nothing_to_get(tasks: DurableTasks) -> None:
+    """A stream that a GET opened would stay empty and open."""
+    async with running(tasks.asgi_app(authenticate=authenticate)) as client:
+        answer = await client.get("/mcp")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+
+
 # ----- who may call
 
 
