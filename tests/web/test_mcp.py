@@ -120,10 +120,10 @@ async def test_before_the_lifespan_it_is_closed(tasks: DurableTasks) -> None:
 
 
 async def test_there_is_nothing_to_get(tasks: DurableTasks) -> None:
-    """A stream that a GET opened would stay empty and open."""
+    """A stream that a GET opened would stay empty and open; OPTIONS is told what there is, as everywhere."""
     async with running(tasks.asgi_app(authenticate=authenticate)) as client:
         answer = await client.get("/mcp")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
 
 
 # ----- who may call
