@@ -24,7 +24,7 @@ class Foreign(NamedTuple):
     """Claimed by `agent` with `token`, under the command id `command`."""
     done: str
     workflow: str
-    """Its last members were added under `command`; it was cancelled, and retried, under those made of it."""
+    """Its last member was added under `command`; it was cancelled, and retried, under those made of it."""
     token: str
     cursor: str
     """Of its list of tasks."""
