@@ -24,6 +24,7 @@ class Foreign(NamedTuple):
     """Claimed by `agent` with `token`, under the command id `command`."""
     done: str
     workflow: str
+    """Its last member was added under `command`; it was cancelled, and retried, under those made of it."""
     token: str
     cursor: str
     """Of its list of tasks."""
@@ -32,12 +33,21 @@ class Foreign(NamedTuple):
     """The number of one of its last events."""
     key: str = "rivals-key"
     command: str = "rivals-command"
+    """One took the next task with it too."""
     agent: str = "rivals-agent"
     label: str = "rivals-label"
     capability: str = "rivals-capability"
     space: str = "rivals-space"
     execution: str = "rivals-execution"
     """Temporal's id of a Temporal workflow in its namespace, where a test starts one."""
+
+    @property
+    def cancelling(self) -> str:
+        return f"{self.command}-cancels"
+
+    @property
+    def retrying(self) -> str:
+        return f"{self.command}-retries"
 
     def left_out_of(self, text: str) -> str:
         """What is said, without what it may repeat because it was asked for it."""
@@ -58,9 +68,14 @@ async def foreign(tasks: DurableTasks, org_id: str = "rival") -> Foreign:
     task = await org.create(SECRET, idempotency_key=words.key, **described)
     claim = await org.claim(task.id, agent_id=words.agent, lease=None, command_id=words.command)
     done = await _done(org)
-    await org.create(SECRET, **described)
+    for _ in range(2):  # one is taken, one remains
+        await org.create(SECRET, **described)
+    await org.next(agent_id=words.agent, space_id=words.space, lease=None, command_id=words.command)
     options = {"space_id": words.space, "description": SECRET}
     workflow = await org.dag(SECRET, [NewTask(name=SECRET)], idempotency_key=words.key, **options)
+    await org.add_tasks(workflow.id, [NewTask(name=f"{SECRET} too")], command_id=words.command)
+    await org.cancel_workflow(workflow.id, command_id=words.cancelling)
+    await org.retry_workflow(workflow.id, command_id=words.retrying)
     await org.pipeline(SECRET, [NewTask(name=SECRET)], **options)
     cursor = (await org.list(limit=1)).next_cursor
     workflows_cursor = (await org.list_workflows(limit=1)).next_cursor
@@ -121,8 +136,7 @@ _HELD: Mapping[str, Sequence[Arguments]] = {
     for name in ("start_task", "heartbeat_task", "complete_task", "release_task")
 }
 _WORKFLOW: Mapping[str, Sequence[Arguments]] = {
-    name: [lambda its: {"workflow_id": its.workflow}]
-    for name in ("get_workflow", "graph_workflow", "cancel_workflow", "retry_workflow")
+    name: [lambda its: {"workflow_id": its.workflow}] for name in ("get_workflow", "graph_workflow")
 }
 _ONE_STEP = {"kind": "dag", "name": "x"}
 
@@ -149,6 +163,7 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
     "next_task": [
         lambda its: {"space_id": its.space},
         lambda its: {"space_id": its.space, "capabilities": [its.capability], "agent_id": its.agent},
+        lambda its: {"space_id": its.space, "agent_id": its.agent, "lease": None, "command_id": its.command},
     ],
     "update_task": [
         lambda its: {"task_id": its.task, "title": "x"},
@@ -171,7 +186,18 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
         lambda its: {**_ONE_STEP, "tasks": [{"name": "x", "parent_task_id": its.done}]},
     ],
     "list_workflows": [lambda its: {"cursor": its.workflows_cursor}, lambda its: {"space_id": its.space}],
-    "add_tasks": [lambda its: {"workflow_id": its.workflow, "tasks": [{"name": "x"}]}],
+    "add_tasks": [
+        lambda its: {"workflow_id": its.workflow, "tasks": [{"name": "x"}]},
+        lambda its: {"workflow_id": its.workflow, "tasks": [{"name": "x"}], "command_id": its.command},
+    ],
+    "cancel_workflow": [
+        lambda its: {"workflow_id": its.workflow},
+        lambda its: {"workflow_id": its.workflow, "command_id": its.cancelling},
+    ],
+    "retry_workflow": [
+        lambda its: {"workflow_id": its.workflow},
+        lambda its: {"workflow_id": its.workflow, "command_id": its.retrying},
+    ],
     "wait_workflow": [lambda its: {"workflow_id": its.workflow, "timeout": 0}],
     "list_orgs": [lambda its: {}],
     "signal_task": [

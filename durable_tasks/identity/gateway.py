@@ -7,13 +7,14 @@ import hmac
 
 from durable_tasks.access import Asking, Principal
 from durable_tasks.errors import Unauthenticated
+from durable_tasks.identity.pages import refuse_other_sites
 from durable_tasks.identity.proof import principal, sole
 from durable_tasks.settings import Settings
 
 
 class Gateway:
     """Implements access.Authenticate. What it believes, whoever reaches this process can write, unless there is
-    a secret: see `binding`."""
+    a secret: without one `binding` keeps other machines away, and this the pages of other sites."""
 
     def __init__(self, settings: Settings) -> None:
         secret = settings.gateway_secret
@@ -22,7 +23,9 @@ class Gateway:
 
     async def __call__(self, asking: Asking) -> Principal:
         settings = self._settings
-        if self._secret is not None and not _same(sole(asking, settings.gateway_secret_header), self._secret):
+        if self._secret is None:
+            refuse_other_sites(asking, "without TASKS_GATEWAY_SECRET")
+        elif not _same(sole(asking, settings.gateway_secret_header), self._secret):
             raise Unauthenticated("this request did not come through the gateway")
         return principal(
             sole(asking, settings.gateway_org_header),

@@ -30,7 +30,7 @@ class Agents:
         self._authenticate = authenticate
         self._waits = waits
         self._app: ASGIApp = _closed
-        self.route = Route(PATH, self)
+        self.route = Route(PATH, self, methods=["POST"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -50,8 +50,8 @@ class Agents:
         from durable_tasks.mcp_server.http import HttpEndpoint
         from durable_tasks.web.mcp import Guarded
 
-        # Any Host: a page that rebinds its name to this machine has no proof of who it is, and where none is asked
-        # for, identity.local looks at Host and Origin itself.
+        # Any Host: a page that rebinds its name to this machine has no proof of who it is. Where settings ask for
+        # none that it could not write, identity.pages looks at Host and Origin; a hook of one's own has to itself.
         endpoint = HttpEndpoint(self._tasks, hosts=None, largest=self._tasks.settings.max_body, waiting=self._waiting)
         async with endpoint.running():
             yield Guarded(endpoint, self._authenticate)

@@ -59,6 +59,16 @@ async def test_headers_that_name_nobody_or_two_are_refused(headers: list[tuple[s
         await trusting()(asking(*headers))
 
 
+@pytest.mark.parametrize("site", [("Host", "evil.example"), ("Host", "evil.example:8000"), ("Origin", "null")])
+async def test_without_a_secret_pages_of_other_sites_are_refused(site: tuple[str, str]) -> None:
+    here = ("Host", "127.0.0.1:8000")
+    assert await trusting()(asking(here, ORG, SUBJECT, ROLES)) == ANA
+    with pytest.raises(Unauthenticated, match="TASKS_GATEWAY_SECRET"):
+        await trusting()(asking(site, ORG, SUBJECT, ROLES))
+    proof = ("X-Gateway-Secret", SECRET)
+    assert await trusting(gateway_secret=SECRET)(asking(site, ORG, SUBJECT, ROLES, proof)) == ANA
+
+
 @pytest.mark.parametrize(
     "shown",
     [

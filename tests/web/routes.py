@@ -176,6 +176,24 @@ def _asking_classic(method: str, path: str, fields: Callable[[Foreign], dict[str
     return ask
 
 
+# ----- MCP
+
+
+def _tool_way(name: str) -> Way:
+    arguments = CALLS[name][0]
+
+    def ask(its: Foreign) -> Ask:
+        asked = {"name": name, "arguments": arguments(its)}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}
+        return Ask("POST", "/mcp", body=body, headers={"Accept": "application/json, text/event-stream"})
+
+    return Way(("POST", "/mcp"), ask, OPERATIONS[name].role)
+
+
+TOOLS = (_tool_way("get_task"), _tool_way("update_task"))
+"""One that reads and one that writes; tests/mcp_server asks all."""
+
+
 # ----- what is no organisation's
 
 
@@ -200,5 +218,6 @@ WAYS: Sequence[Way] = (
     *(way for operation in OPERATIONS.values() if operation.name in CALLS for way in _operation_ways(operation)),
     *STREAMS,
     *_classic_ways(),
+    *TOOLS,
     *OPEN,
 )

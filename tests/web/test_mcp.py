@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import httpx2
@@ -119,6 +119,13 @@ async def test_before_the_lifespan_it_is_closed(tasks: DurableTasks) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "closed")
 
 
+async def test_there_is_nothing_to_get(tasks: DurableTasks) -> None:
+    """A stream that a GET opened would stay empty and open; OPTIONS is told what there is, as everywhere."""
+    async with running(tasks.asgi_app(authenticate=authenticate)) as client:
+        answer = await client.get("/mcp")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "OPTIONS, POST")
+
+
 # ----- who may call
 
 
@@ -132,20 +139,20 @@ async def test_it_asks_the_same_hook(tasks: DurableTasks) -> None:
         assert (await client.get("/v1/tasks")).json()["items"] == []
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Host": "127.0.0.1:8000"}, 200),
-        ({"Host": "localhost", "Origin": "http://localhost:3000"}, 200),
-        ({"Host": "evil.example"}, 401),
-        ({"Host": "localhost", "Origin": "https://evil.example"}, 401),
-    ],
-)
-async def test_without_authentication_only_this_machine_is_served(
-    tasks: DurableTasks, headers: dict[str, str], status: int
-) -> None:
-    async with running(tasks.asgi_app(authenticate="none")) as client:
-        assert (await client.post("/mcp", json=PING, headers=headers)).status_code == status
+@pytest.mark.parametrize("auth", ["none", "gateway"])
+async def test_without_a_proof_only_this_machine_is_served(auth: Literal["none", "gateway"], tmp_path: Path) -> None:
+    tasks = DurableTasks(Settings(db=tmp_path / "tasks.db", auth=auth))
+    who = {"X-Org-Id": "acme", "X-User-Id": "ann", "X-User-Roles": "admin"}  # a page can write these
+    async with running(tasks.asgi_app()) as client:
+        for where, status in (
+            ({"Host": "127.0.0.1:8000"}, 200),
+            ({"Host": "localhost", "Origin": "http://localhost:3000"}, 200),
+            ({"Host": "evil.example"}, 401),
+            ({"Host": "localhost", "Origin": "https://evil.example"}, 401),
+        ):
+            for method, path, body in (("POST", "/mcp", PING), ("GET", "/v1/tasks", None)):
+                answer = await client.request(method, path, json=body, headers={**who, **where})
+                assert answer.status_code == status, (where, path)
 
 
 async def test_who_proves_who_they_are_may_come_by_any_name(tasks: DurableTasks) -> None:

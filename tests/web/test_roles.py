@@ -14,13 +14,16 @@ from durable_tasks.access import Role
 from tests.foreign import foreign
 from tests.store.support import everything
 from tests.web.asking import api_of_short_streams, as_caller
-from tests.web.routes import WAYS, Ask, Way
+from tests.web.routes import TOOLS, WAYS, Ask, Way
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 World = tuple[DurableTasks, httpx.AsyncClient]
-NEEDING = list({way.route: way for way in WAYS if way.role is not None}.values())
-"""One way for each route."""
+NEEDING = [
+    *{way.route: way for way in WAYS if way.role is not None and way not in TOOLS}.values(),
+    *TOOLS,
+]
+"""One way for each route; of MCP's, where roles go by tool, all."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -35,6 +38,16 @@ async def asked(client: httpx.AsyncClient, ask: Ask, org: str, role: Role | None
     return await client.request(ask.method, ask.path, params=ask.query, json=ask.body, headers=headers)
 
 
+def refused_to_a_tool(answer: httpx.Response) -> bool:
+    """MCP's way to say it: the request is answered, and the answer is a refusal."""
+    result = answer.json()["result"]
+    return bool(result["isError"]) and '"code": "forbidden"' in result["content"][0]["text"]
+
+
+def is_forbidden(answer: httpx.Response, way: Way) -> bool:
+    return refused_to_a_tool(answer) if way in TOOLS else answer.status_code == 403
+
+
 @pytest.mark.parametrize(("number", "way"), [*enumerate(NEEDING)], ids=[str(way) for way in NEEDING])
 async def test_exactly_those_pass_whom_the_table_lets_pass(world: World, number: int, way: Way) -> None:
     tasks, client = world
@@ -46,13 +59,15 @@ async def test_exactly_those_pass_whom_the_table_lets_pass(world: World, number:
     before = everything(tasks.settings.db)
     for role in [None, *(role for role in Role if role < way.role)]:
         answer = await asked(client, way.ask(its), org.id, role)
-        assert answer.status_code == 403, (role, answer.text)
+        assert is_forbidden(answer, way), (role, answer.text)
         if way.route[1].startswith("/v1") and way.route[0] != "HEAD":
             said = answer.json()
             assert (said["code"], said["facts"]["role"]) == ("forbidden", way.role.name.lower())
     assert everything(tasks.settings.db) == before
     for role in (role for role in Role if role >= way.role):
-        assert (await asked(client, way.ask(its), org.id, role)).status_code not in (401, 403), role
+        answer = await asked(client, way.ask(its), org.id, role)
+        assert answer.status_code != 401, role
+        assert not is_forbidden(answer, way), role
 
 
 async def test_metrics_are_for_operators_of_the_application_itself(world: World) -> None:
