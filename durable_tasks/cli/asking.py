@@ -99,21 +99,27 @@ async def _run(function: Callable[..., Any], where: Where, given: dict[str, Any]
 
 
 @asynccontextmanager
+async def connected(where: Where, url: str) -> "AsyncIterator[Client]":
+    """A client of the server there. Raises ConfigurationError when a file is meant too."""
+    if where.db is not None or where.org is not None:
+        raise ConfigurationError(
+            "--url asks a server, which knows its own file, and the organisation by the token: leave out --db, --org",
+            setting="url",
+            value=url,
+        )
+    with needing("client"):
+        from durable_tasks.client import Client
+
+    async with Client(url, where.api_token, patience=where.patience) as client:
+        yield client
+
+
+@asynccontextmanager
 async def opened(where: Where) -> AsyncIterator[Tasks]:
     """The tasks that the options mean. Raises ConfigurationError when they contradict each other."""
     # Loaded only here: neither the store nor HTTP is needed for `--help`.
     if where.url is not None:
-        if where.db is not None or where.org is not None:
-            raise ConfigurationError(
-                "--url asks a server, which knows its own file, and the organisation by the token; leave out --db and"
-                " --org",
-                setting="url",
-                value=where.url,
-            )
-        with needing("client"):
-            from durable_tasks.client import Client
-
-        async with Client(where.url, where.api_token, patience=where.patience) as client:
+        async with connected(where, where.url) as client:
             yield client
         return
     from durable_tasks.app import DurableTasks
