@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from durable_tasks.access import Authenticate
 from durable_tasks.clock import SystemClock, SystemIds
+from durable_tasks.diagnosis import OrgDiagnosis, diagnose_org, discreet
 from durable_tasks.engine.local import LocalEngine
 from durable_tasks.engine.presence import Presence
 from durable_tasks.engine.waiters import Waiters
@@ -25,7 +26,7 @@ from durable_tasks.incoming import Incoming
 from durable_tasks.lifecycle import placement_of
 from durable_tasks.models import Capability, Engine, Mode, NewTask, Placement, check_org
 from durable_tasks.org import Org
-from durable_tasks.ports import Clock, Ids
+from durable_tasks.ports import Clock, DeadLetter, Ids
 from durable_tasks.settings import Settings
 from durable_tasks.store.store import Store
 from durable_tasks.store.transaction import Rules
@@ -300,6 +301,15 @@ class DurableTasks:
         from durable_tasks.temporal.durable import DurableStore
 
         return DurableStore(self, engine)
+
+    async def diagnose(self, org: str | None = None) -> OrgDiagnosis:
+        """How one organisation (default: the setting `org`) stands, what of it waits and why. Changes nothing."""
+        return await diagnose_org(self.store, self.temporal, self.settings, self.clock, self.org(org).id)
+
+    async def redrive(self, letter_id: str, *, org: str | None = None) -> DeadLetter:
+        """Send again what Temporal has refused one organisation; a task that failed of it is retried. Raises NotFound,
+        Conflict."""
+        return discreet(await self.store.redrive(letter_id, self.org(org).id))
 
     @property
     def running_handlers(self) -> int:

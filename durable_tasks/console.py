@@ -7,13 +7,13 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from durable_tasks.access import Principal
 from durable_tasks.clock import SystemClock, SystemIds
-from durable_tasks.contracts import Command, CommandAnswer, store_queue
+from durable_tasks.contracts import Command, CommandAnswer
+from durable_tasks.diagnosis import CONNECT_WITHIN, MOST_LISTED, STUCK_FOR, Diagnosis, diagnose
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import Waiters
 from durable_tasks.errors import (
@@ -26,83 +26,21 @@ from durable_tasks.errors import (
 from durable_tasks.executor.bridge import Bridge
 from durable_tasks.executor.executor import Executor
 from durable_tasks.handlers import Handlers
-from durable_tasks.models import Engine, Placement
+from durable_tasks.models import Engine
 from durable_tasks.ports import Clock, DeadLetter
 from durable_tasks.settings import Settings
 from durable_tasks.store import backup as backups
 from durable_tasks.store import schema
-from durable_tasks.store.health import Outbox, StoreHealth, WaitingTask
+from durable_tasks.store.health import StoreHealth
 from durable_tasks.store.store import Store
 from durable_tasks.store.tokens import ApiToken
 from durable_tasks.store.transaction import Rules
 
 if TYPE_CHECKING:
-    from durable_tasks.temporal.engine import TemporalEngine, TemporalReport
-    from durable_tasks.temporal.pollers import Queue
-    from durable_tasks.temporal.reconciler import Drift
+    from durable_tasks.temporal.engine import TemporalEngine
 
-CONNECT_WITHIN = 5.0
-"""Seconds that Temporal may take to answer before the rest is reported without it."""
 MEND_WITHIN = 10.0
 """Seconds that what follows from mending may take to be sent; what is held back or parked is reported instead."""
-STUCK_FOR = 30.0
-"""Seconds without a move after which an open task is listed with what it waits for."""
-LOOK_AGAIN = 2.0
-"""Seconds between the two looks that a difference must outlast: a change may be on its way."""
-MOST_LISTED = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Organisation:
-    """One organisation's namespace and outbox."""
-
-    org_id: str
-    namespace: str
-    up: bool | None
-    """None: Temporal was not asked."""
-    error: str | None
-    """Why it is not up."""
-    outbox: Outbox
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What `durable-tasks doctor` prints."""
-
-    db: str
-    displaced: str | None
-    store: StoreHealth
-    organisations: list[Organisation]
-    dead_letters: "list[DeadLetter]"
-    temporal: "TemporalReport | None"
-    """None: durable mode is off."""
-    queues: "list[Queue]"
-    """The workers of the file's own queue, and of those that its waiting external tasks are for."""
-    drift: "list[Drift] | None"
-    """None: Temporal could not be asked."""
-    said: str | None
-    """Why it could not."""
-    stuck_before: float
-    """Unix seconds: what was to be sent before then, and met an error, is stuck."""
-
-    @property
-    def unreachable(self) -> bool:
-        """Durable mode is on, and Temporal does not answer."""
-        return self.temporal is not None and self.temporal.server_version is None
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing of it needs a person."""
-        agrees = self.temporal is None or self.drift == []
-        return agrees and self.displaced is None and not self.dead_letters and not self.stuck
-
-    @property
-    def stuck(self) -> list[Organisation]:
-        """Organisations whose outbox has met an error and got no further."""
-        return [one for one in self.organisations if one.outbox.error is not None and self._is_old(one.outbox)]
-
-    def _is_old(self, outbox: Outbox) -> bool:
-        return outbox.oldest_at is not None and outbox.oldest_at.timestamp() <= self.stuck_before
 
 
 class Console:
@@ -142,68 +80,10 @@ class Console:
     async def diagnose(self) -> Diagnosis:
         """How both sides stand, as far as Temporal answers within a few seconds. Changes nothing."""
         health = await self.health()
-        report, drift, said, queues = None, None, None, []
-        if self.settings.enabled or health.engine == Engine.TEMPORAL:
-            async with self._looking() as engine:
-                drift, said = await self._compare(engine)
-                report = await engine.report()
-                if report.server_version is not None:
-                    queues = await self._queues(engine, report, health.waiting)
-        return Diagnosis(
-            db=str(self.settings.db.resolve()),
-            displaced=self._store.displaced,
-            store=health,
-            organisations=await self._organisations(health.outboxes, report),
-            dead_letters=await self._store.dead_letters(),
-            temporal=report,
-            queues=queues,
-            drift=drift,
-            said=said,
-            stuck_before=self._clock.now() - STUCK_FOR,
-        )
-
-    async def _compare(self, engine: "TemporalEngine") -> "tuple[list[Drift] | None, str | None]":
-        """What two looks a moment apart both see, or None and why Temporal could not be asked."""
-        try:
-            await engine.wait_connected(CONNECT_WITHIN)
-        except TemporalUnavailable as error:
-            # The default namespace may be missing, or forbidden, and the others be well.
-            if (await engine.report()).server_version is None:
-                return None, error.message
-        try:
-            seen = await engine.drift()
-            if seen:
-                await self._clock.wait(asyncio.Event(), self._clock.now() + LOOK_AGAIN)
-                again = await engine.drift()
-                seen = [one for one in seen if one in again]
-        except TemporalUnavailable as error:
-            return None, error.message
-        return seen, None
-
-    async def _queues(
-        self, engine: "TemporalEngine", report: "TemporalReport", waiting: list[WaitingTask]
-    ) -> "list[Queue]":
-        from durable_tasks.temporal.pollers import pollers
-
-        up = {one.namespace for one in report.namespaces if one.up}
-        wanted = {(tenant.namespace, store_queue(engine.file_uuid)): None for tenant in await self._store.tenants()}
-        for one in waiting:
-            task = await self._store.get(one.org_id, one.task_id)
-            if task.placement is Placement.EXTERNAL:
-                wanted[self.settings.namespace_of(task.org_id), task.queue or self.settings.queue] = None
-        return [await pollers(engine, namespace, queue) for namespace, queue in wanted if namespace in up]
-
-    async def _organisations(self, outboxes: list[Outbox], report: "TemporalReport | None") -> list[Organisation]:
-        states = {} if report is None else {one.namespace: one for one in report.namespaces}
-        boxes = {outbox.org_id: outbox for outbox in outboxes}
-        found = []
-        for tenant in await self._store.tenants():
-            state = states.get(tenant.namespace)
-            up = None if report is None else state is not None and state.up
-            error = None if up is not False else "it was not reached" if state is None else state.error
-            outbox = boxes.get(tenant.org_id, Outbox(tenant.org_id, 0, None, 0, None))
-            found.append(Organisation(tenant.org_id, tenant.namespace, up, error, outbox))
-        return found
+        async with AsyncExitStack() as looking:
+            speaks = self.settings.enabled or health.engine == Engine.TEMPORAL
+            engine = await looking.enter_async_context(self._looking()) if speaks else None
+            return await diagnose(self._store, engine, self.settings, self._clock, health)
 
     # ----- mending
 
@@ -228,9 +108,9 @@ class Console:
         """What Temporal refuses for ever, oldest first."""
         return await self._store.dead_letters()
 
-    async def redrive(self, number: int) -> DeadLetter:
+    async def redrive(self, letter_id: str) -> DeadLetter:
         """Send one again. Raises NotFound, Conflict."""
-        return await self._store.redrive(number)
+        return await self._store.redrive(letter_id)
 
     async def switch(self, wanted: Engine, *, drain: bool = False, within: DurationLike = "5m") -> None:
         """Hand the open tasks to the engine `wanted`. `drain`: also wait until Temporal was told to end what it ran.

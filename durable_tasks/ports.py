@@ -6,6 +6,7 @@ It must not know any implementation; SQLite and Temporal stand behind these name
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +24,7 @@ from durable_tasks.contracts import (
     TaskRef,
     TaskStatus,
 )
-from durable_tasks.models import Task, TaskError
+from durable_tasks.models import Task, TaskError, TaskState, WorkflowState
 
 
 class Clock(Protocol):
@@ -226,13 +227,36 @@ class RemoteAttempt:
 class DeadLetter:
     """An errand that Temporal refuses for ever, kept for people to see and to send again."""
 
-    id: int
+    id: str
+    """Made of its parts: the number of its row would say how much others have to send."""
     org_id: str
     subject_id: str
     generation: int
     kind: OutboxKind
     error: str
-    dead_at: float
+    dead_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A task or group on which the two sides disagree."""
+
+    org_id: str
+    subject_id: str
+    generation: int
+    sqlite_state: TaskState | WorkflowState
+    temporal_status: str
+    """RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, or MISSING."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One task queue of a Temporal namespace."""
+
+    namespace: str
+    queue: str
+    workers: int | None
+    """Those of all processes that asked within the last minutes. None: Temporal does not say."""
 
 
 class SubmissionStore(Protocol):
@@ -282,6 +306,11 @@ class SubmissionStore(Protocol):
     ) -> list[Submission]:
         """A page of submissions of the newest generation in the given states, by workflow id above `after`,
         without those of organisations in `parked`."""
+        ...
+
+    async def settled(self, org_id: str, *, before: float, limit: int) -> list[Submission]:
+        """At most `limit` open submissions of one organisation, of the newest generation, that have not moved since
+        `before` and that nothing is to be sent for."""
         ...
 
     async def find(self, workflow_ids: Sequence[str]) -> dict[str, Submission]:

@@ -200,6 +200,8 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
     ],
     "wait_workflow": [lambda its: {"workflow_id": its.workflow, "timeout": 0}],
     "list_orgs": [lambda its: {}],
+    "diagnose_org": [lambda its: {}],
+    "redrive_dead_letter": [lambda its: {"letter_id": f"{its.task}:1:start"}],
     "signal_task": [
         lambda its: {"task_id": its.task, "signal": "progress", "payload": {"token": its.token, "percent": 50}}
     ],

@@ -69,9 +69,7 @@ def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         def command(*, context: typer.Context, as_json: bool, **given: Any) -> None:
-            where = Where(**{option.name: given.pop(option.name) for option in fields(Where)})
-            if where.db is not None and _is_from_environment(context, "url"):
-                where = replace(where, url=None)  # what is said now beats what was exported once
+            where = meant(context, Where(**{option.name: given.pop(option.name) for option in fields(Where)}))
             with failing_plainly():
                 asyncio.run(_run(function, where, given, as_json))
 
@@ -91,9 +89,11 @@ def asking(app: typer.Typer, name: str | None = None) -> Callable[[F], F]:
     return register
 
 
-def _is_from_environment(context: typer.Context, option: str) -> bool:
-    source = context.get_parameter_source(option)
-    return source is not None and source.name == "ENVIRONMENT"
+def meant(context: typer.Context, where: Where) -> Where:
+    """A file that is named now beats a server that was exported once."""
+    source = context.get_parameter_source("url")
+    exported = source is not None and source.name == "ENVIRONMENT"
+    return replace(where, url=None) if where.db is not None and exported else where
 
 
 async def _run(function: Callable[..., Any], where: Where, given: dict[str, Any], as_json: bool) -> None:
@@ -107,21 +107,28 @@ async def _run(function: Callable[..., Any], where: Where, given: dict[str, Any]
 
 
 @asynccontextmanager
+async def connected(where: Where, url: str) -> "AsyncIterator[Client]":
+    """A client of the server there. Raises ConfigurationError when a file is meant too."""
+    if where.db is not None or where.org is not None:
+        raise ConfigurationError(
+            "--url (or TASKS_URL) asks a server, which knows its own file, and the organisation by the token; leave"
+            " out --db and --org",
+            setting="url",
+            value=url,
+        )
+    with needing("client"):
+        from durable_tasks.client import Client
+
+    async with Client(url, where.api_token, patience=where.patience) as client:
+        yield client
+
+
+@asynccontextmanager
 async def opened(where: Where) -> AsyncIterator[Tasks]:
     """The tasks that the options mean. Raises ConfigurationError when they contradict each other."""
     # Loaded only here: neither the store nor HTTP is needed for `--help`.
     if where.url is not None:
-        if where.db is not None or where.org is not None:
-            raise ConfigurationError(
-                "--url (or TASKS_URL) asks a server, which knows its own file, and the organisation by the token; leave"
-                " out --db and --org",
-                setting="url",
-                value=where.url,
-            )
-        with needing("client"):
-            from durable_tasks.client import Client
-
-        async with Client(where.url, where.api_token, patience=where.patience) as client:
+        async with connected(where, where.url) as client:
             yield client
         return
     from durable_tasks.app import DurableTasks

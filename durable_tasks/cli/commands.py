@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from durable_tasks.cli import config, events, file, mcp, operate, serve, task, tokens, worker, workflow
+from durable_tasks.cli import config, doctor, events, file, mcp, operate, serve, task, tokens, worker, workflow
 from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.talk import failing_plainly, say
 
@@ -31,7 +31,7 @@ for command in (
     mcp.mcp,
     file.backup,
     file.migrate,
-    operate.doctor,
+    doctor.doctor,
     operate.engine,
     operate.adopt,
     operate.redrive,

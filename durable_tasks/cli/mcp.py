@@ -22,8 +22,10 @@ from durable_tasks.models import check_org
 
 if TYPE_CHECKING:
     from durable_tasks.app import DurableTasks
+    from durable_tasks.diagnosis import OrgDiagnosis
     from durable_tasks.operations.operation import Host
     from durable_tasks.org import Org
+    from durable_tasks.ports import DeadLetter
     from durable_tasks.settings import Settings
     from durable_tasks.temporal.durable import DurableStore
     from durable_tasks.temporal.engine import TemporalEngine
@@ -104,6 +106,15 @@ class _Beside:
         from durable_tasks.temporal.durable import DurableStore
 
         return DurableStore(self._tasks, self._engine)
+
+    async def diagnose(self, org: str | None = None) -> "OrgDiagnosis":
+        from durable_tasks.diagnosis import diagnose_org
+
+        tasks = self._tasks
+        return await diagnose_org(tasks.store, self._engine, tasks.settings, tasks.clock, tasks.org(org).id)
+
+    async def redrive(self, letter_id: str, *, org: str | None = None) -> "DeadLetter":
+        return await self._tasks.redrive(letter_id, org=org)
 
 
 def _stop_on_signals(serving: asyncio.Task[None]) -> None:

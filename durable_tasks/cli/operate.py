@@ -1,25 +1,25 @@
-"""`doctor`, `engine`, `adopt` and `redrive`: what an operator does to a file, beside its application or instead of it.
+"""`engine`, `adopt` and `redrive`: what an operator does to a file, beside its application or instead of it.
 
 It must not know how any of it is done: the console does it, and this asks, prints and answers with an exit code.
 """
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from durable_tasks.cli.asking import AsJson, Db
-from durable_tasks.cli.talk import FAILED, UNREACHABLE, exit_code, failing_plainly, put, put_columns, put_json, say
-from durable_tasks.errors import ConfigurationError, Conflict, TemporalUnavailable
+from durable_tasks.cli.talk import exit_code, failing_plainly, put, put_columns, put_json, say
+from durable_tasks.errors import ConfigurationError, Conflict
 from durable_tasks.models import Engine
 
 if TYPE_CHECKING:
-    from durable_tasks.console import Console, Diagnosis
+    from durable_tasks.console import Console
     from durable_tasks.ports import DeadLetter
     from durable_tasks.store.health import StoreHealth
 
@@ -30,29 +30,6 @@ _MEANINGS = (
     "  a file of its own          (durable-tasks adopt)            what the original handed to Temporal is left alone",
     "  the original's replacement (durable-tasks adopt --replace)  what the original handed to Temporal is terminated",
 )
-
-
-def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Reconcile once and send what waits, then look again.")] = False,
-    db: Db = None,
-    as_json: AsJson = False,
-) -> None:
-    """How the file and Temporal stand. Exit code 0: well; 1: something needs you; 5: Temporal does not answer."""
-
-    async def work(console: "Console") -> "Diagnosis":
-        if fix:
-            try:
-                await console.mend()
-            except (ConfigurationError, TemporalUnavailable) as error:
-                say(f"not mended: {error.message}")
-        return await console.diagnose()
-
-    found = ask(db, work)
-    if as_json:
-        put_json(_plain_diagnosis(found))
-    else:
-        _put_diagnosis(found)
-    raise typer.Exit(UNREACHABLE if found.unreachable else 0 if found.healthy else FAILED)
 
 
 def engine(
@@ -115,27 +92,27 @@ async def _adopt(console: "Console", replace: bool, yes: bool) -> int:
 
 
 def redrive(
-    number: Annotated[int | None, typer.Argument(metavar="[ID]", help="Of a dead letter.")] = None,
+    letter: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of a dead letter.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Send all of them again.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List them, and send nothing.")] = False,
     db: Db = None,
     as_json: AsJson = False,
 ) -> None:
     """Send again what Temporal has refused; a task that failed of it is retried."""
-    if (number is not None) + every + listing != 1:
+    if (letter is not None) + every + listing != 1:
         raise typer.BadParameter("give an ID, --all or --list")
 
     async def work(console: "Console") -> "tuple[list[DeadLetter], list[Conflict]]":
-        if number is not None:
-            return [await console.redrive(number)], []
+        if letter is not None:
+            return [await console.redrive(letter)], []
         letters = await console.dead_letters()
         return (letters, []) if listing else await _redrive_all(console, letters)
 
     letters, refused = ask(db, work)
     if as_json:
-        put_json({"dead_letters": [_plain_letter(letter) for letter in letters]})
+        put_json({"dead_letters": [plain_letter(one) for one in letters]})
     else:
-        put_columns(_letter_cells(letter) for letter in letters)
+        put_columns(letter_cells(one) for one in letters)
     for error in refused:
         say(f"error: {error.message}")
     if refused:
@@ -168,141 +145,16 @@ async def _open_and(db: Path | None, work: "Callable[[Console], Awaitable[T]]") 
         return await work(console)
 
 
-# ----- for people
+def letter_cells(letter: "DeadLetter") -> list[str]:
+    """For people. The id names subject, generation and kind."""
+    return [letter.id, letter.org_id, shown_time(letter.dead_at), letter.error]
 
 
-def _put_diagnosis(found: "Diagnosis") -> None:
-    put_columns(_facts(found))
-    _put_section("organisations", map(_organisation_cells, found.organisations))
-    _put_section("workers", ([one.namespace, one.queue, _counted(one.workers)] for one in found.queues))
-    _put_section("dead letters (durable-tasks redrive ID)", map(_letter_cells, found.dead_letters))
-    _put_section(
-        "drift (durable-tasks doctor --fix)",
-        (
-            [
-                one.org_id,
-                one.subject_id,
-                f"generation {one.generation}",
-                f"{one.sqlite_state} here",
-                one.temporal_status,
-            ]
-            for one in found.drift or []
-        ),
-    )
-    _put_section(
-        "waiting",
-        (
-            [one.org_id, one.task_id, one.state.value, f"since {_time(one.since)}", one.title, f"for {one.why}"]
-            for one in found.store.waiting
-        ),
-    )
-    put("")
-    put("healthy" if found.healthy else "NOT healthy")
+def plain_letter(letter: "DeadLetter") -> dict[str, Any]:
+    """For programs."""
+    return {**asdict(letter), "kind": letter.kind.value, "dead_at": shown_time(letter.dead_at)}
 
 
-def _facts(found: "Diagnosis") -> Iterator[list[str]]:
-    store, temporal = found.store, found.temporal
-    yield ["file", found.db]
-    if found.displaced is not None:
-        yield ["DISPLACED", f"{found.displaced}: see durable-tasks adopt"]
-    yield ["engine", store.engine]
-    yield ["SQLite", store.sqlite]
-    for warning in store.warnings:
-        yield ["warning", warning]
-    yield ["processes", str(store.processes)]
-    yield ["open tasks", ", ".join(f"{count} {state}" for state, count in sorted(store.tasks.items())) or "none"]
-    if temporal is None:
-        yield ["Temporal", "off"]
-        return
-    version = "does not answer" if temporal.server_version is None else f"server {temporal.server_version}"
-    yield ["Temporal", f"{temporal.address}, {version}"]
-    if temporal.capabilities:
-        yield ["can", ", ".join(temporal.capabilities)]
-    yield ["drift", f"unknown: {found.said}" if found.drift is None else str(len(found.drift))]
-
-
-def _organisation_cells(one: Any) -> list[str]:
-    state = "not asked" if one.up is None else "up" if one.up else f"DOWN: {one.error}"
-    box = one.outbox
-    waits = f"outbox {box.waiting}" + (f" since {_time(box.oldest_at)}" if box.oldest_at else "")
-    error = [] if box.error is None else [f"last error: {box.error}"]
-    return [one.org_id, f"namespace {one.namespace}", state, waits, f"dead {box.dead_letters}", *error]
-
-
-def _letter_cells(letter: "DeadLetter") -> list[str]:
-    at = _time(datetime.fromtimestamp(letter.dead_at, UTC))
-    return [
-        str(letter.id),
-        letter.org_id,
-        letter.kind.value,
-        f"{letter.subject_id}/{letter.generation}",
-        at,
-        letter.error,
-    ]
-
-
-def _put_section(title: str, rows: Any) -> None:
-    lines = list(rows)
-    if lines:
-        put("")
-        put(title)
-        put_columns(lines, indent="  ")
-
-
-def _counted(workers: int | None) -> str:
-    if workers is None:
-        return "unknown"
-    return {0: "NO worker", 1: "1 worker"}.get(workers, f"{workers} workers")
-
-
-def _time(instant: datetime) -> str:
+def shown_time(instant: datetime) -> str:
+    """To the second."""
     return instant.isoformat(timespec="seconds")
-
-
-# ----- for programs
-
-
-def _plain_diagnosis(found: "Diagnosis") -> dict[str, Any]:
-    store, temporal = found.store, found.temporal
-    return {
-        "healthy": found.healthy,
-        "db": found.db,
-        "displaced": found.displaced,
-        "engine": store.engine,
-        "sqlite": store.sqlite,
-        "warnings": store.warnings,
-        "processes": store.processes,
-        "tasks": store.tasks,
-        "organisations": [_plain_organisation(one) for one in found.organisations],
-        "dead_letters": [_plain_letter(letter) for letter in found.dead_letters],
-        "waiting": [
-            {**asdict(one), "state": one.state.value, "since": _time(one.since)} for one in found.store.waiting
-        ],
-        "temporal": temporal
-        and {
-            "address": temporal.address,
-            "server_version": temporal.server_version,
-            "capabilities": list(temporal.capabilities),
-            "error": found.said,
-        },
-        "workers": [asdict(one) for one in found.queues],
-        "drift": found.drift if found.drift is None else [asdict(one) for one in found.drift],
-    }
-
-
-def _plain_organisation(one: Any) -> dict[str, Any]:
-    box = one.outbox
-    return {
-        "org_id": one.org_id,
-        "namespace": one.namespace,
-        "up": one.up,
-        "error": one.error,
-        "outbox": box.waiting,
-        "oldest_at": box.oldest_at and _time(box.oldest_at),
-        "dead_letters": box.dead_letters,
-        "last_error": box.error,
-    }
-
-
-def _plain_letter(letter: "DeadLetter") -> dict[str, Any]:
-    return {**asdict(letter), "kind": letter.kind.value, "dead_at": _time(datetime.fromtimestamp(letter.dead_at, UTC))}

@@ -48,7 +48,12 @@ HINTS: Mapping[str, str] = {
     "retry_workflow": "Follow it with wait_workflow.",
     "wait_workflow": "When ended is false, call it again.",
     "list_orgs": "",
-    "describe_task": "When the two sides disagree for more than a minute, `durable-tasks doctor` says why.",
+    "diagnose_org": (
+        "waiting says for what each task waits; most of it is no trouble. For more tasks use list_tasks, for a refused"
+        " start redrive_dead_letter once its cause is gone."
+    ),
+    "redrive_dead_letter": "letter_id is the id of one of dead_letters in diagnose_org. Follow it with get_task.",
+    "describe_task": "When the two sides disagree for more than a minute, diagnose_org says where else.",
     "signal_task": "Prefer claim_task, complete_task and their kin, which answer; look with get_task what came of it.",
     "query_task": "It answers as it last heard of the task; get_task says how the task stands.",
     "start_temporal_workflow": (

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from durable_tasks.access import Principal, Role
+from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import Forbidden
 from durable_tasks.operations.requests import Request
 from durable_tasks.org import Org
+from durable_tasks.ports import DeadLetter
 
 Method = Literal["GET", "POST", "PATCH"]
 
@@ -24,6 +26,10 @@ class Host(Protocol):
     def durable(self) -> Any:
         """Raises ConfigurationError when durable mode is off."""
         ...
+
+    async def diagnose(self, org: str | None = None) -> OrgDiagnosis: ...
+
+    async def redrive(self, letter_id: str, *, org: str | None = None) -> DeadLetter: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,6 +239,10 @@ class QueryTask(OfTask):
     query: Literal["status", "progress", "attempt"]
 
 
+class OfDeadLetter(Request):
+    letter_id: Annotated[Id, Field(description="Of one of the `dead_letters` in the organisation's diagnosis.")]
+
+
 class OfTemporalWorkflow(Request):
     workflow_id: Annotated[Id, Field(description="Temporal's own id of it, in the organisation's namespace.")]
 

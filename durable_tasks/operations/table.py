@@ -8,11 +8,13 @@ from dataclasses import asdict
 from typing import Any
 
 from durable_tasks.access import Role
+from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import WaitTimeout
 from durable_tasks.models import Task, Workflow
 from durable_tasks.operations import answers, requests
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
+from durable_tasks.ports import DeadLetter
 
 # ----- tasks
 
@@ -219,6 +221,19 @@ async def list_orgs(caller: Caller, request: requests.Nothing) -> answers.Orgs:
     return answers.Orgs(items=(caller.principal.org,))
 
 
+# ----- what operators do
+
+
+async def diagnose_org(caller: Caller, request: requests.Nothing) -> OrgDiagnosis:
+    """See how the organisation stands, what of it waits and why, and where Temporal disagrees."""
+    return await caller.host.diagnose(caller.principal.org)
+
+
+async def redrive_dead_letter(caller: Caller, request: requests.OfDeadLetter) -> DeadLetter:
+    """Send again what Temporal has refused; a task that failed of it is retried."""
+    return await caller.host.redrive(request.letter_id, org=caller.principal.org)
+
+
 # ----- Temporal's side
 
 
@@ -370,6 +385,13 @@ _ALL = (
         wait_workflow, repeatable=True,
     ),
     Operation("list_orgs", Role.VIEWER, "GET", "/orgs", requests.Nothing, answers.Orgs, list_orgs, repeatable=True),
+    Operation(
+        "diagnose_org", Role.OPERATOR, "GET", "/doctor", requests.Nothing, OrgDiagnosis, diagnose_org, repeatable=True
+    ),
+    Operation(
+        "redrive_dead_letter", Role.OPERATOR, "POST", "/dead-letters/{letter_id}/redrive", requests.OfDeadLetter,
+        DeadLetter, redrive_dead_letter,
+    ),
     Operation(
         "describe_task", Role.OPERATOR, "GET", f"{_TASK}/durable", requests.OfTask, answers.DurableView,
         describe_task, repeatable=True, temporal=True,

@@ -49,6 +49,7 @@ from durable_tasks.store import (
 )
 from durable_tasks.store.endings import end_refused
 from durable_tasks.store.file import StoreFile, asked_by, settled
+from durable_tasks.store.health import OrgHealth
 from durable_tasks.store.moves import get
 from durable_tasks.store.settlement import cancel_members, finish
 from durable_tasks.store.status import group_of, read_group_status, read_task_status, task_of
@@ -89,6 +90,11 @@ class HandoverStore(StoreFile):
         """What waits and why, of tasks that have not moved for `quiet_for` seconds; see health.examine."""
         before = self._clock.now() - quiet_for
         return await self.read(lambda conn: health.examine(conn, before=before, limit=limit))
+
+    async def org_health(self, org_id: str, *, quiet_for: float, limit: int) -> OrgHealth:
+        """The same of one organisation, which learns nothing of the others; see health.examine_org."""
+        before = self._clock.now() - quiet_for
+        return await self.read(lambda conn: health.examine_org(conn, org_id, before=before, limit=limit))
 
     async def levels(self) -> levels.Levels:
         """How much waits, and since when."""
@@ -248,16 +254,16 @@ class HandoverStore(StoreFile):
     async def reject(self, errand: Errand, *, error: str) -> None:
         await self._write(lambda tx: _reject(tx, errand, error))
 
-    async def dead_letters(self, org_id: str | None = None) -> list[DeadLetter]:
+    async def dead_letters(self, org_id: str | None = None, limit: int | None = None) -> list[DeadLetter]:
         """What Temporal refuses for ever, oldest first."""
-        return await self.read(lambda conn: outbox.dead_letters(conn, org_id))
+        return await self.read(lambda conn: outbox.dead_letters(conn, org_id, limit))
 
-    async def redrive(self, number: int) -> DeadLetter:
-        """Send a dead letter again. A refused start had failed its task or group: it is retried as its next
-        generation, unless that was done before. Raises NotFound, Conflict."""
+    async def redrive(self, letter_id: str, org_id: str | None = None) -> DeadLetter:
+        """Send a dead letter again, of one organisation or (None) of any. A refused start had failed its task or
+        group: it is retried as its next generation, unless that was done before. Raises NotFound, Conflict."""
 
         def op(tx: Transaction) -> DeadLetter:
-            letter = outbox.dead_letter(tx, number)
+            letter = outbox.dead_letter(tx, letter_id, org_id)
             switching.redrive(tx, letter)
             if letter.kind is OutboxKind.START:
                 _retry(tx, letter)
@@ -277,6 +283,10 @@ class HandoverStore(StoreFile):
         return await self.read(
             lambda conn: submissions.page(conn, now, states=states, after=after, limit=limit, parked=parked)
         )
+
+    async def settled(self, org_id: str, *, before: float, limit: int) -> list[Submission]:
+        now = self._clock.now()
+        return await self.read(lambda conn: submissions.settled(conn, now, org_id, before=before, limit=limit))
 
     async def find(self, workflow_ids: Sequence[str]) -> dict[str, Submission]:
         now = self._clock.now()

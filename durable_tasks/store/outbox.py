@@ -13,13 +13,15 @@ from typing import Any
 
 from durable_tasks.contracts import GroupRef, Ref
 from durable_tasks.errors import NotFound
-from durable_tasks.models import Placement
+from durable_tasks.models import Placement, utc
 from durable_tasks.ports import DeadLetter, Due, Errand, OutboxKind, Room
 from durable_tasks.store.rows import READY, Row
 from durable_tasks.store.status import read_status, ref_of
 from durable_tasks.store.transaction import Transaction
 
 _OUTBOX = "id, subject_id, generation, kind, org_id, priority, request_id, tries"
+_LETTER = "org_id, subject_id, generation, kind, error, dead_at"
+_THIS = "subject_id = ? AND generation = ? AND kind = ?"
 _DETAILS = 2000
 _NO_SLOT = ""
 """The line of starts that need no slot of an executor: of groups, manual and external tasks."""
@@ -306,35 +308,55 @@ def bury(tx: Transaction, errand: Errand, error: str) -> None:
     )
 
 
-def dead_letters(conn: sqlite3.Connection, org_id: str | None) -> list[DeadLetter]:
+def dead_letters(conn: sqlite3.Connection, org_id: str | None, limit: int | None = None) -> list[DeadLetter]:
     """Oldest first; of one organisation, or (None) of all."""
     rows = conn.execute(
-        "SELECT id, org_id, subject_id, generation, kind, error, dead_at FROM dt_outbox WHERE dead_at IS NOT NULL"
-        " AND (? IS NULL OR org_id = ?) ORDER BY dead_at, id",
-        (org_id, org_id),
+        f"SELECT {_LETTER} FROM dt_outbox WHERE dead_at IS NOT NULL AND (? IS NULL OR org_id = ?)"
+        " ORDER BY dead_at, id LIMIT ?",
+        (org_id, org_id, -1 if limit is None else limit),
     )
-    return [
-        DeadLetter(number, org, subject_id, generation, OutboxKind(kind), error or "", dead_at)
-        for number, org, subject_id, generation, kind, error, dead_at in rows
-    ]
+    return [_to_letter(values) for values in rows]
 
 
-def dead_letter(tx: Transaction, number: int) -> DeadLetter:
-    """Raises NotFound."""
-    found = [letter for letter in dead_letters(tx.conn, None) if letter.id == number]
-    if not found:
-        raise NotFound(f"there is no dead letter {number}", id=number)
-    return found[0]
+def dead_letter(tx: Transaction, letter_id: str, org_id: str | None) -> DeadLetter:
+    """Of one organisation, or (None) of any. Raises NotFound."""
+    found = tx.one(
+        f"SELECT {_LETTER} FROM dt_outbox WHERE {_THIS} AND dead_at IS NOT NULL AND (? IS NULL OR org_id = ?)",
+        (*_parts_of(letter_id), org_id, org_id),
+    )
+    if found is None:
+        raise NotFound(f"there is no dead letter {letter_id}", id=letter_id)
+    return _to_letter(found)
+
+
+def _to_letter(values: tuple[Any, ...]) -> DeadLetter:
+    org_id, subject_id, generation, kind, error, dead_at = values
+    return DeadLetter(
+        id=f"{subject_id}:{generation}:{kind}",
+        org_id=org_id,
+        subject_id=subject_id,
+        generation=generation,
+        kind=OutboxKind(kind),
+        error=error or "",
+        dead_at=utc(dead_at),
+    )
+
+
+def _parts_of(letter_id: str) -> tuple[str, str, str]:
+    """Subject, generation and kind; of what is no id, parts that no row has."""
+    subject_id, _, rest = letter_id.partition(":")
+    generation, _, kind = rest.partition(":")
+    return subject_id, generation, kind
 
 
 def revive(tx: Transaction, letter: DeadLetter) -> None:
     """Send it again."""
     tx.run(
-        "UPDATE dt_outbox SET dead_at = NULL, tries = 0, due_at = ?, error = NULL, request_id = ? WHERE id = ?",
-        (tx.now, tx.ids.task(), letter.id),
+        f"UPDATE dt_outbox SET dead_at = NULL, tries = 0, due_at = ?, error = NULL, request_id = ? WHERE {_THIS}",
+        (tx.now, tx.ids.task(), letter.subject_id, letter.generation, letter.kind.value),
     )
     tx.notice.outbox = True
 
 
 def drop(tx: Transaction, letter: DeadLetter) -> None:
-    tx.run("DELETE FROM dt_outbox WHERE id = ?", (letter.id,))
+    tx.run(f"DELETE FROM dt_outbox WHERE {_THIS}", (letter.subject_id, letter.generation, letter.kind.value))

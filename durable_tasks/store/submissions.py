@@ -20,6 +20,10 @@ from durable_tasks.store.transaction import Transaction
 
 _OVER = (Verdict.ENDED, Verdict.SUPERSEDED)
 _SUBMISSION = "subject_id, generation, org_id, placement, namespace, workflow_id, run_id, state, updated_at"
+_NEWEST = (
+    "generation = CASE placement WHEN 'group' THEN (SELECT generation FROM dt_workflows WHERE id = s.subject_id)"
+    " ELSE (SELECT generation FROM dt_tasks WHERE id = s.subject_id) END"
+)
 
 
 # ----- what a change in SQLite means for the hand-over
@@ -178,12 +182,25 @@ def page(
     rows = conn.execute(
         f"SELECT {_SUBMISSION} FROM dt_submissions AS s WHERE state IN ({wanted}){unless_closed} AND workflow_id > ?"
         f" AND org_id NOT IN ({', '.join('?' * len(parked))})"
-        " AND generation = CASE placement"
-        " WHEN 'group' THEN (SELECT generation FROM dt_workflows WHERE id = s.subject_id)"
-        " ELSE (SELECT generation FROM dt_tasks WHERE id = s.subject_id) END ORDER BY workflow_id LIMIT ?",
+        f" AND {_NEWEST} ORDER BY workflow_id LIMIT ?",
         (*states, after, *parked, limit),
     ).fetchall()
     return [_to_submission(conn, values, now) for values in rows]
+
+
+def settled(conn: sqlite3.Connection, now: float, org_id: str, *, before: float, limit: int) -> list[Submission]:
+    """Open ones of an organisation that have not moved since `before` and that nothing is to be sent for. Its
+    namespaces lead to them: what others have is not looked at."""
+    rows = conn.execute(
+        f"SELECT {_SUBMISSION} FROM dt_submissions AS s INDEXED BY dt_submissions_busy"
+        " WHERE namespace IN (SELECT namespace FROM dt_orgs WHERE org_id = ?) AND org_id = ? AND state = 'open'"
+        f" AND state <> 'closed' AND updated_at <= ? AND {_NEWEST}"
+        " AND NOT EXISTS (SELECT 1 FROM dt_outbox AS o WHERE o.subject_id = s.subject_id"
+        " AND o.generation = s.generation AND o.dead_at IS NULL) LIMIT ?",
+        (org_id, org_id, before, limit),
+    ).fetchall()
+    found = (_to_submission(conn, values, now) for values in rows)
+    return [one for one in found if one.updated_at <= before]
 
 
 def find(conn: sqlite3.Connection, now: float, workflow_ids: Sequence[str]) -> dict[str, Submission]:

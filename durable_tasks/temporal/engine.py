@@ -17,15 +17,17 @@ from durable_tasks.activities.group import GroupActivities
 from durable_tasks.activities.task import TaskActivities
 from durable_tasks.contracts import store_queue
 from durable_tasks.errors import Closed, TemporalUnavailable
-from durable_tasks.ports import Clock, Intake, SubmissionStore, Subscribe, TaskBridge
+from durable_tasks.ports import Clock, Drift, Intake, Queue, SubmissionStore, Subscribe, TaskBridge
 from durable_tasks.settings import Settings
+from durable_tasks.temporal.comparisons import Comparison, Comparisons
 from durable_tasks.temporal.connection import Connection
 from durable_tasks.temporal.faults import pause
 from durable_tasks.temporal.fleet import Fleet
 from durable_tasks.temporal.namespaces import Namespace, NamespaceReport, Namespaces
 from durable_tasks.temporal.observer import Observer
+from durable_tasks.temporal.pollers import pollers
 from durable_tasks.temporal.profile import connect_options
-from durable_tasks.temporal.reconciler import Drift, Reconciler
+from durable_tasks.temporal.reconciler import Reconciler
 from durable_tasks.temporal.relay import Relay
 from durable_tasks.temporal.worker import StoreWorker
 
@@ -34,6 +36,8 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _WAITING_PER_SLOT = 3
+_MOST_COMPARED = 50
+"""Submissions of one organisation, when somebody waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,14 @@ class TemporalEngine:
             on_missing=self._reconciler.hasten,
         )
         self._observer = Observer(store=store, namespaces=self._namespaces, subscribe=subscribe, clock=clock)
+        self._comparisons = Comparisons(lambda org_id: self._reconciler.compare(org_id, limit=_MOST_COMPARED), clock)
         self._always: list[asyncio.Task[None]] = []
         self._leading: list[asyncio.Task[None]] = []
+
+    @property
+    def answering(self) -> bool:
+        """Whether the server answered when it was last asked."""
+        return self._connection.answering
 
     @property
     def connected(self) -> bool:
@@ -154,6 +164,7 @@ class TemporalEngine:
         await self.lead(False)
         stopping, self._always = self._always, []
         await _cancel(stopping)
+        await self._comparisons.stop()
         self._thread.shutdown(wait=False)
 
     async def lead(self, leads: bool) -> None:
@@ -184,6 +195,11 @@ class TemporalEngine:
         """Every task and group on which SQLite and Temporal disagree now. Raises TemporalUnavailable."""
         return await self._reconciler.drift()
 
+    async def compare(self, org_id: str) -> Comparison:
+        """The drift among some of what one organisation has open, as it was seconds ago at most; see
+        Reconciler.compare. Raises TemporalUnavailable."""
+        return await self._comparisons.of(org_id)
+
     @property
     def differences(self) -> int:
         """How many tasks and groups the last sweep of this process found to differ, and had mended."""
@@ -198,9 +214,20 @@ class TemporalEngine:
         tenants = await self._store.tenants()
         return next((tenant.org_id for tenant in tenants if tenant.namespace == namespace), None)
 
+    async def look(self, namespace: str) -> NamespaceReport:
+        """How a namespace that something was handed over to stands, as soon as it was looked at once."""
+        found = self._namespaces.get(namespace)
+        await found.seen()
+        return found.report()
+
+    async def pollers(self, namespace: str, queue: str) -> Queue:
+        """Who asks for the tasks of a queue, whatever it is for. Raises TemporalUnavailable before the engine is
+        connected."""
+        return await pollers(self._connection, namespace, queue)
+
     async def report(self) -> TemporalReport:
         """How Temporal stands now, asked as far as it answers. Raises StoreError."""
-        version, capabilities = await self._server()
+        version, capabilities = await self.server()
         live = self._fleet.live
         states = self._namespaces.report()
         down = {one.namespace: one.error or "not up" for one in states if not one.up}
@@ -217,7 +244,8 @@ class TemporalEngine:
             unknown={name: count for name, count in self._reconciler.unknown.items() if count},
         )
 
-    async def _server(self) -> tuple[str | None, tuple[str, ...]]:
+    async def server(self) -> tuple[str | None, tuple[str, ...]]:
+        """Its version and what it can do; (None, ()) when it does not answer."""
         try:
             seen = await self._connection.server()
         except (TemporalUnavailable, RPCError, TimeoutError) as error:

@@ -5,7 +5,6 @@ It must not know SQL, and sends nothing itself; only the leader runs one.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass
 
 from temporalio.api.common.v1 import Memo, WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
@@ -16,8 +15,8 @@ from temporalio.service import RPCError
 from durable_tasks.contracts import MEMO_FILE, Verdict
 from durable_tasks.errors import TemporalUnavailable
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import TaskState, WorkflowState
-from durable_tasks.ports import Clock, Submission, SubmissionStore
+from durable_tasks.ports import Clock, Drift, Submission, SubmissionStore
+from durable_tasks.temporal.comparisons import Comparison
 from durable_tasks.temporal.escalation import Escalation
 from durable_tasks.temporal.faults import Fault, fault_of
 from durable_tasks.temporal.listing import Listing
@@ -40,18 +39,6 @@ MISSING = "MISSING"
 RUNNING = "RUNNING"
 _ENDS = {"completed": "COMPLETED", "failed": "FAILED", "cancelled": "CANCELED"}
 _OVER = (Verdict.ENDED, Verdict.SUPERSEDED)
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A task or group on which the two sides disagree."""
-
-    org_id: str
-    subject_id: str
-    generation: int
-    sqlite_state: TaskState | WorkflowState
-    temporal_status: str
-    """RUNNING, COMPLETED, FAILED, CANCELED, TERMINATED, TIMED_OUT, or MISSING."""
 
 
 class Reconciler:
@@ -109,9 +96,24 @@ class Reconciler:
         Raises TemporalUnavailable, naming the namespace, when one cannot be asked."""
         for name in sorted({tenant.namespace for tenant in await self._store.tenants()}):
             await self._require(name)
-        found: list[Drift] = []
+        return [drift for _, drift in await self._differing(self._pages(("open", "closed")))]
 
-        async def compare(submission: Submission) -> None:
+    async def compare(self, org_id: str, *, limit: int) -> Comparison:
+        """The drift among at most `limit` open submissions of one organisation that have settled. One look at each is
+        enough: nothing is on its way, and what has moved by the end of it is left out. Changes nothing.
+        Raises TemporalUnavailable, naming the namespace, when it cannot be asked."""
+        before = self._clock.now() - _SETTLED
+        looked_at = await self._store.settled(org_id, before=before, limit=limit)
+        found = await self._differing(_in_turn(looked_at))
+        now = await self._store.find([one.workflow_id for one, _ in found])
+        still = [drift for one, drift in found if now[one.workflow_id].version == one.version]  # none is ever deleted
+        return Comparison(still, len(looked_at))
+
+    async def _differing(self, submissions: AsyncIterator[Submission]) -> list[tuple[Submission, Drift]]:
+        """Raises TemporalUnavailable."""
+        found: list[tuple[Submission, Drift]] = []
+
+        async def look(submission: Submission) -> None:
             await self._drift_pace.turn()
             status = await self._status_or_raise(submission)
             state = submission.status.state
@@ -119,10 +121,10 @@ class Reconciler:
             forgotten = status == MISSING and submission.state == "closed" and is_terminal(state)
             if status != _ENDS.get(state, RUNNING) and not forgotten:
                 ref = submission.ref
-                found.append(Drift(ref.org_id, ref.subject_id, ref.generation, state, status))
+                found.append((submission, Drift(ref.org_id, ref.subject_id, ref.generation, state, status)))
 
         try:
-            await self._each(self._pages(("open", "closed")), compare)
+            await self._each(submissions, look)
         except* TemporalUnavailable as group:
             raise _first(group) from group
         return found
@@ -271,6 +273,11 @@ class Reconciler:
 def is_ours(converter: DataConverter, memo: Memo, file_uuid: str) -> bool:
     """Whether a Temporal workflow carries the mark of this file."""
     return memo.fields[MEMO_FILE].data == converter.payload_converter.to_payload(file_uuid).data
+
+
+async def _in_turn(submissions: list[Submission]) -> AsyncIterator[Submission]:
+    for submission in submissions:
+        yield submission
 
 
 def _unavailable(namespace: str, why: str) -> TemporalUnavailable:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
+from durable_tasks.diagnosis import OrgDiagnosis, TemporalSide
 from durable_tasks.models import (
     Attempt,
     AttemptState,
@@ -24,6 +25,8 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.operations import answers
+from durable_tasks.ports import DeadLetter, OutboxKind, Queue
+from durable_tasks.store.health import Outbox, WaitingTask
 
 _ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
 _GROUP = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6070"
@@ -69,7 +72,23 @@ _WORKFLOW = Workflow(
 )  # fmt: skip
 _NODE = answers.Node(id=_ID, name="read", title="Read the contract", state=TaskState.PENDING, depends_on=())
 _CLAIM = answers.Claimed(task=_CLAIMED, token=_TOKEN, lease_expires_at=_CLAIMED.lease_expires_at)
-_SAID: Mapping[str, BaseModel] = {
+_LETTER = DeadLetter(
+    id=f"{_ID}:1:start", org_id="acme", subject_id=_ID, generation=1, kind=OutboxKind.START,
+    error="Blob data size exceeds limit.", dead_at=_AT,
+)  # fmt: skip
+_WAITING = WaitingTask(
+    org_id="acme", task_id=_GROUP, title="Sign it", state=TaskState.PENDING, since=_AT, why="a claim", error=None,
+    placement=Placement.MANUAL, queue=None,
+)  # fmt: skip
+_DIAGNOSIS = OrgDiagnosis(
+    org_id="acme", healthy=False, engine=Engine.TEMPORAL, displaced=False, tasks={TaskState.PENDING: 1},
+    waiting=(_WAITING,), more_waiting=False, outbox=Outbox("acme", 0, None, 1, None), dead_letters=(_LETTER,),
+    temporal=TemporalSide(
+        namespace="acme", server_version="1.31.0", capabilities=("eager_workflow_start",), up=True,
+        queues=(Queue("acme", "gpu", 2),), drift=(), compared=1,
+    ),
+)  # fmt: skip
+_SAID: Mapping[str, Any] = {
     "create_task": _PENDING,
     "create_tasks": answers.Tasks(items=(_PENDING,)),
     "list_tasks": answers.Listed[Task](items=(_PENDING,), next_cursor=_CURSOR),
@@ -97,9 +116,11 @@ _SAID: Mapping[str, BaseModel] = {
     "retry_workflow": _WORKFLOW.model_copy(update={"version": 3}),
     "wait_workflow": answers.WaitedWorkflow(ended=False, workflow=_WORKFLOW),
     "list_orgs": answers.Orgs(items=("acme",)),
+    "diagnose_org": _DIAGNOSIS,
+    "redrive_dead_letter": _LETTER,
 }
 
-ANSWERS: Mapping[str, Any] = {name: answer.model_dump(mode="json") for name, answer in _SAID.items()}
+ANSWERS: Mapping[str, Any] = {name: to_jsonable_python(answer) for name, answer in _SAID.items()}
 """By operation."""
 
 _TWO_STEPS = [{"name": "read", "title": "Read the contract"}, {"name": "sign", "title": "Sign it"}]

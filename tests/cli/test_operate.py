@@ -15,25 +15,13 @@ import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from durable_tasks import DurableTasks, Settings, Task
-from durable_tasks.clock import SystemClock
 from durable_tasks.ports import Room
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.cli import running
 from tests.cli.running import Ended, free_port, run
+from tests.earlier import Earlier
 
-AGO = 60.0
-"""Seconds: so long ago the applications of these tests ran. What they left has settled and is stuck."""
 DEADLINE = 30.0
-
-
-class Earlier(SystemClock):
-    """The clock of an application that ran a minute ago."""
-
-    def now(self) -> float:
-        return super().now() - AGO
-
-    async def wait(self, event: asyncio.Event, until: float | None) -> bool:
-        return await super().wait(event, None if until is None else until + AGO)
 
 
 class Place:

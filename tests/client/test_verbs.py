@@ -230,6 +230,16 @@ async def test_what_carries_a_command_id_is_done_once(org: Tasks) -> None:
         await org.cancel_workflow(workflow.id, command_id="r-1")
 
 
+async def test_an_operator_diagnoses_from_elsewhere(tmp_path: Path) -> None:
+    async with api(tmp_path) as (tasks, http), Client("http://api", "acme:olga:OPERATOR", http=http) as client:
+        await tasks.org("acme").create("x")
+        found = await client.call("diagnose_org")
+        assert found == await tasks.diagnose("acme")
+        assert (found.healthy, found.tasks, found.temporal) == (True, {TaskState.PENDING: 1}, None)
+        with pytest.raises(errors.NotFound, match="no dead letter"):
+            await client.call("redrive_dead_letter", letter_id=f"{NOBODY}:1:start")
+
+
 async def test_ids_of_other_commands_do_not_stand_in_the_way_of_next(org: Tasks) -> None:
     made = await org.create("x", mode="manual", input={"page": 1})
     await org.update(made.id, title="y", command_id="1")
@@ -275,6 +285,8 @@ async def test_other_operations_go_by_their_names(tmp_path: Path) -> None:
         with pytest.raises(errors.Forbidden) as refused:
             await client.call("describe_task", task_id=NOBODY)
         assert refused.value.role == "operator"
+        with pytest.raises(errors.Forbidden):
+            await client.call("diagnose_org")
         assert (
             await client.call("get_task", task_id=(await tasks.org("acme").create("x")).id)
         ).created_at <= datetime.now(UTC)

@@ -199,6 +199,10 @@ class Broken:
     def durable(self) -> Any:
         raise errors.ConfigurationError("off")
 
+    async def diagnose(self, org: str | None = None) -> Any: ...
+
+    async def redrive(self, letter_id: str, *, org: str | None = None) -> Any: ...
+
 
 @pytest.mark.parametrize("transport", ["modern", "legacy"])
 async def test_a_defect_is_logged_and_not_shown(transport: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -90,6 +90,13 @@ async def test_over_stdio_an_operator_looks_at_temporal_beside_the_application(d
         assert seen["workflow_id"] == f"task/{manual['id']}/1"
         await until(olga, manual["id"], "RUNNING")
         assert (await durable.durable.status(manual["id"])).temporal == "RUNNING"
+        found = await olga("diagnose_org")
+        assert (found["healthy"], found["engine"], found["tasks"]) == (True, "temporal", {"pending": 1})
+        assert (found["temporal"]["namespace"], found["temporal"]["up"], found["temporal"]["drift"]) == (
+            "default",
+            True,
+            [],
+        )
 
 
 async def test_tasks_are_not_ended_behind_sqlite(durable: DurableTasks) -> None:

@@ -32,8 +32,9 @@ WORKING = READING | {
     "create_workflow", "fail_task", "heartbeat_task", "next_task", "progress_task", "release_task", "retry_task",
     "retry_workflow", "start_task", "update_task",
 }  # fmt: skip
+MENDING = WORKING | {"diagnose_org", "redrive_dead_letter"}
 LOOKING = {"describe_task", "describe_temporal_workflow", "query_task"}
-OPERATING = WORKING | LOOKING | {
+OPERATING = MENDING | LOOKING | {
     "cancel_temporal_workflow", "signal_task", "signal_temporal_workflow", "start_temporal_workflow",
     "terminate_temporal_workflow",
 }  # fmt: skip
@@ -47,7 +48,7 @@ every_tool = pytest.mark.parametrize("tool", TOOLS.values(), ids=lambda tool: to
         (Role.VIEWER, True, READING),
         (Role.AGENT, True, WORKING),
         (Role.OPERATOR, True, OPERATING),
-        (Role.OPERATOR, False, WORKING),
+        (Role.OPERATOR, False, MENDING),
         (Role.ADMIN, True, OPERATING),
     ],
 )
@@ -69,7 +70,7 @@ def test_there_is_a_tool_with_a_hint_for_every_operation() -> None:
 def test_the_hints_are_those_of_the_operation(tool: Tool) -> None:
     given = tool.described.annotations
     assert given is not None
-    assert given.read_only_hint is (tool.operation.name in READING | LOOKING)
+    assert given.read_only_hint is (tool.operation.name in READING | LOOKING | {"diagnose_org"})
     assert given.destructive_hint is tool.operation.name.startswith(("cancel_", "terminate_"))
     assert given.idempotent_hint is tool.operation.repeatable
     assert given.open_world_hint is False

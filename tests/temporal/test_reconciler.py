@@ -17,10 +17,10 @@ from durable_tasks.clock import SystemClock
 from durable_tasks.contracts import MEMO_FILE, MEMO_GENERATION, MEMO_ID, store_queue, task_workflow_id
 from durable_tasks.errors import TemporalUnavailable
 from durable_tasks.models import Placement, Task, TaskState, Workflow, WorkflowState
-from durable_tasks.ports import OutboxKind, Submission
+from durable_tasks.ports import Drift, OutboxKind, Submission
 from durable_tasks.temporal.connection import Connection
 from durable_tasks.temporal.namespaces import Namespaces
-from durable_tasks.temporal.reconciler import Drift, Reconciler
+from durable_tasks.temporal.reconciler import Reconciler
 from durable_tasks.temporal.relay import Relay, start_request
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.temporal.desk import ORG, Desk
@@ -179,6 +179,16 @@ async def test_drift_names_each_disagreement(counter: Counter) -> None:
         Drift(ORG, group.id, 1, WorkflowState.PENDING, "MISSING"),
     ]
     assert agreeing.id < terminated.id < missing.id < group.id
+
+
+async def test_no_more_is_compared_than_asked_for(counter: Counter) -> None:
+    for _ in range(3):
+        await counter.submit(really=False)
+    counter.clock.offset = 60
+    found = await counter.reconciler.compare(ORG, limit=2)
+    assert (len(found.drift), found.compared) == (2, 2)
+    counter.clock.offset = 0
+    assert (await counter.reconciler.compare(ORG, limit=2)).compared == 0, "none has settled"
 
 
 async def test_drift_says_which_namespace_cannot_be_asked(counter: Counter) -> None:

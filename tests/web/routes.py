@@ -53,10 +53,13 @@ def routes_of(app: Api) -> set[Route]:
 
 # ----- operations
 
+_TELLING_NOTHING = ("list_orgs", "diagnose_org", "redrive_dead_letter")
+
 
 def _operation_ways(operation: Operation) -> list[Way]:
     path = f"/v1{operation.path}"
-    tells = operation.name != "list_orgs" and not operation.temporal  # those tell nothing without durable mode
+    # Some take no names; and without durable mode there is nothing that those of Temporal could tell.
+    tells = operation.name not in _TELLING_NOTHING and not operation.temporal
     ways = [
         Way((method, path), _asking(operation, arguments, method), operation.role, tells)
         for method in ([operation.method, "HEAD"] if operation.reads else [operation.method])

@@ -122,7 +122,7 @@ async def the_rest_of_a_day(client: httpx.AsyncClient) -> AsyncIterator[httpx.Re
     yield await client.get("/api/tasks", params={"limit": 3, "offset": 1})
     yield await client.post("/api/tasks/workflows", json={"name": "flow", "steps": [{"name": "one"}]})
     yield await client.get("/api/tasks/workflows")
-    for path in ("/v1/orgs", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/v1/nothing"):
+    for path in ("/v1/orgs", "/v1/doctor", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/v1/nothing"):
         yield await client.get(path)
     yield await client.get("/v1/temporal/workflow", params={"workflow_id": "report"})
     yield await client.head("/v1/tasks")

@@ -110,6 +110,7 @@ def linked() -> Iterator[tuple[Operation, list[dict[str, Any]]]]:
         ("create_workflow", "workflow_id", "/id"),
         ("next_task", "task_id", "/task/id"),
         ("claim_task", "task_id", "/task/id"),
+        ("diagnose_org", "letter_id", "/dead_letters/0/id"),
     ):
         operation = OPERATIONS[source]
         claims = operation.answer in (Claimed, Claimed | None)
