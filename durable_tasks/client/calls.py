@@ -98,7 +98,7 @@ class Calls:
         if operation.reads:
             given = {name: value for name, value in values.items() if value is not None}
             return self.http.build_request("GET", url, params=given, headers=self.headers(), timeout=timeout)
-        body = json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
+        body = _encoded(values)
         headers = self.headers(**{"Content-Type": "application/json"})
         return self.http.build_request(operation.method, url, content=body, headers=headers, timeout=timeout)
 
@@ -190,12 +190,16 @@ def path_part(value: str) -> str:
     return quote(value, safe="")
 
 
+def _encoded(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False).encode()
+
+
 def _plain(request: Request) -> dict[str, Any]:
     """What the caller said, in JSON's terms."""
     try:
         # Not in one step: that would make null of what is no number.
         values: dict[str, Any] = to_jsonable_python(request.model_dump(exclude_unset=True), inf_nan_mode="constants")
-        json.dumps(values, allow_nan=False)
+        _encoded(values)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InvalidInput(f"the values cannot be said in JSON: {error}") from error
     return values

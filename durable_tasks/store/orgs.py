@@ -18,7 +18,7 @@ def namespace_of(tx: Transaction, org_id: str) -> str:
         tx.run("INSERT INTO dt_orgs (namespace, org_id) VALUES (?, ?)", (namespace, org_id))
     elif found[0] != org_id:
         raise Conflict(
-            f"the namespace {namespace!r} of organisation {org_id!r} belongs to organisation {found[0]!r};"
+            f"the namespace {namespace!r} of organisation {org_id!r} belongs to another organisation;"
             " change TASKS_NAMESPACE or TASKS_NAMESPACE_TEMPLATE so that each has its own",
             org=org_id,
             namespace=namespace,

@@ -181,6 +181,7 @@ REFUSED: dict[str, tuple[Any, type[errors.DurableTasksError], dict[str, Any]]] =
     "nothing to edit": (lambda org, task: org.update(task.id), errors.InvalidInput, {}),
     "no JSON": (lambda org, task: org.create("x", input=object()), errors.InvalidInput, {}),
     "no number": (lambda org, task: org.create("x", input=float("nan")), errors.InvalidInput, {}),
+    "half a character": (lambda org, task: org.create("x", input="\ud800"), errors.InvalidInput, {}),
     "no tasks": (lambda org, task: org.fan_out("x", []), errors.InvalidInput, {}),
     "odd option": (lambda org, task: org.pipeline("x", [NewTask(name="a")], colour=1), errors.InvalidInput, {}),
     "too large": (lambda org, task: org.create("x", input="x" * 1_100_000), errors.PayloadTooLarge, {}),
