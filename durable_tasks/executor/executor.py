@@ -98,11 +98,12 @@ class Executor:
     async def admit(self, asked: Asked) -> TaskStatus | None:
         """Begin the task that a Temporal workflow asks for: now, or when a slot is free, urgent ones first.
         Answers how it stands when it cannot be begun, None when it was begun or waits for a slot."""
-        if self.free > 0 and not self._admitted:
-            return await self._begin(asked)
+        # Read first: mostly it was begun when Temporal was told of it, and has ended, and a read needs no transaction.
         status = await self._store.status(asked.ref)
         if status.verdict is not Verdict.LIVE or status.state in HELD:
             return status  # it has ended, or goes on without us: who waits for a slot would not be told
+        if self.free > 0 and not self._admitted:
+            return await self._begin(asked)
         if asked.ref not in self._waiting:
             self._waiting.add(asked.ref)
             self._admissions += 1
