@@ -19,8 +19,8 @@ up: $(VENV)/.runtime  ## Start everything with a demo: embedded Temporal, worker
 	$(BIN)/durable-tasks up --demo
 
 test: $(VENV)/.dev  ## Run the tests (ARGS="-k name" narrows them)
-	@# Three on two cores: much of a test is waiting. Faults by themselves: they race real processes against the clock. Code 5: ARGS left nothing to run here.
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --ignore tests/faults $(ARGS) || [ $$? -eq 5 ]
+	@# Faults by themselves: they race real processes against the clock. Code 5: ARGS left nothing to run here.
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest tests/faults $(ARGS) || [ $$? -eq 5 ]
 
 acceptance: $(VENV)/.dev  ## Run the promised counts and durations, minutes long (OUT=DIR keeps their evidence)

@@ -122,8 +122,7 @@ async def test_a_caller_cancelled_while_its_attempt_begins_leaves_it_running_her
         with locked(db):
             asked = Asked(ref, "run/1", "default", task_workflow_id(task.id, 1))
             asking = asyncio.create_task(executor.admit(asked))
-            for _ in range(20):
-                await asyncio.sleep(0)
+            await spin_until(lambda: executor.free < tasks.settings.max_concurrent)  # it waits for the lock
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         await within(ran.wait())
@@ -152,7 +151,11 @@ async def test_an_attempt_ended_in_the_commit_that_began_it_never_runs(db: Path)
         await asyncio.gather(blocker, creating, filling, cancelling)
         task = (await creating).id
         assert (await org.wait(task)).state in (TaskState.CANCELLED, TaskState.COMPLETED)
-        assert bool(runs) is ((await org.get(task)).state is TaskState.COMPLETED)
+        ended, (attempt, *_) = await org.get(task), [*await org.attempts(task), None]
+        if ended.state is TaskState.COMPLETED:
+            assert runs
+        elif attempt is None or attempt.claimed_at == ended.completed_at:  # on a busy machine it may end in a later one
+            assert not runs
         assert other.running_handlers == 0
 
 
