@@ -337,13 +337,15 @@ class Org:
         with self._host.waiters.waiting(org_key(self.id)) as happened:
             while True:
                 happened.clear()
-                page = await self._host.store.events(
+                newest = last if workflow_id is None else await store.last_seq(self.id)
+                page = await store.events(
                     self.id, after=last, limit=LARGEST_PAGE, task_id=task_id, workflow_id=workflow_id
                 )
                 for event in page:
                     last = event.seq
                     yield event
                 if not page:
+                    last = max(last, newest)  # events of a workflow are searched among all: never twice
                     await happened.wait()
 
     # ----- workflows

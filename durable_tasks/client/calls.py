@@ -83,7 +83,7 @@ class Calls:
                     return self._read(operation, response)
                 failed = error_of(response, self.url)
                 possible = again and may_pass(response, failed)
-            if not possible or not await backoff.rest(sending.url.path):
+            if not possible or not await backoff.rest():
                 raise failed
             sending = self._written(operation, request)  # a body is a stream, which is sent once
 
@@ -134,7 +134,7 @@ class Backoff:
         self._until: float | None = None
         self._rest = _FIRST_REST
 
-    async def rest(self, what: str) -> bool:
+    async def rest(self) -> bool:
         """Wait. False when it is not worth another attempt."""
         now = self._clock.now()
         if self._until is None:

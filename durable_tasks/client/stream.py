@@ -4,6 +4,7 @@ It must not know which events are wanted.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -63,7 +64,9 @@ class Stream:
         self._url = f"{calls.url}/v1{path}"
         self._place = None if after is None else str(after)
         self._lived = False
-        """Whether the last connection was of use: a server that drops every one is as good as away."""
+        """Whether the last connection brought an event."""
+        self._opened = math.inf
+        """When it was answered, if ever: a server that drops every one at once is as good as away."""
         self._rest = SHORTEST_REST
         """Seconds that the server wants clients to wait before they come back."""
 
@@ -73,7 +76,7 @@ class Stream:
         self._calls.require_open()
         backoff = self._calls.backoff()
         while True:
-            self._lived, began = False, self._clock.now()
+            self._lived, self._opened = False, math.inf
             try:
                 async with aclosing(self._once()) as events:
                     async for event in events:
@@ -81,10 +84,10 @@ class Stream:
                 failed: DurableTasksError = ServerUnavailable(f"{self._url} ends its streams", url=self._url)
             except httpx.RequestError as error:
                 failed = ServerUnavailable(f"{self._url} does not answer: {reason(error)}", url=self._url)
-            if self._lived or self._clock.now() - began > LONG:
+            if self._lived or self._clock.now() - self._opened > LONG:
                 backoff = self._calls.backoff()
                 await self._clock.wait(asyncio.Event(), self._clock.now() + jittered(self._rest))
-            elif not await backoff.rest(self._url):
+            elif not await backoff.rest():
                 raise failed
 
     async def _once(self) -> AsyncGenerator[Event, None]:
@@ -100,6 +103,7 @@ class Stream:
                 if may_pass(response, failed):
                     return
                 raise failed
+            self._opened = self._clock.now()
             async for block in blocks(response.aiter_bytes()):
                 if block.retry is not None and block.retry.isdecimal():
                     self._rest = max(SHORTEST_REST, int(block.retry) / 1000)

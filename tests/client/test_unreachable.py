@@ -272,6 +272,18 @@ async def test_a_stream_that_ends_at_once_is_not_asked_without_rest() -> None:
     assert len(there.asked) < 20
 
 
+async def test_a_watch_of_a_machine_that_never_answers_ends_with_the_patience() -> None:
+    clock = ManualClock()
+    there = Slow(clock, 6.0, httpx.ConnectTimeout)
+    async with (
+        httpx.AsyncClient(transport=there) as http,
+        Client("http://there", patience=10, http=http, clock=clock) as client,
+    ):
+        with pytest.raises(errors.ServerUnavailable):
+            await driven(clock, anext(client.watch()))
+    assert len(there.asked) < 5
+
+
 @pytest.mark.parametrize("token", ["dt_secret\n", "dt_secré", "", "dt_ secret"])
 def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(errors.ConfigurationError) as refused:

@@ -157,6 +157,29 @@ async def test_waiting_and_watching(org: Tasks) -> None:
     assert seen == ["task.created", "task.claimed", "task.completed"]
 
 
+async def test_a_workflow_is_watched_amid_the_events_of_others(org: Tasks) -> None:
+    workflow = await org.dag("d", [NewTask(name="a", mode="manual")])  # type: ignore[arg-type]
+    (task,) = await org.workflow_tasks(workflow.id)
+    seen: list[str] = []
+
+    async def watch() -> None:
+        async for event in org.watch(workflow_id=workflow.id, after=0):
+            seen.append(event.kind)
+            if event.kind == "workflow.completed":
+                return
+
+    watching = asyncio.create_task(watch())
+    for step in range(3):
+        await org.create_many([NewTask(title=f"other {step}")] * 20)
+    claim = await org.claim(task.id, agent_id="ann")
+    await org.create("another")
+    await org.complete(task.id, token=claim.token)
+    async with asyncio.timeout(DEADLINE):
+        await watching
+    # The dag is running from the claim on; its own end comes with its member's.
+    assert [kind for kind in seen if kind.startswith("task.")] == ["task.created", "task.claimed", "task.completed"]
+
+
 REFUSED: dict[str, tuple[Any, type[errors.DurableTasksError], dict[str, Any]]] = {
     "unknown": (lambda org, task: org.get(NOBODY), errors.NotFound, {"id": NOBODY}),
     "odd id": (lambda org, task: org.get("../x y?#%"), errors.NotFound, {"id": "../x y?#%"}),
