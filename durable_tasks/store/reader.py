@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from durable_tasks.errors import Closed
 from durable_tasks.store.connection import OF_SQLITE, Connection, connect, explain, fail
 
 T = TypeVar("T")
@@ -26,18 +27,26 @@ class Reader:
         self._connection = Connection(lambda: connect(path, reading=True))
         self._waiting: list[Query[Any]] = []
         self._reading: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def open(self) -> None:
         await self._connection
 
     async def close(self) -> None:
+        """Answer what waits, then close. Later queries raise Closed."""
+        self._closing = True
+        if self._reading is not None:
+            await self._reading
         await self._connection.close()
 
     def abandon(self) -> None:
+        self._closing = True
         self._connection.abandon()
 
     async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `query` on one snapshot of the file. Raises StoreError, and whatever `query` raises."""
+        """Run `query` on one snapshot of the file. Raises StoreError, Closed, and whatever `query` raises."""
+        if self._closing:
+            raise Closed("the store is closed; call start() first")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((query, future))
         if self._reading is None or self._reading.done():

@@ -230,6 +230,23 @@ async def test_before_start_and_after_stop(db: Path) -> None:
         assert (await tasks.org().list()).items[0].title == "x"
 
 
+async def test_a_watcher_that_reads_while_it_stops_is_told_so(db: Path) -> None:
+    """However far the watchers have come at that moment."""
+    tasks = make(db)
+    await tasks.start()
+    org = tasks.org()
+    await org.create("x")
+    watching = []
+    stopping = asyncio.create_task(tasks.stop())
+    while not stopping.done():
+        watching.append(asyncio.ensure_future(anext(org.watch())))
+        await asyncio.sleep(0)
+    await stopping
+    for watcher in watching:
+        with pytest.raises(errors.Closed, match=r"call start\(\) first"):
+            await within(watcher)
+
+
 async def test_another_event_loop(tasks: DurableTasks, org: Org, db: Path) -> None:
     async def elsewhere() -> None:
         with pytest.raises(errors.Closed, match="another event loop"):
