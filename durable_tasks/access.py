@@ -31,6 +31,8 @@ class Principal(Frozen):
     org: Annotated[str, AfterValidator(check_org)]
     subject: str = Field(min_length=1, max_length=256)
     roles: frozenset[Role]
+    groups: frozenset[str] = frozenset()
+    """Those that the caller belongs to."""
 
     def may(self, role: Role) -> bool:
         """Whether one of the roles is at least `role`."""

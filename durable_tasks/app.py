@@ -317,6 +317,11 @@ class DurableTasks:
         return 0 if self._running is None else self._running.executor.running
 
     @property
+    def engine(self) -> Engine:
+        """Which drives new tasks."""
+        return Engine.LOCAL if self._running is None else self._running.engine
+
+    @property
     def _wanted_engine(self) -> Engine | None:
         """The engine that this process decides for the file. One that neither runs handlers nor speaks to
         Temporal (a tool, a producer of tasks) has no say: it follows what the file has."""
@@ -329,9 +334,8 @@ class DurableTasks:
         mode = new.mode
         if mode is None:
             mode = Mode.AUTO if new.capability is not None or self.handlers.has_default else Mode.MANUAL
-        engine = Engine.LOCAL if self._running is None else self._running.engine
         own_queue, runs_here = self.settings.queue, self._runs_here
-        return mode, placement_of(mode, new.queue, own_queue=own_queue, runs_here=runs_here), engine
+        return mode, placement_of(mode, new.queue, own_queue=own_queue, runs_here=runs_here), self.engine
 
     @property
     def _runs_here(self) -> bool:

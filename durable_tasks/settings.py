@@ -67,6 +67,11 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9_.-]*\{org\}[A-Za-z0-9_.-]*$",
     )
     register_namespaces: bool = Field(True, description="Register a missing namespace on first use.")
+    temporal_ui: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+[^\s?#]*$",
+        description="Where people find Temporal's web UI; the dashboard links to it.",
+    )
     org: str = Field(
         "default",
         description="The organisation that `tasks.org()` without argument means.",

@@ -199,6 +199,7 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
         lambda its: {"workflow_id": its.workflow, "command_id": its.retrying},
     ],
     "wait_workflow": [lambda its: {"workflow_id": its.workflow, "timeout": 0}],
+    "get_me": [lambda its: {}],
     "list_orgs": [lambda its: {}],
     "diagnose_org": [lambda its: {}],
     "redrive_dead_letter": [lambda its: {"letter_id": f"{its.task}:1:start"}],

@@ -23,6 +23,7 @@ from durable_tasks.models import check_org
 if TYPE_CHECKING:
     from durable_tasks.app import DurableTasks
     from durable_tasks.diagnosis import OrgDiagnosis
+    from durable_tasks.models import Engine
     from durable_tasks.operations.operation import Host
     from durable_tasks.org import Org
     from durable_tasks.ports import DeadLetter
@@ -95,8 +96,13 @@ class _Beside:
     """A file whose tasks other processes drive, and Temporal as it is seen from here."""
 
     def __init__(self, tasks: "DurableTasks", engine: "TemporalEngine") -> None:
+        self.settings = tasks.settings
         self._tasks = tasks
         self._engine = engine
+
+    @property
+    def engine(self) -> "Engine":
+        return self._tasks.engine
 
     def org(self, org_id: str | None = None) -> "Org":
         return self._tasks.org(org_id)

@@ -41,7 +41,10 @@ async def _serve(settings: Settings, host: str, port: int, as_json: bool) -> Non
         if as_json:
             put_json({"ready": True, **found, "db": str(settings.db.resolve()), "pid": os.getpid()})
         agents = found["mcp"] or "none, it needs durable-tasks[mcp]"
-        say(f"READY: {found['api']} serves {settings.db.resolve()}; documentation: {found['docs']}; MCP: {agents}")
+        say(
+            f"READY: {found['api']} serves {settings.db.resolve()}; dashboard: {found['dashboard']};"
+            f" documentation: {found['docs']}; MCP: {agents}"
+        )
         await stop.wait()
     say("stopped")
 

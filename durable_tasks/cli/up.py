@@ -91,7 +91,8 @@ class _Supervisor:
         settings = Settings(**({} if self._options.db is None else {"db": self._options.db}))
         server = await started.enter_async_context(self._server(settings))
         await started.enter_async_context(_kept_alive(server))
-        tasks = DurableTasks(settings.embedded(server.address).model_copy(update={"worker": True}))
+        settings = settings.embedded(server.address)
+        tasks = DurableTasks(settings.model_copy(update={"worker": True, "temporal_ui": server.ui_url}))
         survey.register(tasks)
         found = await self._start(tasks, started)
         engine = _engine(tasks)
@@ -135,6 +136,7 @@ class _Supervisor:
         facts = self._facts
         say(f"tasks     {facts['db']}")
         if "url" in facts:
+            say(f"dashboard {facts['dashboard']}")
             say(f"API       {facts['api']}, documentation at {facts['docs']}")
             say(f"MCP       {facts['mcp'] or 'needs durable-tasks[mcp]'}")
             say(f"events    {facts['events']}")

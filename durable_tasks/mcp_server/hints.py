@@ -47,6 +47,7 @@ HINTS: Mapping[str, str] = {
     "cancel_workflow": "",
     "retry_workflow": "Follow it with wait_workflow.",
     "wait_workflow": "When ended is false, call it again.",
+    "get_me": "",
     "list_orgs": "",
     "diagnose_org": (
         "waiting says for what each task waits; most of it is no trouble. For more tasks use list_tasks, for a refused"

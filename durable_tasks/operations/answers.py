@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeVar
 
-from durable_tasks.models import Attempt, Claim, Event, Frozen, Heartbeat, Page, Task, TaskState, Workflow
+from durable_tasks.models import Attempt, Claim, Engine, Event, Frozen, Heartbeat, Page, Task, TaskState, Workflow
 
 T = TypeVar("T")
 
@@ -151,3 +151,17 @@ class Orgs(Frozen):
     """The organisations that the caller may act in."""
 
     items: tuple[str, ...]
+
+
+class Me(Frozen):
+    """Who the caller is, and what serves them. Without durable mode `temporal_ui` and `namespace` are null; the first
+    also when nobody has said where it is."""
+
+    org: str
+    subject: str
+    roles: tuple[str, ...]
+    groups: tuple[str, ...]
+    engine: Engine
+    temporal_ui: str | None
+    namespace: str | None
+    version: str

@@ -10,15 +10,24 @@ from typing import Any, Literal, Protocol
 from durable_tasks.access import Principal, Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import Forbidden
+from durable_tasks.models import Engine
 from durable_tasks.operations.requests import Request
 from durable_tasks.org import Org
 from durable_tasks.ports import DeadLetter
+from durable_tasks.settings import Settings
 
 Method = Literal["GET", "POST", "PATCH"]
 
 
 class Host(Protocol):
     """What operations need of a DurableTasks."""
+
+    settings: Settings
+
+    @property
+    def engine(self) -> Engine:
+        """Which drives new tasks."""
+        ...
 
     def org(self, org_id: str | None = None) -> Org: ...
 

@@ -4,14 +4,12 @@ It must not know a surface's protocol, nor decide anything that the facade decid
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 from durable_tasks.access import Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import WaitTimeout
 from durable_tasks.models import Task, Workflow
-from durable_tasks.operations import answers, requests
+from durable_tasks.operations import answers, durable, requests, standing
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
 from durable_tasks.ports import DeadLetter
@@ -216,96 +214,6 @@ async def wait_workflow(caller: Caller, request: requests.WaitWorkflow) -> answe
         return answers.WaitedWorkflow(ended=False, workflow=await caller.org.get_workflow(request.workflow_id))
 
 
-async def list_orgs(caller: Caller, request: requests.Nothing) -> answers.Orgs:
-    """List the organisations that the caller may act in."""
-    return answers.Orgs(items=(caller.principal.org,))
-
-
-# ----- what operators do
-
-
-async def diagnose_org(caller: Caller, request: requests.Nothing) -> OrgDiagnosis:
-    """See how the organisation stands, what of it waits and why, and where Temporal disagrees."""
-    return await caller.host.diagnose(caller.principal.org)
-
-
-async def redrive_dead_letter(caller: Caller, request: requests.OfDeadLetter) -> DeadLetter:
-    """Send again what Temporal has refused; a task that failed of it is retried."""
-    return await caller.host.redrive(request.letter_id, org=caller.principal.org)
-
-
-# ----- Temporal's side
-
-
-async def describe_task(caller: Caller, request: requests.OfTask) -> answers.DurableView:
-    """See how a task stands in SQLite and in Temporal."""
-    seen = await caller.host.durable.status(request.task_id, org=caller.principal.org)
-    return answers.DurableView(
-        task=seen.task,
-        namespace=seen.namespace,
-        workflow_id=seen.workflow_id,
-        run_id=seen.run_id,
-        temporal=seen.temporal,
-    )
-
-
-async def signal_task(caller: Caller, request: requests.SignalTask) -> answers.Signalled:
-    """Send a signal to the task's Temporal workflow. Nobody answers it: a refusal is only shown there."""
-    await caller.host.durable.signal(request.task_id, request.signal, request.payload, org=caller.principal.org)
-    return answers.Signalled(task_id=request.task_id, signal=request.signal)
-
-
-async def query_task(caller: Caller, request: requests.QueryTask) -> answers.Queried:
-    """Ask the task's Temporal workflow."""
-    answer = await caller.host.durable.query(request.task_id, request.query, org=caller.principal.org)
-    return answers.Queried(task_id=request.task_id, query=request.query, answer=answer)
-
-
-async def start_temporal_workflow(caller: Caller, request: requests.StartTemporalWorkflow) -> answers.TemporalWorkflow:
-    """Start a Temporal workflow of your own in the organisation's namespace."""
-    executions = await caller.host.durable.executions(org=caller.principal.org)
-    return _shown(
-        await executions.start(
-            request.workflow_type,
-            request.workflow_id,
-            queue=request.queue,
-            arguments=request.arguments,
-            timeout=request.timeout,
-        )
-    )
-
-
-async def describe_temporal_workflow(caller: Caller, request: requests.OfTemporalWorkflow) -> answers.TemporalWorkflow:
-    """See how a Temporal workflow of the organisation's namespace stands, by its Temporal id."""
-    executions = await caller.host.durable.executions(org=caller.principal.org)
-    return _shown(await executions.describe(request.workflow_id))
-
-
-async def signal_temporal_workflow(caller: Caller, request: requests.SignalTemporalWorkflow) -> answers.Told:
-    """Send a signal to a Temporal workflow of your own."""
-    executions = await caller.host.durable.executions(org=caller.principal.org)
-    await executions.signal(request.workflow_id, request.signal, request.arguments)
-    return answers.Told(told="signal", workflow_id=request.workflow_id)
-
-
-async def cancel_temporal_workflow(caller: Caller, request: requests.OfTemporalWorkflow) -> answers.Told:
-    """Ask a Temporal workflow of your own to end."""
-    executions = await caller.host.durable.executions(org=caller.principal.org)
-    await executions.cancel(request.workflow_id)
-    return answers.Told(told="cancel", workflow_id=request.workflow_id)
-
-
-async def terminate_temporal_workflow(caller: Caller, request: requests.TerminateTemporalWorkflow) -> answers.Told:
-    """End a Temporal workflow of your own at once."""
-    executions = await caller.host.durable.executions(org=caller.principal.org)
-    await executions.terminate(request.workflow_id, reason=request.reason)
-    return answers.Told(told="terminate", workflow_id=request.workflow_id)
-
-
-def _shown(execution: Any) -> answers.TemporalWorkflow:
-    return answers.TemporalWorkflow(**asdict(execution))
-
-
 _TASK = "/tasks/{task_id}"
 _WORKFLOW = "/workflows/{workflow_id}"
 _TEMPORAL = "/temporal/workflow"  # its id is in the query or the body: it may hold slashes
@@ -384,46 +292,51 @@ _ALL = (
         "wait_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/wait", requests.WaitWorkflow, answers.WaitedWorkflow,
         wait_workflow, repeatable=True,
     ),
-    Operation("list_orgs", Role.VIEWER, "GET", "/orgs", requests.Nothing, answers.Orgs, list_orgs, repeatable=True),
+    Operation("get_me", Role.VIEWER, "GET", "/me", requests.Nothing, answers.Me, standing.get_me, repeatable=True),
     Operation(
-        "diagnose_org", Role.OPERATOR, "GET", "/doctor", requests.Nothing, OrgDiagnosis, diagnose_org, repeatable=True
+        "list_orgs", Role.VIEWER, "GET", "/orgs", requests.Nothing, answers.Orgs, standing.list_orgs,
+        repeatable=True,
+    ),
+    Operation(
+        "diagnose_org", Role.OPERATOR, "GET", "/doctor", requests.Nothing, OrgDiagnosis, standing.diagnose_org,
+        repeatable=True,
     ),
     Operation(
         "redrive_dead_letter", Role.OPERATOR, "POST", "/dead-letters/{letter_id}/redrive", requests.OfDeadLetter,
-        DeadLetter, redrive_dead_letter,
+        DeadLetter, standing.redrive_dead_letter,
     ),
     Operation(
         "describe_task", Role.OPERATOR, "GET", f"{_TASK}/durable", requests.OfTask, answers.DurableView,
-        describe_task, repeatable=True, temporal=True,
+        durable.describe_task, repeatable=True, temporal=True,
     ),
     Operation(
-        "signal_task", Role.OPERATOR, "POST", f"{_TASK}/signal", requests.SignalTask, answers.Signalled, signal_task,
-        status=202, temporal=True,
+        "signal_task", Role.OPERATOR, "POST", f"{_TASK}/signal", requests.SignalTask, answers.Signalled,
+        durable.signal_task, status=202, temporal=True,
     ),
     Operation(
         "query_task", Role.OPERATOR, "GET", f"{_TASK}/query/{{query}}", requests.QueryTask, answers.Queried,
-        query_task, repeatable=True, temporal=True,
+        durable.query_task, repeatable=True, temporal=True,
     ),
     Operation(
         "start_temporal_workflow", Role.OPERATOR, "POST", _TEMPORAL, requests.StartTemporalWorkflow,
-        answers.TemporalWorkflow, start_temporal_workflow, status=201, temporal=True,
+        answers.TemporalWorkflow, durable.start_temporal_workflow, status=201, temporal=True,
     ),
     Operation(
         "describe_temporal_workflow", Role.OPERATOR, "GET", _TEMPORAL, requests.OfTemporalWorkflow,
-        answers.TemporalWorkflow, describe_temporal_workflow, repeatable=True, temporal=True,
+        answers.TemporalWorkflow, durable.describe_temporal_workflow, repeatable=True, temporal=True,
     ),
     Operation(
         "signal_temporal_workflow", Role.OPERATOR, "POST", f"{_TEMPORAL}/signal", requests.SignalTemporalWorkflow,
-        answers.Told, signal_temporal_workflow, status=202, temporal=True,
+        answers.Told, durable.signal_temporal_workflow, status=202, temporal=True,
     ),
     Operation(
         "cancel_temporal_workflow", Role.OPERATOR, "POST", f"{_TEMPORAL}/cancel", requests.OfTemporalWorkflow,
-        answers.Told, cancel_temporal_workflow, status=202, repeatable=True, destructive=True, temporal=True,
+        answers.Told, durable.cancel_temporal_workflow, status=202, repeatable=True, destructive=True, temporal=True,
     ),
     Operation(
         "terminate_temporal_workflow", Role.OPERATOR, "POST", f"{_TEMPORAL}/terminate",
-        requests.TerminateTemporalWorkflow, answers.Told, terminate_temporal_workflow, status=202, repeatable=True,
-        destructive=True, temporal=True,
+        requests.TerminateTemporalWorkflow, answers.Told, durable.terminate_temporal_workflow, status=202,
+        repeatable=True, destructive=True, temporal=True,
     ),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from durable_tasks.web import agents
 
 _PATHS = {
     "api": "/v1",
+    "dashboard": "/dashboard/",
     "docs": "/docs",
     "openapi": "/openapi.json",
     "events": "/v1/events/stream",

@@ -5,6 +5,7 @@ It must not know the application that it may be mounted in, nor the server that 
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from durable_tasks.app import DurableTasks
 from durable_tasks.web.agents import Agents
 from durable_tasks.web.callers import Authentication, Callers
 from durable_tasks.web.classic import classic_routes
+from durable_tasks.web.dashboard import BUILT, Dashboard
 from durable_tasks.web.document import complete
 from durable_tasks.web.envelope import Envelope
 from durable_tasks.web.health import health_routes
@@ -28,7 +30,7 @@ DESCRIPTION = "Durable tasks: create them, claim them, work on them, watch them.
 class Api(FastAPI):
     """The ASGI application of one DurableTasks. Mounted elsewhere it does not start it: `tasks.lifespan` does."""
 
-    def __init__(self, tasks: DurableTasks, authentication: Authentication | None) -> None:
+    def __init__(self, tasks: DurableTasks, authentication: Authentication | None, *, dashboard: Path = BUILT) -> None:
         super().__init__(
             title="durable_tasks",
             version="1",
@@ -48,7 +50,7 @@ class Api(FastAPI):
         self.include_router(classic_routes(tasks, caller_of))
         self.include_router(health_routes(tasks))
         self.include_router(scrapes.router)
-        self.router.routes.append(agents.route)
+        self.router.routes += [agents.route, *Dashboard(dashboard).routes]
         tasks.surfaces += [agents.running, self.running, self.live.running, scrapes.running]
 
     def openapi(self) -> dict[str, Any]:
@@ -73,7 +75,7 @@ class Api(FastAPI):
 
 def create_app(tasks: DurableTasks, *, authenticate: Authentication | None = None) -> Api:
     """The HTTP API as an ASGI application: /v1, /api/tasks, /healthz, /readyz, /metrics, /openapi.json,
-    /docs; and MCP at /mcp, for the same callers.
+    /docs; MCP at /mcp, for the same callers; and the dashboard at /dashboard.
 
     `authenticate` says who asks; "none" makes everybody on this machine the administrator of `TASKS_ORG`.
     Raises ConfigurationError without either."""

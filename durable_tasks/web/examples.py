@@ -115,10 +115,14 @@ _SAID: Mapping[str, Any] = {
     "cancel_workflow": _WORKFLOW.model_copy(update={"state": WorkflowState.CANCELLED, "version": 2}),
     "retry_workflow": _WORKFLOW.model_copy(update={"version": 3}),
     "wait_workflow": answers.WaitedWorkflow(ended=False, workflow=_WORKFLOW),
+    "get_me": answers.Me(
+        org="acme", subject="ann", roles=("agent",), groups=("legal",), engine=Engine.TEMPORAL,
+        temporal_ui="http://127.0.0.1:8233", namespace="acme", version="0.1.0",
+    ),
     "list_orgs": answers.Orgs(items=("acme",)),
     "diagnose_org": _DIAGNOSIS,
     "redrive_dead_letter": _LETTER,
-}
+}  # fmt: skip
 
 ANSWERS: Mapping[str, Any] = {name: to_jsonable_python(answer) for name, answer in _SAID.items()}
 """By operation."""

@@ -21,7 +21,7 @@ async def test_every_address_that_it_prints_answers_until_ctrl_c(binary: Path, t
         assert up.process.stdout is not None
         found = json.loads(await up.process.stdout.readline())
         assert found["db"] == str(tmp_path / "tasks.db")
-        said = ("db", "api", "docs", "mcp", "events", "metrics", "address", "ui")
+        said = ("db", "api", "dashboard", "docs", "mcp", "events", "metrics", "address", "ui")
         assert [name for name in said if found[name] not in up.heard] == []
 
         await visit(found)

@@ -21,6 +21,7 @@ async def visit(found: Mapping[str, Any]) -> None:
     async with asyncio.timeout(_LONGEST), httpx.AsyncClient(timeout=_LONGEST) as client:
         made = await client.post(f"{found['api']}/tasks", json={"title": "over HTTP", "mode": "manual"})
         assert made.status_code == 201
+        assert (await client.get(found["dashboard"])).headers["content-type"] == "text/html; charset=utf-8"
         assert "swagger" in (await client.get(found["docs"])).text
         assert (await client.get(found["openapi"])).json()["info"]["title"] == "durable_tasks"
         assert "durable_tasks_open_tasks" in (await client.get(found["metrics"])).text

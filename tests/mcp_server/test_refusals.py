@@ -14,6 +14,7 @@ from mcp import MCPError
 from durable_tasks import DurableTasks, Org, Settings, errors
 from durable_tasks.access import Role
 from durable_tasks.mcp_server.refusals import next_step, refusal
+from durable_tasks.models import Engine
 from durable_tasks.testing import ManualClock
 from tests.mcp_server.agents import IN_PROCESS, Agent, agent, principal
 
@@ -191,6 +192,9 @@ async def test_an_unknown_tool_is_an_error_of_the_protocol(tasks: DurableTasks, 
 
 class Broken:
     """A host with a defect."""
+
+    settings = Settings.model_construct()
+    engine = Engine.LOCAL
 
     def org(self, org_id: str | None = None) -> Org:
         raise ZeroDivisionError("a secret of the machine")

@@ -24,7 +24,7 @@ from durable_tasks.operations.table import OPERATIONS
 from tests.mcp_server.agents import agent, principal
 
 READING = {
-    "get_task", "get_workflow", "graph_workflow", "list_attempts", "list_events", "list_orgs", "list_tasks",
+    "get_me", "get_task", "get_workflow", "graph_workflow", "list_attempts", "list_events", "list_orgs", "list_tasks",
     "list_workflows", "wait_task", "wait_workflow",
 }  # fmt: skip
 WORKING = READING | {

@@ -53,7 +53,7 @@ def routes_of(app: Api) -> set[Route]:
 
 # ----- operations
 
-_TELLING_NOTHING = ("list_orgs", "diagnose_org", "redrive_dead_letter")
+_TELLING_NOTHING = ("get_me", "list_orgs", "diagnose_org", "redrive_dead_letter")
 
 
 def _operation_ways(operation: Operation) -> list[Way]:
@@ -212,6 +212,9 @@ OPEN = (
     *_open("/healthz", "GET", "HEAD"),
     *_open("/readyz", "GET", "HEAD"),
     *_open("/metrics", "GET"),
+    *_open("/dashboard", "GET", "HEAD"),
+    *_open("/dashboard/", "GET", "HEAD"),
+    *_open("/dashboard/{name}", "GET", "HEAD"),
     *_open("/openapi.json", "GET", "HEAD"),
     *_open("/docs", "GET", "HEAD"),
     *_open("/docs/oauth2-redirect", "GET", "HEAD"),
