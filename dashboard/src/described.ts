@@ -1,0 +1,25 @@
+// Described: the operations and models of the server by their names.
+// It must not know how they are called.
+
+import { COMING, type Coming } from "./coming";
+import { OPERATIONS as LANDED } from "./generated/operations";
+import type { components, operations } from "./generated/schema";
+
+export type Described = Omit<operations, keyof Coming> & Coming;
+export const OPERATIONS = { ...COMING, ...LANDED };
+export type OperationName = keyof typeof OPERATIONS & keyof Described;
+
+type Schemas = components["schemas"];
+
+/** A JSON Schema, as far as anybody needs to know. */
+export type Schema = Readonly<Record<string, unknown>>;
+
+export type Task = Schemas["Task"] & { form?: Schema | null };
+export type TaskState = Schemas["TaskState"];
+export type Priority = Schemas["Priority"];
+export type Attempt = Schemas["Attempt"];
+export type Event = Schemas["Event"];
+export type Workflow = Schemas["Workflow"];
+export type WorkflowState = Schemas["WorkflowState"];
+export type Graph = Schemas["Graph"];
+export type { Me } from "./coming";

@@ -1,0 +1,65 @@
+// Loaded: a value that a page reads from the server, read anew when something happens to it.
+// It must not know what is read.
+
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import type { Event } from "./described";
+import { epoch, onEvents } from "./live";
+
+export interface Loaded<T> {
+  /** What was read last; it stays while it is read anew. Undefined: nothing yet. */
+  value: T | undefined;
+  /** Why the last reading failed. */
+  error: unknown;
+  reload: () => void;
+  /** Shows `value` at once: the answer of a command knows it already. */
+  put: (value: T) => void;
+}
+
+/** Reads with `load` at first, whenever `inputs` change, and whenever an event is one that `concerns` it. At most
+ * one reading is under way; what happens meanwhile leads to one more. */
+export function useLoaded<T>(
+  load: (signal: AbortSignal) => Promise<T>,
+  inputs: readonly unknown[],
+  concerns: (event: Event) => boolean = () => false,
+): Loaded<T> {
+  const [state, setState] = useState<{ value?: T; error?: unknown }>({});
+  const latest = useRef({ load, concerns });
+  latest.current = { load, concerns };
+  const reading = useRef<{ again: boolean; ended: AbortController } | null>(null);
+
+  const reload = useCallback(() => {
+    if (reading.current) {
+      reading.current.again = true;
+      return;
+    }
+    const mine = { again: false, ended: new AbortController() };
+    reading.current = mine;
+    const done = (found: { value?: T; error?: unknown }) => {
+      if (mine.ended.signal.aborted) return;
+      reading.current = null;
+      setState((old) => ({ value: old.value, ...found }));
+      if (mine.again) reload();
+    };
+    latest.current.load(mine.ended.signal).then(
+      (value) => done({ value, error: undefined }),
+      (error) => done({ error }),
+    );
+  }, []);
+
+  const put = useCallback((value: T) => setState({ value }), []);
+  const generation = epoch.value;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the inputs are the caller's own
+  useEffect(() => {
+    setState({});
+    reload();
+    return () => {
+      reading.current?.ended.abort();
+      reading.current = null;
+    };
+  }, [...inputs, generation]);
+  useEffect(
+    () => onEvents((events) => events.some((event) => latest.current.concerns(event)) && reload()),
+    [reload],
+  );
+  return { value: state.value, error: state.error, reload, put };
+}

@@ -1,0 +1,12 @@
+// Tasks: the page at this address.
+// It must not know the shell around it.
+
+import { PageHead } from "../parts/page";
+
+export function TasksPage() {
+  return (
+    <div class="page">
+      <PageHead title="Tasks" />
+    </div>
+  );
+}

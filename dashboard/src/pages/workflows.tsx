@@ -1,0 +1,12 @@
+// Workflows: the page at this address.
+// It must not know the shell around it.
+
+import { PageHead } from "../parts/page";
+
+export function WorkflowsPage() {
+  return (
+    <div class="page">
+      <PageHead title="Workflows" />
+    </div>
+  );
+}

@@ -1,0 +1,56 @@
+// Dialog: a question in front of the page. The browser keeps the focus inside and gives it back.
+// It must not know what is asked.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { Button } from "./button";
+
+interface DialogProps {
+  title: string;
+  children: ComponentChildren;
+  /** Its buttons. */
+  actions?: ComponentChildren;
+  wide?: boolean;
+  onClose: () => void;
+  /** Makes a form of it: Enter in a field submits. */
+  onSubmit?: () => unknown;
+}
+
+export function Dialog({ title, children, actions, wide, onClose, onSubmit }: DialogProps) {
+  const element = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useEffect(() => {
+    const dialog = element.current;
+    dialog?.showModal();
+    return () => dialog?.close();
+  }, []);
+  return (
+    <dialog
+      ref={element}
+      class={wide ? "dialog wide" : "dialog"}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+      onMouseDown={(event) => event.target === element.current && onClose()}
+    >
+      <form
+        class="dialog-body"
+        method="dialog"
+        noValidate
+        onSubmit={(event) => {
+          event.preventDefault();
+          onSubmit?.();
+        }}
+      >
+        <header>
+          <h2 id={id}>{title}</h2>
+          <Button look="quiet" icon="close" label="Close" onPress={onClose} />
+        </header>
+        <div class="dialog-content">{children}</div>
+        {actions && <footer>{actions}</footer>}
+      </form>
+    </dialog>
+  );
+}

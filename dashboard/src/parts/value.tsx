@@ -1,0 +1,141 @@
+// Value: any JSON value for people to read: fields with their names, links that can be followed, text as it is.
+// It must not know where the value comes from; what it says is never more than text and links.
+
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import { Button } from "./button";
+import { Icon } from "./icon";
+import { attempt } from "./toasts";
+
+const LINK = /^(https?:\/\/|mailto:)\S+$/i;
+const FILE = /\.(pdf|docx?|xlsx?|csv|txt|md|png|jpe?g|gif|svg|webp|zip|json|html?|mp4|mp3)([?#]|$)/i;
+const SHORT = 12;
+const DEEPEST = 6;
+
+/** `value` with a switch to the JSON as it is. */
+export function Value({ value, label }: { value: unknown; label: string }) {
+  const [raw, setRaw] = useState(false);
+  if (value === null || value === undefined) return <p class="faint">none</p>;
+  const text = () => JSON.stringify(value, null, 2);
+  return (
+    <section class="value" aria-label={label}>
+      {raw ? (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        <pre class="raw" tabIndex={0}>
+          {text()}
+        </pre>
+      ) : (
+        <Shown value={value} depth={0} />
+      )}
+      {typeof value === "object" && (
+        <p class="value-tools">
+          <Button look="quiet" small pressed={raw} onPress={() => setRaw(!raw)}>
+            JSON
+          </Button>
+          <Button
+            look="quiet"
+            small
+            icon="copy"
+            onPress={() => attempt(() => navigator.clipboard.writeText(text()), "Copied")}
+          >
+            Copy
+          </Button>
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Shown({ value, depth }: { value: unknown; depth: number }): ComponentChildren {
+  if (value === null || value === undefined) return <span class="faint">none</span>;
+  if (typeof value === "string") return <Text text={value} />;
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "number")
+    return <span class="number">{value.toLocaleString(undefined, NUMBERS)}</span>;
+  if (depth >= DEEPEST) return <code>{JSON.stringify(value)}</code>;
+  if (Array.isArray(value)) return <List items={value} depth={depth} />;
+  return <Fields fields={Object.entries(value)} depth={depth} />;
+}
+
+const NUMBERS: Intl.NumberFormatOptions = { maximumFractionDigits: 20 };
+
+function Text({ text }: { text: string }) {
+  if (LINK.test(text)) return <Link to={text} />;
+  if (text === "") return <span class="faint">empty</span>;
+  return <span class="text">{withLinks(text)}</span>;
+}
+
+/** Text in which addresses can be followed. */
+export function withLinks(text: string): ComponentChildren {
+  const parts = text.split(/(https?:\/\/[^\s<>"')\]]+)/g);
+  return parts.map((part, at) => (at % 2 ? <Link key={part} to={part} /> : part));
+}
+
+function Link({ to }: { to: string }) {
+  const file = FILE.test(to);
+  const name = file ? decodedName(to) : to.replace(/^(https?:\/\/|mailto:)/, "");
+  return (
+    <a class={file ? "file-link" : undefined} href={to} target="_blank" rel="noreferrer noopener" title={to}>
+      <Icon name={file ? "file" : "out"} size={14} />
+      {name}
+    </a>
+  );
+}
+
+function decodedName(address: string): string {
+  const name = address.split(/[?#]/)[0]?.split("/").pop() || address;
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
+function List({ items, depth }: { items: readonly unknown[]; depth: number }) {
+  const [all, setAll] = useState(false);
+  if (items.length === 0) return <span class="faint">empty list</span>;
+  const shown = all ? items : items.slice(0, SHORT);
+  return (
+    <>
+      <ul class="value-list">
+        {shown.map((item, at) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: a value never changes its order
+          <li key={at}>
+            <Shown value={item} depth={depth + 1} />
+          </li>
+        ))}
+      </ul>
+      {items.length > shown.length && (
+        <Button look="quiet" small onPress={() => setAll(true)}>
+          {items.length - shown.length} more
+        </Button>
+      )}
+    </>
+  );
+}
+
+function Fields({ fields, depth }: { fields: readonly (readonly [string, unknown])[]; depth: number }) {
+  if (fields.length === 0) return <span class="faint">nothing</span>;
+  return (
+    <dl class="value-fields">
+      {fields.map(([name, value]) => (
+        <div key={name}>
+          <dt>{worded(name)}</dt>
+          <dd>
+            <Shown value={value} depth={depth + 1} />
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** "total_amount" and "totalAmount" as people write: "Total amount". */
+export function worded(name: string): string {
+  const words = name
+    .replace(/([a-z\d])([A-Z])/g, "$1 $2")
+    .replace(/[_-]+/g, " ")
+    .trim();
+  const plain = /[A-Z]{2}/.test(words) ? words : words.toLowerCase();
+  return plain ? plain[0]?.toUpperCase() + plain.slice(1) : name;
+}
