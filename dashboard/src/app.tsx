@@ -72,9 +72,9 @@ function Shell() {
   }, [title]);
   return (
     <div class="shell">
-      <a class="skip" href="#main" onClick={skip}>
+      <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
         Skip to the page
-      </a>
+      </button>
       <Navigation onHelp={() => setHelp(true)} />
       <main id="main" tabIndex={-1}>
         <Page />
@@ -82,12 +82,6 @@ function Shell() {
       {help && <KeysDialog onClose={() => setHelp(false)} />}
     </div>
   );
-}
-
-/** The address after "#" is the route, so the link cannot lead there by itself. */
-function skip(event: Event): void {
-  event.preventDefault();
-  document.getElementById("main")?.focus();
 }
 
 function Page() {
@@ -130,7 +124,7 @@ function Navigation({ onHelp }: { onHelp: () => void }) {
       </nav>
       <div class="side-end">
         <Live />
-        <div class="account">{me.value && <Person name={me.value.subject} />}</div>
+        <div class="account">{me.value && <Person name={me.value.subject} own />}</div>
         <div class="side-tools">
           <SchemeButton />
           <Button look="quiet" icon="keyboard" label="Keys" onPress={onHelp} />

@@ -41,17 +41,6 @@ interface Changed {
   more: boolean;
 }
 
-export interface Me {
-  org: string;
-  subject: string;
-  roles: ("viewer" | "agent" | "operator" | "admin")[];
-  groups: string[];
-  engine: Schemas["Engine"];
-  temporal_ui: string | null;
-  namespace: string | null;
-  version: string;
-}
-
 type Tokenless<Name extends keyof operations> = operations[Name] extends {
   parameters: infer P;
   requestBody: { content: { "application/json": infer B } };
@@ -65,7 +54,6 @@ type Tokenless<Name extends keyof operations> = operations[Name] extends {
   : never;
 
 export interface Coming {
-  get_me: Op<None, None, None, Me>;
   explain_task: Op<
     { task_id: string },
     None,
@@ -133,7 +121,6 @@ export interface Coming {
 }
 
 export const COMING = {
-  get_me: ["GET", "me", false],
   explain_task: ["GET", "tasks/{task_id}/explanation", false],
   measure_org: ["GET", "activity", false],
   list_queues: ["GET", "queues", false],

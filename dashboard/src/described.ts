@@ -22,4 +22,4 @@ export type Event = Schemas["Event"];
 export type Workflow = Schemas["Workflow"];
 export type WorkflowState = Schemas["WorkflowState"];
 export type Graph = Schemas["Graph"];
-export type { Me } from "./coming";
+export type Me = Schemas["Me"];

@@ -22,7 +22,7 @@ export function useKeys(keys: readonly Key[]): void {
   const latest = useRef(keys);
   latest.current = keys;
   const names = keys.map((key) => key.key + (key.does ?? "")).join();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the actions are looked up when they are wanted
+  // Only the names: the actions are looked up when they are wanted.
   useEffect(() => {
     const mine = keys.map((each, at): Key => ({ ...each, act: (event) => latest.current[at]?.act(event) }));
     sets.value = [...sets.peek(), mine];

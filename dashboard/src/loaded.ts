@@ -48,7 +48,6 @@ export function useLoaded<T>(
 
   const put = useCallback((value: T) => setState({ value }), []);
   const generation = epoch.value;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the inputs are the caller's own
   useEffect(() => {
     setState({});
     reload();

@@ -30,7 +30,7 @@ export function SignIn() {
         </p>
         <TextField
           label="Token"
-          type="password"
+          secret
           value={token}
           autofocus
           spellcheck={false}

@@ -47,6 +47,7 @@ export function Button(props: ButtonProps) {
     >
       {icon && <Icon name={icon} />}
       {children}
+      {/* biome-ignore lint/a11y/noAriaHiddenOnFocusable: it is no part of the button's name, and takes no focus */}
       {shortcut && <kbd aria-hidden="true">{shortcut}</kbd>}
     </button>
   );

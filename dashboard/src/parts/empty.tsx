@@ -48,7 +48,6 @@ export function Loading({ lines = 3 }: { lines?: number }) {
     <div class="loading" role="status">
       <span class="visually-hidden">Loading</span>
       {Array.from({ length: lines }, (_, at) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: they are all the same
         <span key={at} class="bone" />
       ))}
     </div>

@@ -53,21 +53,22 @@ interface TextProps {
   error?: string | null;
   optional?: boolean;
   value: string;
-  type?: "text" | "password" | "search";
+  secret?: boolean;
   placeholder?: string;
   autofocus?: boolean;
+  spellcheck?: boolean;
   maxLength?: number;
   onText: (text: string) => void;
 }
 
 /** The commonest: one line of text. */
-export function TextField({ label, help, error, optional, onText, ...input }: TextProps) {
+export function TextField({ label, help, error, optional, secret, onText, ...input }: TextProps) {
   return (
     <Field label={label} help={help} error={error} optional={optional}>
       {(ties) => (
         <input
           autocomplete="off"
-          type="text"
+          type={(secret ? "password" : "text") as "text"}
           {...input}
           {...ties}
           onInput={(event) => onText(event.currentTarget.value)}

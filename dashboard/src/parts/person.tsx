@@ -6,12 +6,13 @@ import { Icon } from "./icon";
 
 const GROUP = "group:";
 
-export function Person({ name }: { name: string }) {
+/** `own`: also of me the name, not "you". */
+export function Person({ name, own = false }: { name: string; own?: boolean }) {
   const group = name.startsWith(GROUP);
   return (
     <span class={isMe(name) ? "person me" : "person"} title={name}>
       {group ? <Icon name="people" size={14} /> : <Initials name={name} />}
-      <span class="person-name">{isMe(name) ? "you" : group ? name.slice(GROUP.length) : name}</span>
+      <span class="person-name">{isMe(name) && !own ? "you" : group ? name.slice(GROUP.length) : name}</span>
     </span>
   );
 }

@@ -99,7 +99,6 @@ function List({ items, depth }: { items: readonly unknown[]; depth: number }) {
     <>
       <ul class="value-list">
         {shown.map((item, at) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: a value never changes its order
           <li key={at}>
             <Shown value={item} depth={depth + 1} />
           </li>
