@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput
-from durable_tasks.models import Join, NewTask
+from durable_tasks.models import Join, NewTask, TaskFilter
 from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -48,6 +48,16 @@ def one_or_more(value: Any) -> tuple[Any, ...]:
     if isinstance(value, str | int):
         return (value,)
     return tuple(value)
+
+
+def task_filter(fields: Mapping[str, Any]) -> TaskFilter:
+    """The filter that these arguments mean."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    for name in ("state", "priority"):
+        given[name] = one_or_more(given.get(name))
+    for name in ("labels", "ids", "waiting_for"):
+        given[name] = as_tuple(given.get(name, ()), name)
+    return validated(TaskFilter, given)
 
 
 def as_tuple(values: Sequence[str], what: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 MAX_LABELS = 64
 MAX_DEPENDENCIES = 10_000
+MAX_IDS = 100
+MAX_NAMES = 100
 DEFAULT_SPACE = "default"
 
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -128,6 +130,7 @@ Agent = Annotated[str, Field(min_length=1, max_length=256)]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 Title = Annotated[str, Field(min_length=1, max_length=512)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
+Text = Annotated[str, Field(min_length=1, max_length=256)]
 AnyPriority = Annotated[
     Priority,
     BeforeValidator(_parse_priority, json_schema_input_type=Priority | Literal["low", "normal", "high", "urgent"]),
@@ -364,15 +367,53 @@ class Page(NamedTuple, Generic[T]):
 
 
 class TaskFilter(Frozen):
-    """Which tasks a list shows. A state or priority may be one or several; labels must all be present."""
+    """Which tasks are meant: those that fit all of what is given. None and () are not given."""
 
     state: tuple[TaskState, ...] = ()
     space_id: str | None = None
     assigned_to: str | None = None
     priority: tuple[AnyPriority, ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = Field(default=(), max_length=MAX_LABELS)
+    """All of them."""
     workflow_id: str | None = None
     capability: str | None = None
+    mode: Mode | None = None
+    created_by: str | None = None
+    parent_task_id: str | None = None
+    ids: tuple[str, ...] = Field(default=(), max_length=MAX_IDS)
+    text: Text | None = None
+    """In the title or the description, in upper or lower case."""
+    waiting_for: tuple[str, ...] = Field(default=(), max_length=MAX_NAMES)
+    """Open manual tasks that one of these holds or alone may take, and those that anybody may take now."""
+    overdue: bool | None = None
+    """Whether the deadline has passed without the task being completed or cancelled before."""
+
+
+class FilterFields(TypedDict, total=False):
+    """The keyword arguments of `list` and its kin: those of TaskFilter, as loosely typed as it accepts them."""
+
+    state: TaskState | str | Sequence[TaskState | str] | None
+    space_id: str | None
+    assigned_to: str | None
+    priority: Priority | int | str | Sequence[Priority | int | str] | None
+    labels: Sequence[str]
+    workflow_id: str | None
+    capability: str | None
+    mode: Mode | str | None
+    created_by: str | None
+    parent_task_id: str | None
+    ids: Sequence[str]
+    text: str | None
+    waiting_for: Sequence[str]
+    overdue: bool | None
+
+
+class TaskCounts(Frozen):
+    """How many tasks stand where. `complete` is false when there were too many to look at: then it is at least so
+    many."""
+
+    counts: dict[TaskState, int]
+    complete: bool
 
 
 class Join(NamedTuple):

@@ -12,7 +12,6 @@ import aiosqlite
 from durable_tasks.checks import (
     ERROR_LIMIT,
     LARGEST_PAGE,
-    as_tuple,
     build,
     capability_list,
     check_agent,
@@ -27,6 +26,7 @@ from durable_tasks.checks import (
     one_or_more,
     page_limit,
     required_members,
+    task_filter,
 )
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import Waiters, org_key
@@ -39,18 +39,17 @@ from durable_tasks.models import (
     Engine,
     Event,
     FailurePolicy,
+    FilterFields,
     Heartbeat,
     Join,
     Mode,
     NewTask,
     Page,
     Placement,
-    Priority,
     Task,
+    TaskCounts,
     TaskError,
     TaskFields,
-    TaskFilter,
-    TaskState,
     Workflow,
     WorkflowKind,
     WorkflowState,
@@ -128,31 +127,15 @@ class Org:
         """The task. Raises NotFound."""
         return await self._host.store.get(self.id, task_id)
 
-    async def list(
-        self,
-        *,
-        state: TaskState | str | Sequence[TaskState | str] | None = None,
-        space_id: str | None = None,
-        assigned_to: str | None = None,
-        priority: Priority | int | str | Sequence[Priority | int | str] | None = None,
-        labels: Sequence[str] = (),
-        workflow_id: str | None = None,
-        capability: str | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> Page[Task]:
-        """A page of tasks, priority descending, then oldest first. Pass `next_cursor` for the next page."""
-        wanted = build(
-            TaskFilter,
-            state=one_or_more(state),
-            space_id=space_id,
-            assigned_to=assigned_to,
-            priority=one_or_more(priority),
-            labels=as_tuple(labels, "labels"),
-            workflow_id=workflow_id,
-            capability=capability,
-        )
+    async def list(self, *, limit: int = 100, cursor: str | None = None, **filters: Unpack[FilterFields]) -> Page[Task]:
+        """A page of tasks, priority descending, then oldest first; see TaskFilter for the filters. Pass `next_cursor`
+        for the next page. A page may hold fewer than `limit`, even none, before the last: that many were looked at."""
+        wanted = task_filter(filters)
         return await self._host.store.page(self.id, wanted, limit=page_limit(limit), cursor=cursor)
+
+    async def count(self, **filters: Unpack[FilterFields]) -> TaskCounts:
+        """How many tasks fit, by state; the filters are those of `list`."""
+        return await self._host.store.count(self.id, task_filter(filters))
 
     async def update(
         self, task_id: str, *, version: int | None = None, command_id: str | None = None, **fields: Any

@@ -77,6 +77,7 @@ async def foreign(tasks: DurableTasks, org_id: str = "rival") -> Foreign:
     await org.cancel_workflow(workflow.id, command_id=words.cancelling)
     await org.retry_workflow(workflow.id, command_id=words.retrying)
     await org.pipeline(SECRET, [NewTask(name=SECRET)], **options)
+    await org.create(SECRET, mode="manual", assigned_to=SECRET, parent_task_id=task.id)
     cursor = (await org.list(limit=1)).next_cursor
     workflows_cursor = (await org.list_workflows(limit=1)).next_cursor
     assert cursor is not None
@@ -138,6 +139,16 @@ _HELD: Mapping[str, Sequence[Arguments]] = {
 _WORKFLOW: Mapping[str, Sequence[Arguments]] = {
     name: [lambda its: {"workflow_id": its.workflow}] for name in ("get_workflow", "graph_workflow")
 }
+_FILTERS: Sequence[Arguments] = [
+    lambda its: {"workflow_id": its.workflow},
+    lambda its: {"labels": [its.label]},
+    lambda its: {"capability": its.capability},
+    lambda its: {"space_id": its.space},
+    lambda its: {"assigned_to": its.agent},
+    lambda its: {"waiting_for": [its.agent]},
+    lambda its: {"ids": [its.task, its.done]},
+    lambda its: {"parent_task_id": its.task},
+]
 _ONE_STEP = {"kind": "dag", "name": "x"}
 
 CALLS: Mapping[str, Sequence[Arguments]] = {
@@ -152,14 +163,8 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
         lambda its: {"tasks": [{"title": "x", "mode": "manual", "depends_on": [its.done]}]},
         lambda its: {"tasks": [{"title": "x", "mode": "manual", "parent_task_id": its.task}]},
     ],
-    "list_tasks": [
-        lambda its: {"workflow_id": its.workflow},
-        lambda its: {"labels": [its.label]},
-        lambda its: {"capability": its.capability},
-        lambda its: {"space_id": its.space},
-        lambda its: {"assigned_to": its.agent},
-        lambda its: {"cursor": its.cursor},
-    ],
+    "list_tasks": [*_FILTERS, lambda its: {"cursor": its.cursor}],
+    "count_tasks": _FILTERS,
     "next_task": [
         lambda its: {"space_id": its.space},
         lambda its: {"space_id": its.space, "capabilities": [its.capability], "agent_id": its.agent},

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from durable_tasks.cli.talk import json_text, put, put_columns, put_json, say
-from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskState, Workflow
+from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskCounts, TaskState, Workflow
 from durable_tasks.operations import mermaid
 from durable_tasks.operations.answers import Graph
 
@@ -44,6 +44,13 @@ def _(answer: Task) -> None:
         put(f"error {answer.error.type}: {answer.error.message}")
     if answer.output is not None:
         put(f"output {json_text(answer.output)}")
+
+
+@_show.register
+def _(answer: TaskCounts) -> None:
+    put_columns([state, str(count)] for state, count in answer.counts.items())
+    if not answer.complete:
+        say("at least; there are too many to count")
 
 
 @_show.register

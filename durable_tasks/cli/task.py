@@ -11,10 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from durable_tasks.cli.asking import Tasks, asking
+from durable_tasks.cli.filters import filtering
 from durable_tasks.cli.talk import FAILED, say
 from durable_tasks.durations import parse_duration
 from durable_tasks.errors import Conflict, DurableTasksError, InvalidInput
-from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskFields, TaskState
+from durable_tasks.models import (
+    Attempt,
+    Claim,
+    Event,
+    FilterFields,
+    Heartbeat,
+    Page,
+    Task,
+    TaskCounts,
+    TaskFields,
+    TaskState,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Create tasks, look at them, claim them and work on them.")
 
@@ -76,30 +88,22 @@ async def create(
 
 
 @asking(app, "list")
+@filtering
 async def list_tasks(
     tasks: Tasks,
-    state: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
-    space: Annotated[str | None, typer.Option()] = None,
-    assigned_to: Annotated[str | None, typer.Option()] = None,
-    priority: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="May be repeated: all of them.")] = None,
-    workflow: Annotated[str | None, typer.Option(metavar="ID")] = None,
-    capability: Annotated[str | None, typer.Option()] = None,
+    filters: FilterFields,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
     cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
 ) -> Page[Task]:
     """A page of tasks: the most urgent first, then the oldest."""
-    return await tasks.list(
-        state=state,
-        space_id=space,
-        assigned_to=assigned_to,
-        priority=priority,
-        labels=label or (),
-        workflow_id=workflow,
-        capability=capability,
-        limit=limit,
-        cursor=cursor,
-    )
+    return await tasks.list(limit=limit, cursor=cursor, **filters)
+
+
+@asking(app)
+@filtering
+async def count(tasks: Tasks, filters: FilterFields) -> TaskCounts:
+    """How many tasks there are, by state."""
+    return await tasks.count(**filters)
 
 
 @asking(app)

@@ -3,13 +3,13 @@
 It must not know HTTP: what is sent, when it is sent again and how streams go on is elsewhere.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Literal, Self, Unpack
 
 import httpx
 
-from durable_tasks.checks import check_batch, one_or_more
+from durable_tasks.checks import check_batch, one_or_more, task_filter
 from durable_tasks.client.calls import Calls, path_part
 from durable_tasks.client.stream import Stream
 from durable_tasks.clock import SystemClock, SystemIds
@@ -20,14 +20,14 @@ from durable_tasks.models import (
     Attempt,
     Claim,
     Event,
+    FilterFields,
     Heartbeat,
     NewTask,
     Page,
-    Priority,
     Task,
+    TaskCounts,
     TaskError,
     TaskFields,
-    TaskState,
     Workflow,
     WorkflowKind,
     WorkflowState,
@@ -112,33 +112,15 @@ class Client:
         task: Task = await self.call("get_task", task_id=task_id)
         return task
 
-    async def list(
-        self,
-        *,
-        state: TaskState | str | Sequence[TaskState | str] | None = None,
-        space_id: str | None = None,
-        assigned_to: str | None = None,
-        priority: Priority | int | str | Sequence[Priority | int | str] | None = None,
-        labels: Sequence[str] = (),
-        workflow_id: str | None = None,
-        capability: str | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> Page[Task]:
+    async def list(self, *, limit: int = 100, cursor: str | None = None, **filters: Unpack[FilterFields]) -> Page[Task]:
         """As Org.list."""
-        found: answers.Listed[Task] = await self.call(
-            "list_tasks",
-            state=one_or_more(state),
-            space_id=space_id,
-            assigned_to=assigned_to,
-            priority=one_or_more(priority),
-            labels=labels,
-            workflow_id=workflow_id,
-            capability=capability,
-            limit=limit,
-            cursor=cursor,
-        )
+        found: answers.Listed[Task] = await self.call("list_tasks", limit=limit, cursor=cursor, **_said(filters))
         return Page([*found.items], found.next_cursor)
+
+    async def count(self, **filters: Unpack[FilterFields]) -> TaskCounts:
+        """As Org.count."""
+        counted: TaskCounts = await self.call("count_tasks", **_said(filters))
+        return counted
 
     async def update(
         self, task_id: str, *, version: int | None = None, command_id: str | None = None, **fields: Any
@@ -415,3 +397,7 @@ class Client:
 
 def _claim(claimed: answers.Claimed) -> Claim:
     return Claim(claimed.task, claimed.token, claimed.lease_expires_at)
+
+
+def _said(filters: Mapping[str, Any]) -> dict[str, Any]:
+    return task_filter(filters).model_dump(exclude_defaults=True)

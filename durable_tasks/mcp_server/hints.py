@@ -5,7 +5,7 @@ It must not know protocols; the names are those of the table of operations.
 
 from collections.abc import Mapping
 
-_PAGES = "When next_cursor is not null, call again with cursor set to it and the same filters."
+_PAGES = "While next_cursor is not null, even with no items, call again with cursor set to it and the same filters."
 _HOLD = (
     "Keep the token: call start_task, then progress_task or heartbeat_task before lease_expires_at, and end with"
     " complete_task, fail_task or release_task."
@@ -18,7 +18,8 @@ HINTS: Mapping[str, str] = {
         " application runs it: follow it with wait_task. With an idempotency_key the call may be repeated."
     ),
     "create_tasks": "The answer has them in the same order.",
-    "list_tasks": f'state: ["pending"] shows what can be claimed. {_PAGES}',
+    "list_tasks": f'state: ["pending"] shows what can be claimed, waiting_for_me what you hold or may take. {_PAGES}',
+    "count_tasks": "The filters are those of list_tasks. When complete is false there are more.",
     "get_task": "list_attempts shows its executions, list_events what happened to it.",
     "update_task": "Fields that are left out stay. With version, it changes only if nobody else has edited it.",
     "next_task": f"result is null when there is nothing to do: try again later. Else it is yours. {_HOLD}",

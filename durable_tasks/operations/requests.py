@@ -11,6 +11,9 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt
 from durable_tasks.durations import Duration
 from durable_tasks.models import (
     DEFAULT_SPACE,
+    MAX_IDS,
+    MAX_LABELS,
+    MAX_NAMES,
     Agent,
     AnyPriority,
     Capability,
@@ -18,10 +21,12 @@ from durable_tasks.models import (
     Frozen,
     Key,
     Label,
+    Mode,
     NewTask,
     Space,
     TaskError,
     TaskState,
+    Text,
     Title,
     WorkflowKind,
     WorkflowState,
@@ -89,16 +94,39 @@ class Fenced(Command):
     token: Token
 
 
-class ListTasks(Request):
+class FilterTasks(Request):
+    """Which tasks are meant: those that fit all that is given."""
+
     state: tuple[TaskState, ...] = ()
     space_id: Space | None = None
     assigned_to: Agent | None = None
     priority: tuple[AnyPriority, ...] = ()
-    labels: tuple[Label, ...] = ()
+    labels: tuple[Label, ...] = Field((), max_length=MAX_LABELS, description="All of them.")
     workflow_id: Id | None = None
     capability: Capability | None = None
+    mode: Mode | None = None
+    created_by: Agent | None = None
+    parent_task_id: Id | None = None
+    ids: tuple[Id, ...] = Field((), max_length=MAX_IDS)
+    text: Text | None = Field(None, description="In the title or the description, in upper or lower case.")
+    waiting_for: tuple[Agent, ...] = Field(
+        (),
+        max_length=MAX_NAMES,
+        description="Open manual tasks that one of these holds or alone may take, or that anybody may take now.",
+    )
+    waiting_for_me: bool = Field(False, description="`waiting_for` the caller.")
+    overdue: bool | None = Field(
+        None, description="Whether the deadline passed without the task being completed or cancelled before."
+    )
+
+
+class ListTasks(FilterTasks):
     limit: Limit = 100
     cursor: Cursor | None = None
+
+
+class CountTasks(FilterTasks):
+    """How many."""
 
 
 class UpdateTask(Command):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from durable_tasks.access import Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import WaitTimeout
-from durable_tasks.models import Task, Workflow
-from durable_tasks.operations import answers, durable, requests, standing
+from durable_tasks.models import Task, TaskCounts, Workflow
+from durable_tasks.operations import answers, durable, many, requests, standing
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
 from durable_tasks.ports import DeadLetter
@@ -26,22 +26,6 @@ async def create_task(caller: Caller, request: requests.CreateTask) -> Task:
 async def create_tasks(caller: Caller, request: requests.CreateTasks) -> answers.Tasks:
     """Create many tasks, all or none; they may depend on each other by name."""
     return answers.Tasks(items=tuple(await caller.org.create_many(request.tasks)))
-
-
-async def list_tasks(caller: Caller, request: requests.ListTasks) -> answers.Listed[Task]:
-    """List tasks, the most urgent first, then the oldest."""
-    page = await caller.org.list(
-        state=several(request.state),
-        priority=several(request.priority),
-        labels=request.labels,
-        space_id=request.space_id,
-        assigned_to=request.assigned_to,
-        workflow_id=request.workflow_id,
-        capability=request.capability,
-        limit=request.limit,
-        cursor=request.cursor,
-    )
-    return answers.Listed[Task].of(page)
 
 
 async def get_task(caller: Caller, request: requests.OfTask) -> Task:
@@ -223,7 +207,11 @@ _ALL = (
         "create_tasks", Role.AGENT, "POST", "/tasks/bulk", requests.CreateTasks, answers.Tasks, create_tasks, status=201
     ),
     Operation(
-        "list_tasks", Role.VIEWER, "GET", "/tasks", requests.ListTasks, answers.Listed[Task], list_tasks,
+        "list_tasks", Role.VIEWER, "GET", "/tasks", requests.ListTasks, answers.Listed[Task], many.list_tasks,
+        repeatable=True,
+    ),
+    Operation(
+        "count_tasks", Role.VIEWER, "GET", "/tasks/counts", requests.CountTasks, TaskCounts, many.count_tasks,
         repeatable=True,
     ),
     Operation("next_task", Role.AGENT, "POST", "/tasks/next", requests.NextTask, answers.Claimed | None, next_task),

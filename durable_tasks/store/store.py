@@ -15,13 +15,14 @@ from durable_tasks.models import (
     Heartbeat,
     Page,
     Task,
+    TaskCounts,
     TaskError,
     TaskFilter,
     Workflow,
     WorkflowState,
 )
 from durable_tasks.ports import Appetite, Assignment, Ids, Outcome
-from durable_tasks.store import claims, commands, dispatch, due, events, groups, processes, tasks, tokens
+from durable_tasks.store import claims, commands, dispatch, due, events, groups, listing, processes, tasks, tokens
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
@@ -59,7 +60,12 @@ class Store(HandoverStore):
         return await self.read(lambda conn: tasks.read_ended(conn, org_id, task_id))
 
     async def page(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
-        return await self.read(lambda conn: tasks.page(conn, org_id, wanted, limit=limit, cursor=cursor))
+        now = self._clock.now()
+        return await self.read(lambda conn: listing.page(conn, org_id, wanted, now=now, limit=limit, cursor=cursor))
+
+    async def count(self, org_id: str, wanted: TaskFilter) -> TaskCounts:
+        now = self._clock.now()
+        return await self.read(lambda conn: listing.count(conn, org_id, wanted, now=now))
 
     async def update(self, org_id: str, task_id: str, fields: Row, version: int | None, command_id: str | None) -> Task:
         return await self._command(

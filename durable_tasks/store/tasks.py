@@ -1,4 +1,4 @@
-"""Creating, reading, listing and editing tasks.
+"""Creating, reading and editing tasks.
 
 It must not know attempts: who runs a task is told in claims.py and dispatch.py.
 """
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, UnknownDependency, VersionConflict
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
-from durable_tasks.models import Engine, Mode, NewTask, Page, Placement, Task, TaskFilter, TaskState
-from durable_tasks.store import commands, cursors, submissions
+from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskState
+from durable_tasks.store import commands, submissions
 from durable_tasks.store.events import task_event
 from durable_tasks.store.moves import announce, get, move, require
 from durable_tasks.store.orgs import namespace_of
@@ -305,50 +305,6 @@ def read_ended(conn: sqlite3.Connection, org_id: str, task_id: str) -> Task | No
     """The task once it is terminal. Whoever waits asks at least once before: one column, not all of them."""
     found = conn.execute("SELECT state FROM dt_tasks WHERE id = ? AND org_id = ?", (task_id, org_id)).fetchone()
     return None if found is not None and found[0] not in _ENDED else read(conn, org_id, task_id)
-
-
-def page(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
-    """Priority descending, then first in, first out: each state's part comes from the index in that order."""
-    where, values = _where(wanted)
-    if cursor is not None:
-        priority, last = cursors.read(cursor, int, str)
-        seq = cursors.seq_of(conn, "dt_tasks", org_id, last, cursor)
-        where += " AND (priority < ? OR (priority = ? AND seq > ?))"
-        values += [priority, priority, seq]
-    branch = (
-        f"SELECT * FROM (SELECT seq, priority FROM dt_tasks WHERE org_id = ? AND state = ?{where}"
-        " ORDER BY priority DESC, seq LIMIT ?)"
-    )
-    states = tuple(dict.fromkeys(wanted.state)) or tuple(TaskState)
-    sql = " UNION ALL ".join([branch] * len(states))
-    bound = [value for state in states for value in (org_id, state.value, *values, limit + 1)]
-    keys = conn.execute(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT ?", (*bound, limit + 1)).fetchall()
-    rows = [_by_seq(conn, seq) for (seq,) in keys[:limit]]
-    more = cursors.make(rows[-1]["priority"], rows[-1]["id"]) if len(keys) > limit else None
-    return Page([to_task(row) for row in rows], more)
-
-
-def _by_seq(conn: sqlite3.Connection, seq: int) -> Row:
-    return task_row(conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE seq = ?", (seq,)).fetchone())
-
-
-def _where(wanted: TaskFilter) -> tuple[str, list[Any]]:
-    where, values = "", []
-    for column in ("space_id", "workflow_id", "capability"):
-        value = getattr(wanted, column)
-        if value is not None:
-            where += f" AND {column} = ?"
-            values.append(value)
-    if wanted.assigned_to is not None:
-        where += " AND COALESCE(assigned_to, reserved_for) = ?"
-        values.append(wanted.assigned_to)
-    if wanted.priority:
-        where += f" AND priority IN ({', '.join('?' * len(wanted.priority))})"
-        values += [priority.value for priority in wanted.priority]
-    for label in wanted.labels:
-        where += " AND EXISTS (SELECT 1 FROM json_each(labels) WHERE value = ?)"
-        values.append(label)
-    return where, values
 
 
 def has_active(conn: sqlite3.Connection, org_id: str, agent_id: str) -> bool:

@@ -4,19 +4,24 @@ It must not know the statements: it overhears them.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from durable_tasks import DurableTasks, NewTask, Settings
 from durable_tasks.contracts import GroupRef
-from durable_tasks.models import Engine, Mode, Placement
+from durable_tasks.models import Engine, FilterFields, Mode, Placement
 from durable_tasks.ports import Appetite, Room
 from durable_tasks.store import reader, writer
 from durable_tasks.store.connection import connect
 from durable_tasks.store.tasks import draft
 
 GROWING = ("dt_tasks", "dt_events", "dt_attempts", "dt_dependencies", "dt_submissions", "dt_outbox", "dt_idempotency")
+FILTERS: Sequence[FilterFields] = (
+    {}, {"text": "m"}, {"waiting_for": ["ana"]}, {"waiting_for": ["ana"], "state": "pending"}, {"parent_task_id": "x"},
+    {"ids": ["x"]}, {"workflow_id": "x"}, {"state": "pending", "labels": ["a"], "overdue": False, "mode": "manual"},
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -60,6 +65,10 @@ async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path
         await acme.complete_and_next(first.id, {"ok": True}, token=claim.token, agent_id="ana")
         group = await acme.fan_out("g", [NewTask(name=f"m{n}") for n in range(3)], max_parallel=1)
         await acme.list(state="blocked")
+        for filters in FILTERS:
+            page = await acme.list(limit=1, **filters)
+            await acme.list(cursor=page.next_cursor, **filters)
+            await acme.count(**filters)
         await acme.list(workflow_id=group.id)
         await acme.cancel_workflow(group.id)
         await acme.retry_workflow(group.id)

@@ -1,0 +1,230 @@
+"""Listing: which tasks a filter means, in pages and in numbers, with work that is bounded however many there are.
+
+It must not know what becomes of them.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from durable_tasks.models import Page, Priority, Task, TaskCounts, TaskFilter, TaskState
+from durable_tasks.store import cursors
+from durable_tasks.store.rows import TASK, Row, task_row, to_task
+
+BUDGET = 5_000
+"""Rows that one page looks at."""
+COUNT_BUDGET = 10_000
+"""Rows that a count looks at in each state."""
+_KEY_BUDGET = 100_000
+"""Of a count that needs nothing but an index."""
+
+
+class _Condition(NamedTuple):
+    """A part of a WHERE clause; several are joined by AND."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+class _Key(NamedTuple):
+    """A place in a list: priority descending, then first in, first out."""
+
+    priority: int
+    seq: int
+
+
+class _Source(NamedTuple):
+    """Where the rows of a filter are found, and what is then asked of each."""
+
+    table: str
+    """With the index that is right: SQLite would guess from how many rows there are."""
+    arms: tuple[_Condition, ...]
+    """Each finds a part of them by that index."""
+    ordered: bool
+    """Whether the index has each part in the order of a list. Else there are few, and they are sorted."""
+    asked: tuple[_Condition, ...]
+    priorities: tuple[int, ...]
+    """Those that are wanted, descending."""
+
+
+_START = _Key(max(Priority) + 1, 0)
+_EVERY_PRIORITY = tuple(sorted(map(int, Priority), reverse=True))
+_LAST = cursors.MAX_INTEGER
+_HOLDER = "COALESCE(assigned_to, reserved_for)"
+
+
+def page(
+    conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float, limit: int, cursor: str | None
+) -> Page[Task]:
+    """At most `limit` tasks; fewer, though there are more, when BUDGET rows had to be looked at."""
+    source, after = _source(org_id, wanted, now), _START
+    if cursor is not None:
+        priority, last = cursors.read(cursor, int, str)
+        after = _Key(priority, cursors.seq_of(conn, "dt_tasks", org_id, last, cursor))
+    find = _walk if source.ordered else _sorted
+    found, stop = find(conn, source, after, limit)
+    rows = [_by_seq(conn, key.seq) for key in found]
+    more = None if stop is None else cursors.make(stop.priority, _by_seq(conn, stop.seq)["id"])
+    return Page([to_task(row) for row in rows], more)
+
+
+def count(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float) -> TaskCounts:
+    """How many there are by state, as far as the budget goes."""
+    source = _source(org_id, wanted, now)
+    budget = COUNT_BUDGET if source.asked else _KEY_BUDGET
+    asked = _all_of((*source.asked, *_one_of("priority", wanted.priority)))
+    counts: dict[TaskState, int] = {}
+    complete = True
+    for arm in source.arms:
+        rows = conn.execute(
+            f"SELECT state, COUNT(*), COALESCE(SUM(hit), 0) FROM (SELECT state, {asked.sql or 1} AS hit"
+            f" FROM {source.table} WHERE {arm.sql} LIMIT ?) GROUP BY state",
+            (*asked.values, *arm.values, budget),
+        ).fetchall()
+        complete = complete and sum(seen for _, seen, _ in rows) < budget
+        counts |= {TaskState(state): hits for state, _, hits in rows if hits}
+    return TaskCounts(counts=counts, complete=complete)
+
+
+def _walk(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) -> tuple[list[_Key], _Key | None]:
+    """The keys of a page, and where it ends when that is not the end of the list."""
+    found: list[_Key] = []
+    left = BUDGET
+    for priority in source.priorities:
+        if priority > after.priority:
+            continue
+        first = after.seq if priority == after.priority else 0
+        # What asks nothing of a row meets no more rows than it finds.
+        last, seen = _stretch(conn, source, priority, first, left) if source.asked else (_LAST, 0)
+        hits = _hits(conn, source, priority, first, last, limit + 1 - len(found))
+        found += [_Key(priority, seq) for seq in hits]
+        if len(found) > limit:
+            return found[:limit], found[limit - 1]
+        left -= seen
+        if left == 0:
+            return found, _Key(priority, last)
+    return found, None
+
+
+def _stretch(conn: sqlite3.Connection, source: _Source, priority: int, first: int, most: int) -> tuple[int, int]:
+    """The last of the rows of that priority behind `first`, as far as `most` of them reach, and how many they are."""
+    union, values = _union(source, (_Condition("priority = ?", (priority,)), _Condition("seq > ?", (first,))))
+    last, seen = conn.execute(f"SELECT MAX(seq), COUNT(*) FROM ({union} LIMIT ?)", (*values, most)).fetchone()
+    return last or first, seen
+
+
+def _hits(conn: sqlite3.Connection, source: _Source, priority: int, first: int, last: int, limit: int) -> list[int]:
+    here = (_Condition("priority = ?", (priority,)), _Condition("seq > ?", (first,)), _Condition("seq <= ?", (last,)))
+    union, values = _union(source, (*here, *source.asked))
+    return [seq for (seq,) in conn.execute(f"{union} LIMIT ?", (*values, limit))]
+
+
+def _union(source: _Source, also: tuple[_Condition, ...]) -> tuple[str, list[Any]]:
+    """The numbers of the arms' rows in order: SQLite merges the arms, and reads no more of each than is asked for."""
+    parts = [_all_of((arm, *also)) for arm in source.arms]
+    selects = " UNION ALL ".join(f"SELECT seq FROM {source.table} WHERE {part.sql}" for part in parts)
+    return f"{selects} ORDER BY seq", [value for part in parts for value in part.values]
+
+
+def _sorted(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) -> tuple[list[_Key], _Key | None]:
+    """As _walk, of few rows."""
+    (arm,) = source.arms
+    behind = _Condition("(priority < ? OR (priority = ? AND seq > ?))", (after.priority, after.priority, after.seq))
+    where = _all_of((arm, behind, *source.asked, *_one_of("priority", source.priorities)))
+    found = conn.execute(
+        f"SELECT priority, seq FROM {source.table} WHERE {where.sql} ORDER BY priority DESC, seq LIMIT ?",
+        (*where.values, limit + 1),
+    ).fetchall()
+    keys = [_Key(*key) for key in found[:limit]]
+    return keys, keys[-1] if len(found) > limit else None
+
+
+def _by_seq(conn: sqlite3.Connection, seq: int) -> Row:
+    return task_row(conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE seq = ?", (seq,)).fetchone())
+
+
+# ----- what a filter means
+
+
+def _source(org_id: str, wanted: TaskFilter, now: float) -> _Source:
+    asked = _asked(wanted, now)
+    priorities = tuple(p for p in _EVERY_PRIORITY if p in wanted.priority) if wanted.priority else _EVERY_PRIORITY
+    states = tuple(dict.fromkeys(wanted.state))
+    narrow = _narrow(org_id, wanted)
+    if narrow is not None:
+        table, arm, ordered = narrow
+        return _Source(table, (arm,), ordered, (*_one_of("state", states), *asked), priorities)
+    arms = (_Condition("org_id = ? AND state = ?", (org_id, state.value)) for state in states or TaskState)
+    return _Source("dt_tasks INDEXED BY dt_tasks_list", tuple(arms), True, asked, priorities)
+
+
+def _narrow(org_id: str, wanted: TaskFilter) -> tuple[str, _Condition, bool] | None:
+    """An index that is narrower than that by state, what finds the rows by it, and whether it has the list's order."""
+    own = _Condition("org_id = ?", (org_id,))
+    if wanted.ids:
+        return "dt_tasks", _all_of((*_one_of("id", wanted.ids), own)), False
+    if wanted.parent_task_id is not None:
+        parent = _Condition("parent_task_id = ?", (wanted.parent_task_id,))
+        return "dt_tasks INDEXED BY dt_tasks_children", _all_of((parent, own)), True
+    if wanted.workflow_id is not None:
+        group = _Condition("workflow_id = ?", (wanted.workflow_id,))
+        return "dt_tasks INDEXED BY dt_tasks_member", _all_of((group, own)), False
+    if wanted.waiting_for:
+        open_ones = _Condition("mode = 'manual' AND completed_at IS NULL")
+        return "dt_tasks INDEXED BY dt_tasks_inbox", _all_of((open_ones, own)), True
+    return None
+
+
+def _asked(wanted: TaskFilter, now: float) -> tuple[_Condition, ...]:
+    """What the filter asks of a row, state and priority left out."""
+    found: list[_Condition] = []
+    for column in ("space_id", "workflow_id", "capability", "mode", "created_by", "parent_task_id"):
+        value = getattr(wanted, column)
+        if value is not None:
+            found.append(_Condition(f"{column} IS ?", (str(value),)))
+    if wanted.assigned_to is not None:
+        found.append(_Condition(f"{_HOLDER} IS ?", (wanted.assigned_to,)))
+    for label in wanted.labels:
+        found.append(_Condition("EXISTS (SELECT 1 FROM json_each(labels) WHERE value = ?)", (label,)))
+    if wanted.waiting_for:
+        found.append(_waiting(wanted.waiting_for))
+    if wanted.overdue is not None:
+        found.append(_Condition(f"{_OVERDUE} IS ?", (now, wanted.overdue)))
+    if wanted.text is not None:
+        found.append(_containing(wanted.text))
+    return tuple(found)
+
+
+_OVERDUE = (
+    "(deadline_at IS NOT NULL AND deadline_at <= ?"
+    " AND (completed_at IS NULL OR (state = 'failed' AND completed_at >= deadline_at)))"
+)
+
+
+def _waiting(names: Sequence[str]) -> _Condition:
+    marks = ", ".join("?" * len(names))
+    free = f"({_HOLDER} IS NULL AND state = 'pending' AND stop_by IS NULL)"
+    return _Condition(f"mode = 'manual' AND completed_at IS NULL AND ({_HOLDER} IN ({marks}) OR {free})", tuple(names))
+
+
+def _containing(text: str) -> _Condition:
+    """SQLite knows upper and lower case of ASCII only, so others are looked for as words are commonly written. A
+    search for a plain part, not for a pattern: its cost is known whatever the text is."""
+    spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title(), text.capitalize()}
+    places = [(column, spelling) for spelling in sorted(spellings) for column in ("title", "description")]
+    sql = " OR ".join(f"instr(lower({column}), lower(?)) > 0" for column, _ in places)
+    return _Condition(f"({sql})", tuple(spelling for _, spelling in places))
+
+
+def _one_of(column: str, values: Sequence[Any]) -> tuple[_Condition, ...]:
+    """Nothing, when there is no choice."""
+    if not values:
+        return ()
+    return (_Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values)),)
+
+
+def _all_of(conditions: Sequence[_Condition]) -> _Condition:
+    return _Condition(
+        " AND ".join(condition.sql for condition in conditions),
+        tuple(value for condition in conditions for value in condition.values),
+    )
