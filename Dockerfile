@@ -4,6 +4,8 @@ FROM python:3.11.13-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY docs/reference/openapi.json docs/reference/openapi.json
+COPY dashboard dashboard
 COPY activities activities
 COPY workflows workflows
 COPY durable_tasks durable_tasks

