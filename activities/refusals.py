@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from durable_tasks.errors import Closed, DurableTasksError, InvalidInput, NotFound, StoreError
+from durable_tasks.errors import Closed, DurableTasksError, InvalidInput, InvalidOutput, NotFound, StoreError
 
 T = TypeVar("T")
 
@@ -33,4 +33,5 @@ async def obeyed(asking: Awaitable[T]) -> T:
 def _failure(error: DurableTasksError, *, final: bool) -> ApplicationError:
     # Benign: to the worker a refusal is an answer, not an alarm with a traceback.
     category = ApplicationErrorCategory.BENIGN if final else ApplicationErrorCategory.UNSPECIFIED
-    return ApplicationError(error.message, type=error.code, non_retryable=final, category=category)
+    details = [{"errors": error.errors}] if isinstance(error, InvalidOutput) else []
+    return ApplicationError(error.message, *details, type=error.code, non_retryable=final, category=category)

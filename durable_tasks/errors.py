@@ -5,6 +5,7 @@ It must not know who raises or who answers: no HTTP status, no SQL, no Temporal.
 DurableTasksError
 ├── InvalidInput (ValueError)        the call itself is wrong; nothing changed
 │   ├── PayloadTooLarge
+│   ├── InvalidOutput                the output does not fit the task's form
 │   ├── InvalidOrg
 │   ├── UnknownDependency
 │   ├── DependencyCycle
@@ -72,6 +73,12 @@ class PayloadTooLarge(InvalidInput):
     """An input or output exceeds its limit. Facts: size, limit (bytes), field."""
 
     code = "payload_too_large"
+
+
+class InvalidOutput(InvalidInput):
+    """An output does not fit its task's form. Facts: task_id, errors (of each: pointer, code, message)."""
+
+    code = "invalid_output"
 
 
 class InvalidOrg(InvalidInput):

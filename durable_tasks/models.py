@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from durable_tasks.durations import Duration, DurationLike
 from durable_tasks.errors import InvalidOrg
@@ -137,6 +138,15 @@ AnyPriority = Annotated[
 ]
 
 
+def _as_schema(form: Any) -> Any:
+    is_model = isinstance(form, type) and issubclass(form, BaseModel)
+    return form.model_json_schema() if is_model else form
+
+
+Form = Annotated[dict[str, Any] | SkipJsonSchema[type[BaseModel]] | None, AfterValidator(_as_schema)]
+"""A JSON Schema, or the pydantic model that stands for one."""
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -183,6 +193,7 @@ class NewTask(Frozen):
     on_dependency_failure: OnDependencyFailure = "cancel"
     labels: tuple[Label, ...] = Field(default=(), max_length=MAX_LABELS)
     metadata: dict[str, Any] = Field(default_factory=dict)
+    form: Form = Field(None, description="A JSON Schema that the output must fit, of a manual task only.")
     max_retries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     retry: RetryPolicy = RetryPolicy()
     timeout: Duration | None = None
@@ -225,6 +236,7 @@ class TaskFields(TypedDict, total=False):
     on_dependency_failure: OnDependencyFailure
     labels: Sequence[str]
     metadata: Mapping[str, Any]
+    form: Mapping[str, Any] | type[BaseModel] | None
     max_retries: int
     retry: RetryPolicy
     timeout: DurationLike | None
@@ -284,6 +296,8 @@ class Task(Frozen):
     started_at: datetime | None
     completed_at: datetime | None
     archived_at: datetime | None
+    form: dict[str, Any] | None = None
+    """JSON Schema that the output must fit."""
 
 
 class Attempt(Frozen):

@@ -235,7 +235,9 @@ class Org:
         return await self._host.store.progress(self.id, task_id, float(percent), token, said, command_id)
 
     async def complete(self, task_id: str, output: Any = None, *, token: str, command_id: str | None = None) -> Task:
-        """End the attempt well. Repeated with the same token and output it returns the task again."""
+        """End the attempt well. Repeated with the same token and output it returns the task again.
+
+        Raises InvalidOutput when the task has a form and the output does not fit it."""
         return await self._host.store.complete(self.id, task_id, dump_payload(output, "output"), token, command_id)
 
     async def fail(

@@ -18,6 +18,7 @@ from durable_tasks.errors import (
     Conflict,
     DurableTasksError,
     InvalidInput,
+    InvalidOutput,
     NotFound,
     ServerUnavailable,
     StoreError,
@@ -55,6 +56,9 @@ def failing_plainly() -> Iterator[None]:
         yield
     except DurableTasksError as error:
         say(f"error: {error.message}")
+        if isinstance(error, InvalidOutput):
+            for one in error.errors:
+                say(f"  {one['pointer'] or '/'}: {one['message']}")
         raise typer.Exit(exit_code(error)) from error
 
 

@@ -6,6 +6,7 @@ It must not know where the tasks are, nor how they run.
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +63,9 @@ async def create(
     delay: Annotated[str | None, typer.Option(metavar="DURATION", help="It is not ready before.")] = None,
     deadline: Annotated[str | None, typer.Option(metavar="DURATION", help="It fails after.")] = None,
     metadata: Json = None,
+    form: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A JSON Schema that the output must fit; of a manual task.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Used before, it gives the task it made.")] = None,
 ) -> Task:
     """Create a task."""
@@ -81,6 +85,7 @@ async def create(
         "delay": delay,
         "deadline": deadline,
         "metadata": None if metadata is None else parsed(metadata, "--metadata"),
+        "form": None if form is None else parsed(_text_of(form), "--form"),
         "idempotency_key": key,
     }
     given: TaskFields = {name: value for name, value in fields.items() if value is not None}  # type: ignore[assignment]
@@ -282,6 +287,13 @@ async def watch(tasks: Tasks, task_id: Id) -> AsyncIterator[Event]:
 
 
 _ENDS = frozenset({"task.completed", "task.failed", "task.cancelled"})
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}", path=str(path)) from error
 
 
 def parsed(text: str, what: str) -> Any:

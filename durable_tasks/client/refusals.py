@@ -14,6 +14,7 @@ from durable_tasks.errors import (
     DurableTasksError,
     HandlerError,
     InvalidInput,
+    InvalidOutput,
     NotFound,
     PayloadTooLarge,
     ServerUnavailable,
@@ -37,12 +38,14 @@ def error_of(response: httpx.Response, url: str) -> DurableTasksError:
     said = _problem(response)
     if said is None:
         return _foreign(response, url)
-    code, message, facts = said
+    code, message, facts, errors = said
     if code == "no_such_path":
         return _no_api(url)
     kind = _KINDS.get(code) or _by_status(response.status_code)
     if kind is Closed:  # the server's affair: this client is open
         kind = ServerUnavailable
+    if kind is InvalidOutput:
+        facts["errors"] = [{name: one[name] for name in ("pointer", "code", "message")} for one in errors]
     return kind(message, **{**facts, "url": url} if kind is ServerUnavailable else facts)
 
 
@@ -51,10 +54,10 @@ def may_pass(response: httpx.Response, error: DurableTasksError) -> bool:
     return response.status_code in _PASSING and not isinstance(error, ConfigurationError)
 
 
-def _problem(response: httpx.Response) -> tuple[str, str, dict[str, Any]] | None:
+def _problem(response: httpx.Response) -> tuple[str, str, dict[str, Any], list[dict[str, Any]]] | None:
     try:
         said = response.json()
-        return str(said["code"]), str(said["detail"]), dict(said["facts"])
+        return str(said["code"]), str(said["detail"]), dict(said["facts"]), list(said["errors"])
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -20,7 +20,10 @@ HINTS: Mapping[str, str] = {
     "create_tasks": "The answer has them in the same order.",
     "list_tasks": f'state: ["pending"] shows what can be claimed, waiting_for_me what you hold or may take. {_PAGES}',
     "count_tasks": "The filters are those of list_tasks. When complete is false there are more.",
-    "get_task": "list_attempts shows its executions, list_events what happened to it.",
+    "get_task": (
+        "A form is the JSON Schema that complete_task holds its output against. list_attempts shows its executions,"
+        " list_events what happened to it."
+    ),
     "update_task": "Fields that are left out stay. With version, it changes only if nobody else has edited it.",
     "next_task": f"result is null when there is nothing to do: try again later. Else it is yours. {_HOLD}",
     "claim_task": f"Use next_task instead when any task will do. {_HOLD}",
@@ -29,7 +32,10 @@ HINTS: Mapping[str, str] = {
         f"{_TOKEN} Call it before lease_expires_at. When cancel_requested is true, stop working and call release_task."
     ),
     "progress_task": f"{_TOKEN} It also counts as a heartbeat.",
-    "complete_task": f"{_TOKEN} output is any JSON value; tasks that depend on this one can read it.",
+    "complete_task": (
+        f"{_TOKEN} output is any JSON value; where the task has a form, one that fits it. Tasks that depend on this one"
+        " can read it."
+    ),
     "fail_task": f"{_TOKEN} retryable: false when another try cannot help.",
     "release_task": f"{_TOKEN} Another agent can take it then.",
     "cancel_task": "Tasks that depend on it are cancelled too, unless they say otherwise.",

@@ -55,6 +55,7 @@ def _after_end(state: str) -> str:
 
 _STEPS: tuple[tuple[type[DurableTasksError], str | Callable[[DurableTasksError], str]], ...] = (
     (errors.PayloadTooLarge, "Send less: store large data elsewhere, and put its address into the task."),
+    (errors.InvalidOutput, "Correct what `errors` names, by the `form` of the task (get_task), and call again."),
     (errors.UnknownDependency, "depends_on takes ids of tasks, or names of tasks in the same call; see list_tasks."),
     (errors.DependencyCycle, "Remove one of these dependencies."),
     (errors.InvalidInput, "Correct the named argument and call again."),
@@ -80,5 +81,7 @@ _STEPS: tuple[tuple[type[DurableTasksError], str | Callable[[DurableTasksError],
 
 def _short(value: Any) -> Any:
     plain = to_jsonable_python(value, fallback=str)
+    while isinstance(plain, list) and len(plain) > 1 and len(json.dumps(plain)) > _LONGEST_FACT:
+        plain = plain[: len(plain) // 2]
     text = json.dumps(plain, ensure_ascii=False)
     return plain if len(text) <= _LONGEST_FACT else f"{text[:_LONGEST_FACT]}…"

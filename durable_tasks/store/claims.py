@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
+from durable_tasks.forms import FormDue
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb
 from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState, utc
 from durable_tasks.store import commands
@@ -167,13 +168,14 @@ def _claim_again(row: Row, said: Any) -> Claim:
 
 
 def kept(task: Task) -> dict[str, Any]:
-    """What an answer to a command keeps of a task: its input, which never changes, stands in its row."""
-    return task.model_dump(mode="json", exclude={"input"})
+    """What an answer to a command keeps of a task: input and form, which never change, stand in its row."""
+    return task.model_dump(mode="json", exclude={"input", "form"})
 
 
 def again(row: Row, said: Any) -> Task:
     """The task as it was answered first."""
-    return Task.model_validate({**said, "input": to_task(row).input})
+    now = to_task(row)
+    return Task.model_validate({**said, "input": now.input, "form": now.form})
 
 
 def undo_claim(tx: Transaction, made: Claim, command_id: str | None) -> None:
@@ -237,12 +239,15 @@ def progress(tx: Transaction, org_id: str, task_id: str, percent: float, token: 
     return to_task(row)
 
 
-def complete(tx: Transaction, org_id: str, task_id: str, output: str | None, token: str) -> Task:
-    """End the attempt well. The same token with the same output again returns the task."""
+def complete(tx: Transaction, org_id: str, task_id: str, output: str | None, token: str, *, fits: bool = False) -> Task:
+    """End the attempt well. The same token with the same output again returns the task. Raises FormDue when the task
+    has a form and nobody says that the output `fits`: checking it here would keep all other writers waiting."""
     row = get(tx, org_id, task_id)
     if _is_repeat(tx, row, token, "completed", text_hash(output)):
         return to_task(row)
     _check(row, Verb.COMPLETE, token)
+    if row["form"] is not None and not fits:
+        raise FormDue(row["form"])
     end_completed(tx, row, output)
     return to_task(row)
 

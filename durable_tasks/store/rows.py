@@ -39,7 +39,7 @@ TASK_COLUMNS = (
     "max_retries", "retry_count", "lost_count", "retry", "timeout", "not_before", "deadline_at", "wake_at", "ready_at",
     "attempt", "token", "process", "lease_expires_at", "lease", "timeout_at", "stop_by", "due_at", "version",
     "idempotency_key", "error", "reason", "progress", "progress_message", "progress_event_at", "created_at",
-    "updated_at", "started_at", "completed_at", "archived_at", "output", "input",
+    "updated_at", "started_at", "completed_at", "archived_at", "output", "input", "form",
 )  # fmt: skip
 TASK = ", ".join(TASK_COLUMNS)
 WORKFLOW_COLUMNS = (
@@ -214,6 +214,7 @@ def to_task(row: Row) -> Task:
             "started_at": _time(row["started_at"]),
             "completed_at": _time(row["completed_at"]),
             "archived_at": _time(row["archived_at"]),
+            "form": load(row["form"]),
         }
     )
 

@@ -3,11 +3,14 @@
 It must not know who calls, nor hold any state that is not in the file.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from durable_tasks.access import Principal
+from durable_tasks.errors import InvalidOutput
+from durable_tasks.forms import FormDue, check_output
 from durable_tasks.models import (
     Attempt,
     Claim,
@@ -131,20 +134,30 @@ class Store(HandoverStore):
         )
 
     async def complete(self, org_id: str, task_id: str, output: str | None, token: str, command_id: str | None) -> Task:
-        return await self._command(
-            org_id, task_id, command_id, "complete", lambda tx: claims.complete(tx, org_id, task_id, output, token)
-        )
+        async def ask(fits: bool) -> Task:
+            return await self._command(
+                org_id,
+                task_id,
+                command_id,
+                "complete",
+                lambda tx: claims.complete(tx, org_id, task_id, output, token, fits=fits),
+            )
+
+        return await _fitting(ask, task_id, output)
 
     async def complete_and_next(
         self, org_id: str, task_id: str, output: str | None, token: str, wanted: Wanted
     ) -> tuple[Task, list[Claim]]:
         """Complete one task and claim the next, in one operation."""
 
-        def op(tx: Transaction) -> tuple[Task, list[Claim]]:
-            done = settled(tx, lambda tx: claims.complete(tx, org_id, task_id, output, token))
+        def op(tx: Transaction, fits: bool) -> tuple[Task, list[Claim]]:
+            done = settled(tx, lambda tx: claims.complete(tx, org_id, task_id, output, token, fits=fits))
             return done, claims.next_claims(tx, org_id, wanted, 1)
 
-        return await self._write(op, lambda tx, answer: claims.undo_claims(tx, answer[1]))
+        async def ask(fits: bool) -> tuple[Task, list[Claim]]:
+            return await self._write(lambda tx: op(tx, fits), lambda tx, answer: claims.undo_claims(tx, answer[1]))
+
+        return await _fitting(ask, task_id, output)
 
     async def fail(
         self,
@@ -356,3 +369,17 @@ class Store(HandoverStore):
 
     async def other_processes(self) -> list[tuple[str, float]]:
         return await self.read(lambda conn: processes.others(conn, self._rules.instance))
+
+
+async def _fitting(ask: Callable[[bool], Awaitable[T]], task_id: str, output: str | None) -> T:
+    """Ask; where the task has a form, hold the output against it in a thread, and ask again. A form never changes."""
+    try:
+        return await ask(False)
+    except FormDue as due:
+        form = due.form
+    try:
+        await asyncio.to_thread(check_output, form, output)
+    except InvalidOutput as refusal:
+        refusal.facts["task_id"] = task_id
+        raise
+    return await ask(True)

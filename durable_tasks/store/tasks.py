@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, UnknownDependency, VersionConflict
+from durable_tasks.forms import FORM_LIMIT, check_form
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskState
 from durable_tasks.store import commands, submissions
@@ -44,6 +45,7 @@ class Draft(NamedTuple):
     labels: str
     metadata: str
     retry: str
+    form: str | None
     content: str
     """Hash of the explicitly set fields: the same key with other content is a conflict."""
 
@@ -59,8 +61,20 @@ def draft(new: NewTask, *, mode: Mode, placement: Placement, engine: Engine) -> 
         labels=json.dumps(new.labels, ensure_ascii=False) if new.labels else "[]",
         metadata=(dump_payload(new.metadata, "metadata", DETAIL_LIMIT) or "{}") if new.metadata else "{}",
         retry=dump_retry(new.retry),
+        form=_form(new, mode),
         content=canonical_hash(new.model_dump(mode="json", exclude_unset=True)) if new.idempotency_key else "",
     )
+
+
+def _form(new: NewTask, mode: Mode) -> str | None:
+    if new.form is None:
+        return None
+    if mode is not Mode.MANUAL:
+        raise InvalidInput("form: only a manual task has one; what a handler answers is its own affair", field="form")
+    text = dump_payload(new.form, "form", FORM_LIMIT)
+    if text is not None:
+        check_form(text)
+    return text
 
 
 def create(tx: Transaction, org_id: str, drafted: Draft) -> Task:
@@ -216,7 +230,7 @@ def _blank(tx: Transaction, org_id: str, drafted: Draft, task_id: str) -> Row:
         "labels": drafted.labels, "metadata": drafted.metadata, "max_retries": new.max_retries, "retry_count": 0,
         "lost_count": 0, "retry": drafted.retry, "timeout": new.timeout, "attempt": 0, "version": 1,
         "idempotency_key": new.idempotency_key, "progress": 0.0, "created_at": tx.now, "updated_at": tx.now,
-        "input": drafted.input,
+        "input": drafted.input, "form": drafted.form,
     }  # fmt: skip
     if new.delay is not None:
         row["not_before"] = tx.now + new.delay

@@ -15,6 +15,7 @@ from durable_tasks.errors import (
     IdempotencyConflict,
     IllegalMove,
     InvalidInput,
+    InvalidOutput,
     NotFound,
     StaleToken,
     UnknownDependency,
@@ -107,6 +108,21 @@ class StoreConformance:
             with pytest.raises(StaleToken):
                 await call
         assert await org.get(held.id) == before
+
+    async def test_an_output_that_does_not_fit_the_form_changes_nothing(self, org: Org) -> None:
+        form = {"type": "object", "properties": {"amount": {"type": "number", "minimum": 1}}, "required": ["amount"]}
+        task = await org.create("approve", form=form)
+        claim = await org.claim(task.id, agent_id=AGENT)
+        for wrong, place in ((None, ""), ({}, "/amount"), ({"amount": 0}, "/amount")):
+            with pytest.raises(InvalidOutput) as refused:
+                await org.complete(task.id, wrong, token=claim.token)
+            assert [one["pointer"] for one in refused.value.errors] == [place]
+        with pytest.raises(StaleToken):
+            await org.complete(task.id, {}, token="wrong")
+        assert await org.get(task.id) == claim.task
+        done = await org.complete(task.id, {"amount": 1}, token=claim.token)
+        assert (done.state, done.output, done.form) == ("completed", {"amount": 1}, form)
+        assert await org.complete(task.id, {"amount": 1}, token=claim.token) == done
 
     async def test_cancel_is_immediate_and_a_late_result_is_refused(self, org: Org) -> None:
         held = await _hold(org)

@@ -25,6 +25,7 @@ from durable_tasks.errors import (
     DurableTasksError,
     Forbidden,
     InvalidInput,
+    InvalidOutput,
     NotFound,
     PayloadTooLarge,
     StoreError,
@@ -70,6 +71,7 @@ class FieldError(BaseModel):
     field: str = Field(description="Its path within, such as `tasks.0.title`.")
     code: str
     message: str
+    pointer: str | None = Field(None, description="Where in an output that its task's form refuses: a JSON pointer.")
 
 
 class Problem(BaseModel):
@@ -180,7 +182,8 @@ async def _failed(request: Request, error: Exception) -> Response:
     status, detail = told(error)
     if status == 500:
         return unforeseen()
-    return problem(status, error.code, detail, facts=error.facts if status < 500 else None)
+    errors = _misfits(error) if isinstance(error, InvalidOutput) else ()
+    return problem(status, error.code, detail, facts=error.facts if status < 500 else None, errors=errors)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -221,6 +224,19 @@ def _wrong_method(request: Request) -> Response:
 def _takes(request: Request, method: str) -> bool:
     scope = {**request.scope, "method": method}
     return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+
+
+def _misfits(error: InvalidOutput) -> list[FieldError]:
+    return [
+        FieldError(
+            place="body",
+            field=_text(f"output{one['pointer'].replace('/', '.')}"),
+            code=one["code"],
+            message=_text(one["message"]),
+            pointer=_text(one["pointer"]),
+        )
+        for one in error.errors
+    ]
 
 
 def _field_error(found: Mapping[str, Any]) -> FieldError:

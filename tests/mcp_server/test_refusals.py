@@ -124,6 +124,17 @@ async def argument_that_is_none(ann: Agent, manual: str, auto: str) -> dict[str,
     return await ann.refused("get_task", task_id=manual, model="x", self="y")
 
 
+async def output_that_does_not_fit(ann: Agent, manual: str, auto: str) -> dict[str, Any]:
+    form = {"properties": {f"field {n}": {"type": "integer"} for n in range(50)}}
+    made = await ann("create_task", title="x", form=form)
+    token = (await claim(ann, made["id"]))["token"]
+    said = await ann.refused(
+        "complete_task", task_id=made["id"], token=token, output={f"field {n}": "x" for n in range(50)}
+    )
+    assert said["facts"]["errors"][0]["pointer"] == "/field 0"
+    return said
+
+
 CASES: list[tuple[Case, str, str, str]] = [
     (complete_unclaimed, "illegal_move", "pending", "claim it with claim_task"),
     (complete_twice, "illegal_move", "completed", "read its output with get_task"),
@@ -139,6 +150,7 @@ CASES: list[tuple[Case, str, str, str]] = [
     (circle, "dependency_cycle", "a", "Remove one"),
     (key_of_another, "idempotency_conflict", "'k'", "new key"),
     (ended_workflow, "illegal_move", "retried", "get_workflow"),
+    (output_that_does_not_fit, "invalid_output", "/field 0", "by the `form` of the task"),
     (much, "payload_too_large", "input", "Send less"),
     (durable_mode_off, "configuration", "TASKS_ENABLED", "operator"),
     (field, "invalid_input", "tasks.0.timeout", "Correct the named argument"),

@@ -61,6 +61,7 @@ class Modelled:
     lease: float | None = None
     lease_until: float | None = None
     stop_by: float | None = None
+    form: bool = False
 
     def due(self, now: float) -> bool:
         instants = [self.stop_by]
@@ -154,12 +155,14 @@ class Model:
         task.timeout_at = None if task.timeout is None else self.now + task.timeout
         return None
 
-    def complete(self, task: Modelled, token: str) -> Refusal | None:
-        if task.endings.get(token) == "completed":
+    def complete(self, task: Modelled, token: str, output: str) -> Refusal | None:
+        if task.endings.get(token) == f"completed {output}":
             return None
         if refusal := self.refusal(task, token, HELD):
             return refusal
-        task.free("completed")
+        if task.form and output != "out":
+            return errors.InvalidOutput
+        task.free(f"completed {output}")
         self.end(task, "completed")
         return None
 
@@ -313,17 +316,17 @@ class Machine(RuleBasedStateMachine):
         parents=st.lists(PLACES, max_size=2), policy=st.sampled_from(["cancel", "run", "wait"]),
         priority=st.integers(0, 3), max_retries=st.integers(0, 2), delay=st.sampled_from([None, None, 20.0]),
         deadline=st.sampled_from([None, None, None, 50.0]), timeout=st.sampled_from([None, 15.0]),
-        reserved=st.sampled_from([None, None, "bob"]),
+        reserved=st.sampled_from([None, None, "bob"]), form=st.booleans(),
     )  # fmt: skip
     def create(
         self, parents: list[int], policy: Any, priority: int, max_retries: int, delay: float | None,
-        deadline: float | None, timeout: float | None, reserved: str | None,
+        deadline: float | None, timeout: float | None, reserved: str | None, form: bool,
     ) -> None:  # fmt: skip
         seqs = sorted({self.pick(place).seq for place in parents}) if self.model.tasks else []
         made = Modelled(
             len(self.model.tasks), parents=seqs, policy=policy, priority=priority, max_retries=max_retries,
             timeout=timeout, reserved=reserved, not_before=None if delay is None else self.model.now + delay,
-            deadline=None if deadline is None else self.model.now + deadline,
+            deadline=None if deadline is None else self.model.now + deadline, form=form,
         )  # fmt: skip
         self.model.create(made)
         depends_on = [self.model.tasks[seq].id for seq in seqs]
@@ -331,7 +334,7 @@ class Machine(RuleBasedStateMachine):
             self.org.create(
                 f"t{made.seq}", depends_on=depends_on, on_dependency_failure=policy, priority=priority,
                 max_retries=max_retries, delay=delay, deadline=deadline, timeout=timeout, assigned_to=reserved,
-                retry=BACKOFF,
+                retry=BACKOFF, form={"const": "out"} if form else None,
             )
         )  # fmt: skip
         made.id = task.id
@@ -368,11 +371,11 @@ class Machine(RuleBasedStateMachine):
         self.expect(self.org.start(task.id, token=token), self.model.start(task, token))
 
     @precondition(lambda self: self.model.tasks)
-    @rule(place=PLACES, old=st.sampled_from([False, False, False, True]))
-    def complete(self, place: int, old: bool) -> None:
+    @rule(place=PLACES, old=st.sampled_from([False, False, False, True]), output=st.sampled_from(["out", "of form"]))
+    def complete(self, place: int, old: bool, output: str) -> None:
         task = self.pick(place)
         token = self.token(task, old)
-        self.expect(self.org.complete(task.id, "out", token=token), self.model.complete(task, token))
+        self.expect(self.org.complete(task.id, output, token=token), self.model.complete(task, token, output))
 
     @precondition(lambda self: self.model.tasks)
     @rule(place=PLACES, old=st.sampled_from([False, False, False, True]), retryable=st.booleans())

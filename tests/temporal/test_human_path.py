@@ -151,7 +151,7 @@ async def progress_of(tasks: DurableTasks, task: Task) -> float:
 async def test_a_task_is_claimed_and_completed_by_updates_alone(desk: Desk) -> None:
     async with desk.app() as tasks:
         org = tasks.org()
-        task = await org.create("look at this", mode="manual")
+        task = await org.create("look at this", mode="manual", form={"type": "integer", "maximum": 42})
         await started_there(tasks, task)
         code, said = await desk.update(task, "claim", {"agent_id": "ann", "lease": None})
         assert code == 0, said
@@ -161,6 +161,10 @@ async def test_a_task_is_claimed_and_completed_by_updates_alone(desk: Desk) -> N
         code, said = await desk.update(task, "progress", {"agent_id": "ann", "percent": "much"})
         assert code != 0
         assert "a number from 0 to 100" in said
+        code, said = await desk.update(task, "complete", {"agent_id": "ann", "output": 43})
+        assert code != 0
+        assert "the output does not fit the task's form" in said
+        assert "greater than the maximum of 42" in said
         code, said = await desk.update(task, "complete", {"agent_id": "ann", "output": 42})
         assert code == 0, said
         done = await org.wait(task.id, timeout=SECONDS)
