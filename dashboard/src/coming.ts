@@ -15,7 +15,7 @@ export interface Filters {
   state?: Schemas["TaskState"][];
   space_id?: string | null;
   assigned_to?: string | null;
-  priority?: Schemas["Priority"][];
+  priority?: (Schemas["Priority"] | "low" | "normal" | "high" | "urgent")[];
   labels?: string[];
   workflow_id?: string | null;
   capability?: string | null;

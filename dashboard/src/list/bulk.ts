@@ -1,0 +1,71 @@
+// Cancelling or retrying many tasks: which ones are meant, how many that would change, and doing it in steps.
+// It must not know how it is asked and told.
+
+import { asked, type Filter, isEnded, NOTHING, STATES, type State } from "./filter";
+import type { Selection } from "./selection";
+
+export type Verb = "cancel" | "retry";
+
+/** States from which the verb leads somewhere. */
+const FROM: Readonly<Record<Verb, readonly State[]>> = {
+  cancel: STATES.filter((state) => !isEnded(state)),
+  retry: ["failed", "cancelled"],
+};
+/** Tasks that one call names, and changes: a server that is asked for more at once keeps others waiting. */
+const NAMED = 100;
+const STEP = 500;
+
+export type Criteria = Partial<Filter> & { ids?: string[] };
+
+export interface Answer {
+  matched: number;
+  changed: number;
+  more: boolean;
+}
+
+export type Ask = (criteria: Criteria, given: { dry_run: boolean; limit: number }) => Promise<Answer>;
+
+/** What is selected as the server is asked for it: by name, or all that the filter finds. */
+export function criteriaOf(verb: Verb, selection: Selection, filter: Filter): Criteria[] {
+  if (!selection.all) {
+    const ids = [...selection.ids];
+    const parts = Array.from({ length: Math.ceil(ids.length / NAMED) }, (_, part) => part * NAMED);
+    return parts.map((start) => ({ ids: ids.slice(start, start + NAMED), state: [...FROM[verb]] }));
+  }
+  const state = FROM[verb].filter((each) => filter.state.length === 0 || filter.state.includes(each));
+  return state.length ? [asked({ ...NOTHING, ...filter, state })] : [];
+}
+
+/** How many tasks would change; `more`: at least so many. */
+export async function foreseen(
+  criteria: readonly Criteria[],
+  ask: Ask,
+): Promise<{ count: number; more: boolean }> {
+  let count = 0;
+  let more = false;
+  for (const each of criteria) {
+    const answer = await ask(each, { dry_run: true, limit: 1000 });
+    count += answer.matched;
+    more ||= answer.more;
+  }
+  return { count, more };
+}
+
+/** Changes them step by step. `done` hears how many so far, and ends it by answering false. */
+export async function carriedOut(
+  criteria: readonly Criteria[],
+  ask: Ask,
+  done: (changed: number) => boolean,
+): Promise<number> {
+  let changed = 0;
+  for (const each of criteria) {
+    for (let more = true; more; ) {
+      const answer = await ask(each, { dry_run: false, limit: STEP });
+      changed += answer.changed;
+      // A step that changes nothing will not do better the next time.
+      more = answer.more && answer.changed > 0;
+      if (!done(changed)) return changed;
+    }
+  }
+  return changed;
+}

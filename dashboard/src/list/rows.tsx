@@ -1,0 +1,185 @@
+// The rows of one column in a box that scrolls: only what is seen is drawn, and what is read stays where the eye is.
+// It must not know what a row looks like.
+
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren, ComponentType } from "preact";
+import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import type { Row } from "./row";
+import type { Column } from "./tasks";
+import { type Range, revealed, seen, steady } from "./window";
+
+/** Rows drawn beyond the edges: a wheel's turn shows no gap. */
+const SPARE = 8;
+
+export interface ItemProps {
+  row: Row;
+  index: number;
+  /** Pixels from the start. */
+  top: number;
+  current: boolean;
+  selected: boolean;
+  leaving: boolean;
+  changed: boolean;
+}
+
+interface RowsProps {
+  column: Column;
+  /** How many there are as far as it is known, loaded or not. */
+  total: number;
+  rowHeight: number;
+  label: string;
+  /** A table with a head and cells, or a plain list. */
+  kind: "grid" | "list";
+  head?: ComponentChildren;
+  current: string | null;
+  isSelected?: (id: string) => boolean;
+  Item: ComponentType<ItemProps>;
+  /** Where it was scrolled to when it was left. */
+  place: { top: number };
+}
+
+export const elementId = (id: string) => `row-${id}`;
+
+export function Rows(props: RowsProps) {
+  const { column, rowHeight, kind, head, current, Item, place } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const height = useSignal(0);
+  const scrolled = useSignal(0);
+  const eye = useEye(column, place, rowHeight, current);
+  void scrolled.value;
+  const { rows } = column;
+  const count = column.reading.listing.ended ? rows.length : Math.max(rows.length, props.total);
+  const view = { top: eye.top(), height: height.value, rowHeight, count };
+  const drawn = seen(view, SPARE);
+
+  const look = useCallback(() => {
+    const element = box.current;
+    if (!element) return;
+    place.top = element.scrollTop;
+    const now = { ...view, top: element.scrollTop, height: height.peek() };
+    if (!isSame(seen(now, SPARE), drawn)) scrolled.value++;
+    column.see(seen(now));
+    eye.rest(seen(now));
+  }, [view, drawn]);
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element || height.value === 0) return;
+    if (Math.abs(element.scrollTop - place.top) >= 1) element.scrollTop = place.top;
+    look();
+  });
+  useLayoutEffect(() => measured(box, height), []);
+  useEffect(() => {
+    const element = box.current;
+    const index = current === null ? -1 : column.reading.listing.indexOf(current);
+    if (element && index >= 0) element.scrollTop = revealed(index, { ...view, top: element.scrollTop });
+  }, [current]);
+
+  const drawnHere = current !== null && rows.slice(drawn.first, drawn.last).some((row) => row.id === current);
+  return (
+    <div
+      ref={box}
+      class={`rows rows-${kind}`}
+      role={kind}
+      aria-label={props.label}
+      aria-rowcount={kind === "grid" ? count + 1 : undefined}
+      aria-multiselectable={kind === "grid" ? true : undefined}
+      aria-activedescendant={kind === "grid" && drawnHere ? elementId(current) : undefined}
+      tabIndex={0}
+      onScroll={look}
+      onPointerOver={(event) => eye.point(event)}
+      onPointerLeave={() => eye.point(null)}
+    >
+      {head}
+      <div
+        class="rows-all"
+        role={kind === "grid" ? "rowgroup" : "presentation"}
+        style={{ height: `${count * rowHeight}px` }}
+      >
+        {range(drawn).map((index) => {
+          const row = rows[index];
+          const top = index * rowHeight;
+          if (!row) return <Bone key={`bone-${index}`} top={top} />;
+          return (
+            <Item
+              key={row.id}
+              row={row}
+              index={index}
+              top={top}
+              current={row.id === current}
+              selected={props.isSelected?.(row.id) ?? false}
+              leaving={column.leaving.has(row.id)}
+              changed={column.isNew(row.id)}
+            />
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+/** A row that is on its way. */
+function Bone({ top }: { top: number }) {
+  return (
+    <div class="row bone-row" aria-hidden="true" style={{ transform: `translateY(${top}px)` }}>
+      <span class="bone" />
+    </div>
+  );
+}
+
+/** What the reader looks at: when rows come or go above it, the box is scrolled so that it stays. */
+function useEye(column: Column, place: { top: number }, rowHeight: number, current: string | null) {
+  const state = useRef({ revision: -1, first: 0, ids: [] as string[], pointed: null as string | null });
+  const eye = state.current;
+  return {
+    top(): number {
+      const revision = column.revision.value;
+      if (revision === eye.revision) return place.top;
+      eye.revision = revision;
+      const pinned = [eye.pointed, current].filter((id) => id !== null && eye.ids.includes(id));
+      // At the very top what is new is what the reader came for, unless they point at something.
+      if (place.top === 0 && pinned.length === 0) return 0;
+      for (const id of [...pinned, ...eye.ids] as string[]) {
+        const after = column.reading.listing.indexOf(id);
+        if (after < 0 || column.leaving.has(id)) continue;
+        place.top = steady(place.top, eye.first + eye.ids.indexOf(id), after, rowHeight);
+        break;
+      }
+      return place.top;
+    },
+    rest({ first, last }: Range): void {
+      eye.first = first;
+      eye.ids = column.rows.slice(first, last).map((row) => row.id);
+    },
+    point(event: PointerEvent | null): void {
+      if (event?.pointerType === "touch") return;
+      const element =
+        event?.target instanceof Element ? event.target.closest<HTMLElement>("[data-id]") : null;
+      eye.pointed = element?.dataset.id ?? null;
+    },
+  };
+}
+
+function measured(
+  box: { current: HTMLDivElement | null },
+  height: { value: number },
+): (() => void) | undefined {
+  const element = box.current;
+  if (!element) return;
+  const measure = () => {
+    const head = element.querySelector<HTMLElement>(".rows-head");
+    height.value = element.clientHeight - (head?.offsetHeight ?? 0);
+  };
+  measure();
+  const observer = new ResizeObserver(measure);
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+
+function range({ first, last }: Range): number[] {
+  return Array.from({ length: Math.max(0, last - first) }, (_, offset) => first + offset);
+}
+
+function isSame(one: Range, other: Range): boolean {
+  return one.first === other.first && one.last === other.last;
+}
