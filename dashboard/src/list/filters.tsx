@@ -96,7 +96,9 @@ function Search({ text, onChange }: { text: string; onChange: (text: string) => 
         onInput={(event) => setTyped(event.currentTarget.value)}
         onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
       />
-      <kbd aria-hidden="true">/</kbd>
+      <span class="search-key" aria-hidden="true">
+        /
+      </span>
     </label>
   );
 }
@@ -114,7 +116,7 @@ function States({ filter, counts, change }: PartProps & { counts: Counts | null 
         aria-pressed={filter.state.length === 0}
         onClick={() => change({ state: [] })}
       >
-        All <Number counts={counts} states={STATES} />
+        All <Count counts={counts} states={STATES} />
       </button>
       {shown.map((state) => (
         <button
@@ -125,14 +127,14 @@ function States({ filter, counts, change }: PartProps & { counts: Counts | null 
           onClick={() => change({ state: toggled(filter.state, state) })}
         >
           <StateMark state={state} size={14} />
-          {state} <Number counts={counts} states={[state]} />
+          {state} <Count counts={counts} states={[state]} />
         </button>
       ))}
     </fieldset>
   );
 }
 
-function Number({ counts, states }: { counts: Counts | null; states: readonly State[] }) {
+function Count({ counts, states }: { counts: Counts | null; states: readonly State[] }) {
   if (counts === null) return <span class="state-count">&nbsp;</span>;
   return <span class="state-count">{said(total(counts, states), counts.complete)}</span>;
 }

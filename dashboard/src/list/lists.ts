@@ -11,7 +11,6 @@ const KEPT = 40;
 
 export function useTaskLists(filter: Filter, columns: readonly (readonly State[])[]): TaskLists {
   const key = keyOf(filter) + JSON.stringify(columns);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says what is shown
   const lists = useMemo(() => new TaskLists(filter, columns), [key]);
   useEffect(() => lists.start(), [lists]);
   return lists;

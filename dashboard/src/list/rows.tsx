@@ -1,5 +1,5 @@
 // The rows of one column in a box that scrolls: only what is seen is drawn, and what is read stays where the eye is.
-// It must not know what a row looks like.
+// It must not know what a row looks like. Roles are given, not elements: a table would lay its rows out itself.
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, ComponentType } from "preact";
