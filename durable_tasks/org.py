@@ -217,6 +217,11 @@ class Org:
         """Claim this very task. Raises AlreadyClaimed, IllegalMove (also for a task that a handler runs)."""
         return await self._host.store.claim(self.id, task_id, check_agent(agent_id), lease_seconds(lease), command_id)
 
+    async def held_token(self, task_id: str, *, agent_id: str) -> str:
+        """The token of the attempt that the agent holds, or has still to stop; empty when there is none. For surfaces
+        whose callers are known by name; every verb refuses an empty one."""
+        return await self._host.store.held_token(self.id, task_id, check_agent(agent_id))
+
     async def start(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
         """Say that the work has begun: claimed → running, and the timeout starts."""
         return await self._host.store.start(self.id, task_id, token, command_id)

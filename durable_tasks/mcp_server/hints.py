@@ -10,7 +10,7 @@ _HOLD = (
     "Keep the token: call start_task, then progress_task or heartbeat_task before lease_expires_at, and end with"
     " complete_task, fail_task or release_task."
 )
-_TOKEN = "Needs the token from next_task or claim_task."
+_TOKEN = "token is that of next_task or claim_task; without it, what you hold under your own name is meant."
 
 HINTS: Mapping[str, str] = {
     "create_task": (

@@ -56,6 +56,13 @@ class Caller:
         """The agent that is meant: the caller's own name unless another is given."""
         return self.principal.subject if agent_id is None else agent_id
 
+    async def token(self, task_id: str, given: str | None) -> str:
+        """The token that is given, or that of the attempt which the caller holds under his own name. Empty when there
+        is none: the verb refuses it, and says how the task stands."""
+        if given is not None:
+            return given
+        return await self.org.held_token(task_id, agent_id=self.principal.subject)
+
 
 Do = Callable[[Caller, Any], Awaitable[Any]]
 

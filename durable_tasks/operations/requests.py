@@ -38,7 +38,14 @@ LONGEST_WAIT = 60.0
 """Seconds that one call waits for an end; who wants to wait longer asks again."""
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
-Token = Annotated[str, Field(min_length=1, max_length=256, description="From the claim; fences this attempt.")]
+Token = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=256,
+        description="From the claim; fences this attempt. Without it: the attempt that you hold under your own name.",
+    ),
+]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Cursor = Annotated[str, Field(max_length=1024, description="`next_cursor` of the page before.")]
 Reason = Annotated[str, Field(max_length=8192)]
@@ -91,7 +98,7 @@ class Command(OfTask):
 
 
 class Fenced(Command):
-    token: Token
+    token: Token = None
 
 
 class FilterTasks(Request):
@@ -162,7 +169,7 @@ class StartTask(Fenced):
 
 
 class HeartbeatTask(OfTask):
-    token: Token
+    token: Token = None
 
 
 class ProgressTask(Fenced):

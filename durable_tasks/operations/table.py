@@ -62,12 +62,16 @@ async def claim_task(caller: Caller, request: requests.ClaimTask) -> answers.Cla
 
 async def start_task(caller: Caller, request: requests.StartTask) -> Task:
     """Say that the work on a claimed task has begun."""
-    return await caller.org.start(request.task_id, token=request.token, command_id=request.command_id)
+    return await caller.org.start(
+        request.task_id, token=await caller.token(request.task_id, request.token), command_id=request.command_id
+    )
 
 
 async def heartbeat_task(caller: Caller, request: requests.HeartbeatTask) -> answers.Beat:
     """Renew the lease of a claimed task; learn whether it was cancelled."""
-    return answers.Beat.of(await caller.org.heartbeat(request.task_id, token=request.token))
+    return answers.Beat.of(
+        await caller.org.heartbeat(request.task_id, token=await caller.token(request.task_id, request.token))
+    )
 
 
 async def progress_task(caller: Caller, request: requests.ProgressTask) -> Task:
@@ -75,7 +79,7 @@ async def progress_task(caller: Caller, request: requests.ProgressTask) -> Task:
     return await caller.org.progress(
         request.task_id,
         request.percent,
-        token=request.token,
+        token=await caller.token(request.task_id, request.token),
         message=request.message,
         command_id=request.command_id,
     )
@@ -84,7 +88,10 @@ async def progress_task(caller: Caller, request: requests.ProgressTask) -> Task:
 async def complete_task(caller: Caller, request: requests.CompleteTask) -> Task:
     """End a claimed task well."""
     return await caller.org.complete(
-        request.task_id, request.output, token=request.token, command_id=request.command_id
+        request.task_id,
+        request.output,
+        token=await caller.token(request.task_id, request.token),
+        command_id=request.command_id,
     )
 
 
@@ -93,7 +100,7 @@ async def fail_task(caller: Caller, request: requests.FailTask) -> Task:
     return await caller.org.fail(
         request.task_id,
         request.error,
-        token=request.token,
+        token=await caller.token(request.task_id, request.token),
         retryable=request.retryable,
         retry_after=request.retry_after,
         command_id=request.command_id,
@@ -102,7 +109,9 @@ async def fail_task(caller: Caller, request: requests.FailTask) -> Task:
 
 async def release_task(caller: Caller, request: requests.ReleaseTask) -> Task:
     """Give a claimed task back without using a retry; also how to say that a cancelled attempt has stopped."""
-    return await caller.org.release(request.task_id, token=request.token, command_id=request.command_id)
+    return await caller.org.release(
+        request.task_id, token=await caller.token(request.task_id, request.token), command_id=request.command_id
+    )
 
 
 async def cancel_task(caller: Caller, request: requests.CancelTask) -> Task:

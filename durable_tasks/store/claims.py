@@ -193,10 +193,9 @@ def undo_claims(tx: Transaction, claims: Sequence[Claim]) -> None:
 
 
 def held_token(conn: sqlite3.Connection, org_id: str, task_id: str, agent_id: str) -> str:
-    """The token of the attempt that the agent holds; empty when it holds none."""
+    """The token of the attempt that the agent holds, or has still to stop; empty when there is none."""
     found = conn.execute(
-        "SELECT token FROM dt_tasks WHERE id = ? AND org_id = ? AND assigned_to = ?"
-        " AND state IN ('claimed', 'running')",
+        "SELECT token FROM dt_tasks WHERE id = ? AND org_id = ? AND assigned_to = ? AND token IS NOT NULL",
         (task_id, org_id, agent_id),
     ).fetchone()
     return "" if found is None else str(found[0])

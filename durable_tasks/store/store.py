@@ -111,7 +111,7 @@ class Store(HandoverStore):
         return made
 
     async def held_token(self, org_id: str, task_id: str, agent_id: str) -> str:
-        """The token of the attempt that the agent holds; empty when it holds none."""
+        """The token of the attempt that the agent holds, or has still to stop; empty when there is none."""
         return await self.read(lambda conn: claims.held_token(conn, org_id, task_id, agent_id))
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:

@@ -50,7 +50,8 @@ async def test_failing_releasing_cancelling_and_retrying(tasks: DurableTasks, tr
         assert (await ann("retry_task", task_id=made["id"]))["state"] == "pending"
 
         claim = await ann("claim_task", task_id=made["id"])
-        assert (await ann("release_task", task_id=made["id"], token=claim["token"]))["state"] == "pending"
+        assert (await ann("start_task", task_id=made["id"], token=claim["token"]))["state"] == "running"
+        assert (await ann("release_task", task_id=made["id"]))["state"] == "pending"
         edited = await ann("update_task", task_id=made["id"], title="Call them again", labels=["phone"])
         assert (edited["title"], edited["labels"]) == ("Call them again", ["phone"])
         cancelled = await ann("cancel_task", task_id=made["id"], reason="not needed")

@@ -6,7 +6,9 @@ It must not test what the facade decides.
 from pathlib import Path
 from typing import Any
 
-from tests.web.asking import api
+import pytest
+
+from tests.web.asking import api, as_caller
 
 FORM = {
     "type": "object",
@@ -33,3 +35,40 @@ async def test_an_output_that_does_not_fit_is_refused_field_by_field(tmp_path: P
         assert done.json()["state"] == "completed"
         other = await client.post("/v1/tasks", json={"title": "x", "form": {"$ref": "https://example.com"}})
         assert (other.status_code, other.json()["code"], other.json()["errors"]) == (422, "invalid_input", [])
+
+
+@pytest.mark.parametrize("end", ["complete", "fail", "release"])
+async def test_who_holds_a_task_needs_no_token(tmp_path: Path, end: str) -> None:
+    async with api(tmp_path) as (_, client):
+        made = (await client.post("/v1/tasks", json={"title": "Approve it"})).json()
+        path, bob, body = (
+            f"/v1/tasks/{made['id']}",
+            as_caller(subject="bob"),
+            {"error": "no"} if end == "fail" else None,
+        )
+        unclaimed = await client.post(f"{path}/{end}", json=body)
+        assert (unclaimed.status_code, unclaimed.json()["code"]) == (409, "illegal_move")
+        await client.post(f"{path}/claim")
+        for verb, said in (("start", None), ("heartbeat", None), ("progress", {"percent": 40}), (end, body)):
+            refused = await client.post(f"{path}/{verb}", json=said, headers=bob)
+            assert (refused.status_code, refused.json()["code"]) == (409, "stale_token")
+            wrong = await client.post(f"{path}/{verb}", json={**(said or {}), "token": "another"})
+            assert (wrong.status_code, wrong.json()["code"]) == (409, "stale_token")
+            done = await client.post(f"{path}/{verb}", json=said)
+            assert done.status_code == 200, done.text
+        states = {"complete": "completed", "fail": "failed", "release": "pending"}
+        assert done.json()["state"] == states[end]
+        foreign = await client.post(f"{path}/{end}", json=body, headers=as_caller("umbrella"))
+        assert foreign.status_code == 404
+
+
+async def test_who_held_a_cancelled_task_hears_of_it_and_says_that_he_has_stopped(tmp_path: Path) -> None:
+    async with api(tmp_path) as (tasks, client):
+        made = (await client.post("/v1/tasks", json={"title": "Approve it"})).json()
+        path = f"/v1/tasks/{made['id']}"
+        await client.post(f"{path}/claim")
+        await client.post(f"{path}/cancel", headers=as_caller(subject="bob"))
+        assert (await client.post(f"{path}/heartbeat")).json()["cancel_requested"] is True
+        assert (await client.post(f"{path}/release")).json()["state"] == "cancelled"
+        assert (await client.post(f"{path}/heartbeat")).status_code == 409
+        assert (await tasks.org("acme").attempts(made["id"]))[0].ended_at is not None
