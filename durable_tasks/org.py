@@ -141,7 +141,10 @@ class Org:
         self, task_id: str, *, version: int | None = None, command_id: str | None = None, **fields: Any
     ) -> Task:
         """Edit an open task's title, description, priority, labels, metadata, assigned_to, deadline,
-        max_retries or timeout. With `version`: only if nobody edited it since. Raises VersionConflict."""
+        max_retries or timeout. With `version`: only if nobody edited it since. Raises VersionConflict.
+
+        Assigned to another than its holder, a manual task is taken from the holder, whose token is refused from then
+        on; assigned to None, anybody may take it."""
         unknown = sorted(set(fields) - EDITABLE)
         if unknown or not fields:
             raise InvalidInput(

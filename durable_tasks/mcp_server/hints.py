@@ -24,7 +24,10 @@ HINTS: Mapping[str, str] = {
         "A form is the JSON Schema that complete_task holds its output against. list_attempts shows its executions,"
         " list_events what happened to it."
     ),
-    "update_task": "Fields that are left out stay. With version, it changes only if nobody else has edited it.",
+    "update_task": (
+        "Fields that are left out stay. With version, it changes only if nobody else has edited it."
+        " assigned_to takes it from whoever holds it, and gives it to somebody else; null, to anybody."
+    ),
     "next_task": f"result is null when there is nothing to do: try again later. Else it is yours. {_HOLD}",
     "claim_task": f"Use next_task instead when any task will do. {_HOLD}",
     "start_task": f"{_TOKEN} Do the work next.",

@@ -137,7 +137,8 @@ class CountTasks(FilterTasks):
 
 
 class UpdateTask(Command):
-    """Only the fields that are given change; null removes `assigned_to`, `deadline` or `timeout`."""
+    """Only the fields that are given change; null removes `assigned_to`, `deadline` or `timeout`. Assigned to another
+    than its holder, a manual task is taken from the holder."""
 
     title: Title | None = None
     description: str | None = Field(None, max_length=65536)

@@ -1,6 +1,6 @@
 """Creating, reading and editing tasks.
 
-It must not know attempts: who runs a task is told in claims.py and dispatch.py.
+It must not know how attempts begin: who runs a task is told in claims.py and dispatch.py.
 """
 
 import json
@@ -15,6 +15,7 @@ from durable_tasks.forms import FORM_LIMIT, check_form
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskState
 from durable_tasks.store import commands, submissions
+from durable_tasks.store.endings import end_released
 from durable_tasks.store.events import task_event
 from durable_tasks.store.moves import announce, get, move, require
 from durable_tasks.store.orgs import namespace_of
@@ -282,7 +283,8 @@ EDITABLE = frozenset(
 
 
 def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int | None) -> Task:
-    """Edit an open task. `fields` are columns already checked. Raises NotFound, IllegalMove, VersionConflict."""
+    """Edit an open task. `fields` are columns already checked. A manual task that is assigned to another than its
+    holder is taken from the holder. Raises NotFound, IllegalMove, VersionConflict."""
     row = get(tx, org_id, task_id)
     require(row, Verb.UPDATE)
     if version is not None and row["version"] != version:
@@ -297,12 +299,16 @@ def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int
         changes["deadline_at"] = instant(changes.pop("deadline"), tx.now)
     if "assigned_to" in changes:
         changes["reserved_for"] = changes.pop("assigned_to")
-        if TaskState(row["state"]) in HELD:
-            changes["assigned_to"] = row["assigned_to"]
+        if _is_taken(row) and changes["reserved_for"] != row["assigned_to"]:
+            end_released(tx, row, "reassigned")
     if "timeout" in changes and TaskState(row["state"]) in HELD and row["started_at"] is not None:
         changes["timeout_at"] = None if changes["timeout"] is None else row["started_at"] + changes["timeout"]
     move(tx, row, TaskState(row["state"]), "task.updated", {"fields": sorted(fields)}, **changes)
     return to_task(row)
+
+
+def _is_taken(row: Row) -> bool:
+    return row["mode"] == Mode.MANUAL.value and TaskState(row["state"]) in HELD
 
 
 # ----- reading

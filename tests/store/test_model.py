@@ -189,9 +189,12 @@ class Model:
             return None
         if refusal := self.refusal(task, token, HELD):
             return refusal
+        self.give_back(task)
+        return None
+
+    def give_back(self, task: Modelled) -> None:
         task.free("released")
         task.state, task.assigned = "pending", None
-        return None
 
     def heartbeat(self, task: Modelled, token: str) -> Refusal | None:
         if task.token == token and task.stop_by is not None:
@@ -421,6 +424,8 @@ class Machine(RuleBasedStateMachine):
         call = self.org.update(task.id, priority=priority, assigned_to=reserved, max_retries=extra, deadline="1h")
         self.expect(call, refusal)
         if refusal is None:
+            if task.state in HELD and task.assigned != reserved:
+                self.model.give_back(task)
             task.priority, task.reserved, task.max_retries = priority, reserved, extra
             task.deadline = self.model.now + 3600
 
