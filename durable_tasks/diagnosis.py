@@ -242,7 +242,7 @@ async def _side(
         return known.model_copy(update={"error": "it belongs to another organisation"})
     state = await _by(until, engine.look(namespace))
     if state is None or not state.up:
-        return known.model_copy(update={"error": _LATE if state is None else _discreet(state.error)})
+        return known.model_copy(update={"error": _LATE if state is None else discreet_text(state.error)})
     wanted = [queue for _, queue in _waited_for(waiting, settings)][:_MOST_QUEUES]
     queues, compared = await asyncio.gather(
         asyncio.gather(*(_polled(engine, until, namespace, queue) for queue in wanted)),
@@ -259,7 +259,7 @@ async def _compared(engine: "TemporalEngine", until: float, org_id: str) -> dict
     try:
         found = await _by(until, engine.compare(org_id))
     except TemporalUnavailable as error:
-        return {"error": _discreet(error.message)}
+        return {"error": discreet_text(error.message)}
     return {"error": _LATE} if found is None else {"drift": tuple(found.drift), "compared": found.compared}
 
 
@@ -274,14 +274,15 @@ async def _by(until: float, call: Awaitable[T]) -> T | None:
 
 def discreet(one: E) -> E:
     """What an organisation may read of it: its error without addresses and paths."""
-    return replace(one, error=_discreet(one.error))
+    return replace(one, error=discreet_text(one.error))
 
 
 @overload
-def _discreet(error: str) -> str: ...
+def discreet_text(error: str) -> str: ...
 @overload
-def _discreet(error: str | None) -> str | None: ...
-def _discreet(error: str | None) -> str | None:
+def discreet_text(error: str | None) -> str | None: ...
+def discreet_text(error: str | None) -> str | None:
+    """Without addresses and paths."""
     return None if error is None else _PLACE.sub("…", error)
 
 

@@ -55,6 +55,7 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.ports import Clock, Ids
+from durable_tasks.standing import Activity, Explanation, Queues
 from durable_tasks.store import joining
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.groups import GroupDraft
@@ -407,6 +408,20 @@ class Org:
     async def retry_workflow(self, workflow_id: str, *, command_id: str | None = None) -> Workflow:
         """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
         return await self._host.store.retry_group(self.id, workflow_id, command_id)
+
+    # ----- how things stand
+
+    async def explain(self, task_id: str) -> Explanation:
+        """Why the task is not running. Raises NotFound."""
+        return await self._host.store.explain(self.id, task_id)
+
+    async def list_queues(self) -> Queues:
+        """Where open work waits: how much of each sort, since when, and how much of it runs."""
+        return await self._host.store.queues(self.id)
+
+    async def measure(self) -> Activity:
+        """What happened in the last hour, minute by minute, and how long tasks waited and ran."""
+        return await self._host.store.measure(self.id)
 
     async def _group(
         self,

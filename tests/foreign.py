@@ -127,7 +127,7 @@ Arguments = Callable[[Foreign], dict[str, Any]]
 
 _TASK: Mapping[str, Sequence[Arguments]] = {
     name: [lambda its: {"task_id": its.task}]
-    for name in ("get_task", "cancel_task", "retry_task", "list_attempts", "describe_task")
+    for name in ("get_task", "cancel_task", "retry_task", "list_attempts", "describe_task", "explain_task")
 }
 _HELD: Mapping[str, Sequence[Arguments]] = {
     name: [
@@ -205,6 +205,8 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
     ],
     "wait_workflow": [lambda its: {"workflow_id": its.workflow, "timeout": 0}],
     "get_me": [lambda its: {}],
+    "list_queues": [lambda its: {}],
+    "measure_org": [lambda its: {}],
     "list_orgs": [lambda its: {}],
     "diagnose_org": [lambda its: {}],
     "redrive_dead_letter": [lambda its: {"letter_id": f"{its.task}:1:start"}],

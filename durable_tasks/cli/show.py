@@ -14,6 +14,7 @@ from durable_tasks.cli.talk import json_text, put, put_columns, put_json, say
 from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskCounts, TaskState, Workflow
 from durable_tasks.operations import mermaid
 from durable_tasks.operations.answers import Graph
+from durable_tasks.standing import Explanation
 
 
 def show(answer: Any, as_json: bool) -> None:
@@ -51,6 +52,15 @@ def _(answer: TaskCounts) -> None:
     put_columns([state, str(count)] for state, count in answer.counts.items())
     if not answer.complete:
         say("at least; there are too many to count")
+
+
+@_show.register
+def _(answer: Explanation) -> None:
+    put(f"{answer.state} since {answer.since:%Y-%m-%dT%H:%M:%SZ}")
+    if answer.waits_for is not None:
+        put(f"waits for {answer.waits_for}")
+    if answer.error is not None:
+        put(f"error {answer.error}")
 
 
 @_show.register

@@ -28,6 +28,7 @@ from durable_tasks.models import (
     TaskFields,
     TaskState,
 )
+from durable_tasks.standing import Explanation
 
 app = typer.Typer(no_args_is_help=True, help="Create tasks, look at them, claim them and work on them.")
 
@@ -269,6 +270,12 @@ async def wait(tasks: Tasks, task_id: Id, timeout: Timeout = None) -> Task:
 async def attempts(tasks: Tasks, task_id: Id) -> Sequence[Attempt]:
     """Every execution of a task, oldest first."""
     return await tasks.attempts(task_id)
+
+
+@asking(app)
+async def explain(tasks: Tasks, task_id: Id) -> Explanation:
+    """Why a task is not running."""
+    return await tasks.explain(task_id)
 
 
 @asking(app)

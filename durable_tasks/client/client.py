@@ -36,6 +36,7 @@ from durable_tasks.operations import answers
 from durable_tasks.operations.requests import LONGEST_WAIT
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.ports import Clock, Ids
+from durable_tasks.standing import Activity, Explanation, Queues
 
 PATIENCE = 30.0
 _FENCED = frozenset({"progress_task", "complete_task", "fail_task"})
@@ -372,6 +373,23 @@ class Client:
             "retry_workflow", workflow_id=workflow_id, command_id=command_id or self._key()
         )
         return workflow
+
+    # ----- how things stand
+
+    async def explain(self, task_id: str) -> Explanation:
+        """As Org.explain."""
+        explanation: Explanation = await self.call("explain_task", task_id=task_id)
+        return explanation
+
+    async def list_queues(self) -> Queues:
+        """As Org.list_queues."""
+        queues: Queues = await self.call("list_queues")
+        return queues
+
+    async def measure(self) -> Activity:
+        """As Org.measure."""
+        activity: Activity = await self.call("measure_org")
+        return activity
 
     async def _group(
         self, kind: WorkflowKind, name: str, tasks: Sequence[NewTask], options: dict[str, Any]

@@ -58,6 +58,9 @@ HINTS: Mapping[str, str] = {
     "retry_workflow": "Follow it with wait_workflow.",
     "wait_workflow": "When ended is false, call it again.",
     "get_me": "",
+    "explain_task": "What it waits for may be your own claim: claim_task takes it.",
+    "list_queues": "list_tasks shows the tasks themselves.",
+    "measure_org": "",
     "list_orgs": "",
     "diagnose_org": (
         "waiting says for what each task waits; most of it is no trouble. For more tasks use list_tasks, for a refused"

@@ -13,6 +13,7 @@ from durable_tasks.operations import answers, durable, many, requests, standing
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
 from durable_tasks.ports import DeadLetter
+from durable_tasks.standing import Activity, Explanation, Queues
 
 # ----- tasks
 
@@ -292,6 +293,18 @@ _ALL = (
     Operation("get_me", Role.VIEWER, "GET", "/me", requests.Nothing, answers.Me, standing.get_me, repeatable=True),
     Operation(
         "list_orgs", Role.VIEWER, "GET", "/orgs", requests.Nothing, answers.Orgs, standing.list_orgs,
+        repeatable=True,
+    ),
+    Operation(
+        "explain_task", Role.VIEWER, "GET", f"{_TASK}/explanation", requests.OfTask, Explanation,
+        standing.explain_task, repeatable=True,
+    ),
+    Operation(
+        "list_queues", Role.VIEWER, "GET", "/queues", requests.Nothing, Queues, standing.list_queues,
+        repeatable=True,
+    ),
+    Operation(
+        "measure_org", Role.VIEWER, "GET", "/activity", requests.Nothing, Activity, standing.measure_org,
         repeatable=True,
     ),
     Operation(

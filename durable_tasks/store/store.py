@@ -25,7 +25,20 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.ports import Appetite, Assignment, Ids, Outcome
-from durable_tasks.store import claims, commands, dispatch, due, events, groups, listing, processes, tasks, tokens
+from durable_tasks.standing import Activity, Explanation, Queues
+from durable_tasks.store import (
+    claims,
+    commands,
+    dispatch,
+    due,
+    events,
+    groups,
+    listing,
+    processes,
+    standing,
+    tasks,
+    tokens,
+)
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
@@ -300,6 +313,18 @@ class Store(HandoverStore):
 
     async def revoke_token(self, token_id: str) -> ApiToken:
         return await self._write(lambda tx: tokens.revoke(tx, token_id))
+
+    # ----- how things stand
+
+    async def explain(self, org_id: str, task_id: str) -> Explanation:
+        return await self.read(lambda conn: standing.explain(conn, org_id, task_id))
+
+    async def queues(self, org_id: str) -> Queues:
+        return await self.read(lambda conn: standing.queues(conn, org_id))
+
+    async def measure(self, org_id: str) -> Activity:
+        now = self._clock.now()
+        return await self.read(lambda conn: standing.measure(conn, org_id, now))
 
     # ----- executors and the clock
 

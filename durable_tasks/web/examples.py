@@ -27,6 +27,7 @@ from durable_tasks.models import (
 )
 from durable_tasks.operations import answers
 from durable_tasks.ports import DeadLetter, OutboxKind, Queue
+from durable_tasks.standing import Activity, Explanation, Latency, Minute, QueueDepth, Queues
 from durable_tasks.store.health import Outbox, WaitingTask
 
 _ID = "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
@@ -122,6 +123,22 @@ _SAID: Mapping[str, Any] = {
         temporal_ui="http://127.0.0.1:8233", namespace="acme", version="0.1.0",
     ),
     "list_orgs": answers.Orgs(items=("acme",)),
+    "explain_task": Explanation(
+        task_id=_ID, state=TaskState.PENDING, waits_for="a claim", since=_AT, error=None
+    ),
+    "list_queues": Queues(
+        items=(
+            QueueDepth(
+                mode=Mode.AUTO, placement=Placement.EXTERNAL, queue="gpu", capability="render", ready=12, running=2,
+                oldest_ready_at=_AT,
+            ),
+        ),
+        complete=True,
+    ),
+    "measure_org": Activity(
+        minutes=(Minute(at=_AT, created=3, completed=2, failed=0, cancelled=1),),
+        wait=Latency(p50=0.4, p95=31.0, count=2), run=Latency(p50=2.5, p95=4.0, count=2),
+    ),
     "diagnose_org": _DIAGNOSIS,
     "redrive_dead_letter": _LETTER,
 }  # fmt: skip

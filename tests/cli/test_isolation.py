@@ -38,6 +38,7 @@ COMMANDS = {
     "task wait": "{task} --timeout 0s",
     "task watch": "{task}",
     "task attempts": "{task}",
+    "task explain": "{task}",
     "workflow create": "dag x --tasks {foreign}",
     "workflow list": "",
     "workflow get": "{workflow}",

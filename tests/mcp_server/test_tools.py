@@ -24,8 +24,9 @@ from durable_tasks.operations.table import OPERATIONS
 from tests.mcp_server.agents import agent, principal
 
 READING = {
-    "count_tasks", "get_me", "get_task", "get_workflow", "graph_workflow", "list_attempts", "list_events", "list_orgs",
-    "list_tasks", "list_workflows", "wait_task", "wait_workflow",
+    "count_tasks", "explain_task", "get_me", "get_task", "get_workflow", "graph_workflow", "list_attempts",
+    "list_events", "list_orgs", "list_queues", "list_tasks", "list_workflows", "measure_org", "wait_task",
+    "wait_workflow",
 }  # fmt: skip
 WORKING = READING | {
     "add_tasks", "cancel_task", "cancel_workflow", "claim_task", "complete_task", "create_task", "create_tasks",

@@ -53,7 +53,7 @@ def routes_of(app: Api) -> set[Route]:
 
 # ----- operations
 
-_TELLING_NOTHING = ("get_me", "list_orgs", "diagnose_org", "redrive_dead_letter")
+_TELLING_NOTHING = ("get_me", "list_queues", "measure_org", "list_orgs", "diagnose_org", "redrive_dead_letter")
 
 
 def _operation_ways(operation: Operation) -> list[Way]:
