@@ -35,9 +35,8 @@ def explain(conn: sqlite3.Connection, org_id: str, task_id: str) -> Explanation:
         raise NotFound(f"there is no task {task_id}", id=task_id)
     row = task_row(found)
     state = S(row["state"])
-    # A task that was started again may still have to wait for the attempt that it had before.
-    moves_not = not is_terminal(state) and state is not S.RUNNING
-    reason, error = why(conn, row) if moves_not else (None, None)
+    waits = state is not S.RUNNING and not is_terminal(state)
+    reason, error = why(conn, row) if waits else (None, None)
     return Explanation(task_id=task_id, state=state, waits_for=reason, since=utc(_since(row, state)), error=error)
 
 

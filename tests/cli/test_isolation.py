@@ -23,6 +23,7 @@ NOBODY = "01900000-0000-7000-8000-000000000000"
 COMMANDS = {
     "task create": "x --depends-on {task}",
     "task list": "--workflow {workflow}",
+    "task count": "--workflow {workflow}",
     "task get": "{task}",
     "task update": "{task} --title x",
     "task next": "--agent ann",
