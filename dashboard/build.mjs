@@ -9,7 +9,7 @@ import { constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
-const FILES = ["index.html", "icon.svg", "app.js", "app.css"];
+const FILES = ["index.html", "icon.svg", "app.js", "app.css", "layout.js"];
 
 const { values } = parseArgs({ options: { out: { type: "string", default: "dist" } } });
 const out = resolve(values.out);
@@ -17,7 +17,7 @@ const out = resolve(values.out);
 await mkdir(out, { recursive: true });
 await build({
   absWorkingDir: HERE,
-  entryPoints: { app: "src/main.tsx" },
+  entryPoints: { app: "src/main.tsx", layout: "src/graph/worker.ts" },
   outdir: out,
   bundle: true,
   minify: true,

@@ -51,6 +51,8 @@ export function pictureOf(members: readonly Member[], attempts: readonly Attempt
 }
 
 export function follow(picture: Picture, workflow: string, events: readonly Event[]): Followed {
+  const none = { picture, graph: false, workflow: false, failed: new Set<string>() };
+  if (!events.some((event) => event.workflow_id === workflow)) return none;
   const members = new Map(picture.members);
   const attempts = new Map(picture.attempts);
   const progress = new Map(picture.progress);
@@ -72,6 +74,21 @@ export function follow(picture: Picture, workflow: string, events: readonly Even
     if (ENDS[event.kind] === "failed") failed.add(event.task_id);
   }
   return { picture: { members, attempts, progress }, graph, workflow: moved, failed };
+}
+
+/** With attempts as the server has them; what was made of events gives way. */
+export function withAttempts(picture: Picture, read: readonly Attempt[]): Picture {
+  const attempts = new Map(picture.attempts);
+  for (const attempt of read) {
+    const list = attempts.get(attempt.task_id) ?? [];
+    const at = list.findIndex((one) => one.number === attempt.number);
+    const after = at < 0 ? [...list, attempt] : list.with(at, attempt);
+    attempts.set(
+      attempt.task_id,
+      after.sort((one, other) => one.number - other.number),
+    );
+  }
+  return { ...picture, attempts };
 }
 
 function note(attempts: Map<string, readonly Attempt[]>, task: string, event: Event): void {

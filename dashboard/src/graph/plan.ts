@@ -22,12 +22,17 @@ export interface GroupItem {
 }
 
 // Where a fan-out begins, and where its join decides: no tasks, but without them it would look like a heap.
-export interface EndItem {
-  readonly kind: "start" | "join";
+export interface StartItem {
+  readonly kind: "start";
   readonly id: string;
 }
 
-export type Item = TaskItem | GroupItem | EndItem;
+export interface JoinItem {
+  readonly kind: "join";
+  readonly id: string;
+}
+
+export type Item = TaskItem | GroupItem | StartItem | JoinItem;
 
 export interface Edge {
   readonly from: string;

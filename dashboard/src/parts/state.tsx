@@ -21,7 +21,8 @@ export const TASK_STATES: readonly TaskState[] = [
 
 export const ENDED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
 
-const MARKS: Readonly<Record<AnyState, string>> = {
+/** What is inside the circle, 16 × 16. */
+export const MARKS: Readonly<Record<AnyState, string>> = {
   blocked: "M5.5 7.25h5v3.75h-5zM6.5 7.25V6a1.5 1.5 0 0 1 3 0v1.25",
   scheduled: "M8 5v3.25l2 1.25",
   pending: "",

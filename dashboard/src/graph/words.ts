@@ -1,0 +1,79 @@
+// Words: what the graph says of members and groups, for those who see it and for those who hear it.
+// It must not know how it looks.
+
+import type { Attempt, TaskState } from "../described";
+import { TASK_STATES } from "../parts/state";
+import { duration } from "../time";
+import { counted, type Picture } from "./follow";
+import type { Member } from "./plan";
+
+/** "212 completed, 8 running", in the order of a task's life. */
+export function countsInWords(counts: ReadonlyMap<TaskState, number>): string {
+  return ordered(counts)
+    .map(([state, count]) => `${count} ${state}`)
+    .join(", ");
+}
+
+/** The states that occur, those that ended last. */
+export function ordered(counts: ReadonlyMap<TaskState, number>): [TaskState, number][] {
+  return TASK_STATES.flatMap((state): [TaskState, number][] => {
+    const count = counts.get(state);
+    return count ? [[state, count]] : [];
+  });
+}
+
+export function membersOf(picture: Picture, ids: readonly string[]): Member[] {
+  return ids.flatMap((id) => picture.members.get(id) ?? []);
+}
+
+export function countsOf(picture: Picture, ids: readonly string[]): Map<TaskState, number> {
+  return counted(membersOf(picture, ids));
+}
+
+/** What a group is called: what its titles have in common, if that says something. */
+export function groupTitle(titles: readonly string[]): string {
+  const [first = "", ...rest] = titles;
+  let length = first.length;
+  for (const title of rest) {
+    let same = 0;
+    while (same < length && title[same] === first[same]) same++;
+    length = same;
+  }
+  const common = first.slice(0, length).replace(/[\s\d#:._/-]+$/, "");
+  return common.length >= 3 ? common : "Tasks";
+}
+
+/** The second line of a task: its state, and what is known of its attempt. */
+export function remark(
+  member: Member,
+  attempt: Attempt | undefined,
+  percent: number | undefined,
+  now: number,
+): string {
+  const said = [member.state as string];
+  if (member.state === "running") {
+    if (percent) said.push(`${Math.round(percent)} %`);
+    if (attempt?.started_at)
+      said.push(duration(Math.max(0, Math.floor((now - Date.parse(attempt.started_at)) / 1000))));
+  } else if (attempt?.ended_at && attempt.started_at && ["completed", "failed"].includes(member.state)) {
+    said.push(duration((Date.parse(attempt.ended_at) - Date.parse(attempt.started_at)) / 1000));
+  } else if (member.state === "claimed" && attempt?.agent_id) said.push(attempt.agent_id);
+  if (attempt && attempt.number > 1) said.push(`attempt ${attempt.number}`);
+  return said.join(" · ");
+}
+
+/** Everything a node shows, and what its arrows show, as one sentence. */
+export function spoken(member: Member, picture: Picture): string {
+  const titles = (ids: readonly string[]) => {
+    const known = membersOf(picture, ids).map((one) => one.title);
+    return known.length > 3 ? `${known.length} tasks` : known.join(", ");
+  };
+  const outside = member.depends_on.filter((id) => !picture.members.has(id)).length;
+  const after = titles(member.depends_on);
+  const said = [member.title, member.state as string];
+  const progress = picture.progress.get(member.id);
+  if (progress && member.state === "running") said.push(`${Math.round(progress.percent)} percent`);
+  if (after) said.push(`after ${after}`);
+  if (outside) said.push(`after ${outside} ${outside === 1 ? "task" : "tasks"} of other workflows`);
+  return said.join(", ");
+}
