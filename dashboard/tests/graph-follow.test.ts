@@ -4,9 +4,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Attempt, Event } from "../src/described";
 import { extent, rowsOf } from "../src/graph/bars";
+import { flowOf, standingOf } from "../src/graph/flow";
 import { counted, follow, pictureOf } from "../src/graph/follow";
 import type { Member } from "../src/graph/plan";
 import { ticks } from "../src/graph/ticks";
+import { groupTitle } from "../src/graph/words";
 
 const at = (second: number) => new Date(Date.UTC(2026, 0, 1, 12, 0, second)).toISOString();
 const time = (second: number) => Date.parse(at(second));
@@ -141,4 +143,24 @@ test("ticks are round and few", () => {
   const days = ticks(time(0), time(0) + 40 * 86_400_000, 8);
   assert.ok(days.length > 2 && days.length <= 8);
   assert.match(days[0]?.text ?? "", /^\d{4}-\d\d-\d\d$/);
+});
+
+test("a group is called by what its titles have in common", () => {
+  assert.equal(groupTitle(["Count src/module_1.py", "Count src/module_12.py"]), "Count src/ …");
+  assert.equal(groupTitle(["Translate chapter 3", "Translate chapter 4"]), "Translate chapter …");
+  assert.equal(groupTitle(["apples", "apes"]), "Tasks");
+  assert.equal(groupTitle(["Ping", "Ping"]), "Ping");
+});
+
+test("an edge says whether what it comes from ended well, and whether what it leads to works", () => {
+  const task = (id: string) => ({ kind: "task", id, member: id }) as const;
+  const picture = pictureOf([member("a", "completed"), member("b", "running"), member("c", "failed")], []);
+  const [a, b, c] = ["a", "b", "c"].map((id) => standingOf(task(id), picture));
+  assert.ok(a && b && c);
+  assert.equal(flowOf(a, b), "flows");
+  assert.equal(flowOf(a, c), "done");
+  assert.equal(flowOf(c, a), "broken");
+  assert.equal(flowOf(b, a), "waits");
+  const both = { kind: "group", id: "g", members: ["a", "c"], shape: "closed" } as const;
+  assert.equal(flowOf(standingOf(both, picture), a), "broken");
 });

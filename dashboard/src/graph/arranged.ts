@@ -4,7 +4,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Layout } from "./layout";
 import { outline, type Plan } from "./plan";
-import type { Direction } from "./shape";
+import type { Size } from "./shape";
 import type { Order } from "./worker";
 
 /** Beside the page, like its other files. */
@@ -21,7 +21,7 @@ interface Answer {
 }
 
 /** Undefined: not yet. Null: this browser cannot. */
-export function useArranged(plan: Plan, direction: Direction): Arranged | null | undefined {
+export function useArranged(plan: Plan, frame: Size | null): Arranged | null | undefined {
   const [arranged, setArranged] = useState<Arranged | null>();
   const worker = useRef<Worker | null>(null);
   const asked = useRef<{ number: number; plan: Plan }>({ number: 0, plan });
@@ -35,11 +35,12 @@ export function useArranged(plan: Plan, direction: Direction): Arranged | null |
     worker.current = mine;
     return () => mine.terminate();
   }, []);
-  const form = `${direction} ${outline(plan)}`;
+  const form = frame && `${frame.width} ${frame.height} ${outline(plan)}`;
   useEffect(() => {
+    if (!frame) return;
     const number = asked.current.number + 1;
     asked.current = { number, plan };
-    worker.current?.postMessage({ number, plan, direction } satisfies Order);
+    worker.current?.postMessage({ number, plan, frame } satisfies Order);
   }, [form]);
   return arranged;
 }

@@ -18,7 +18,10 @@ export interface Camera {
 
 const LEAST = 200;
 /** Of the window's height: the page goes on below. */
-const SHARE = 0.62;
+const SHARE = 0.68;
+
+/** Pixels that a graph may be high. */
+export const highest = () => Math.round(innerHeight * SHARE);
 
 export function useCamera(element: RefObject<SVGSVGElement | null>, bounds: Box): Camera {
   const width = useWidth(element);
@@ -51,7 +54,7 @@ export function useCamera(element: RefObject<SVGSVGElement | null>, bounds: Box)
 /** As high as the graph is at its own size, within reason. */
 function heightFor(bounds: Box, width: number): number {
   const natural = bounds.height * Math.min(1, width / Math.max(1, bounds.width));
-  return Math.round(Math.max(LEAST, Math.min(natural, innerHeight * SHARE)));
+  return Math.round(Math.max(LEAST, Math.min(natural, highest())));
 }
 
 function useWidth(element: RefObject<SVGSVGElement | null>): number {

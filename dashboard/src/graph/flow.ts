@@ -1,6 +1,7 @@
 // Flow: how far what moves along an edge has come, from the states at its two ends.
 // It must not know how edges look.
 
+import { ENDED } from "../parts/state";
 import type { Picture } from "./follow";
 import type { Item } from "./plan";
 import { membersOf } from "./words";
@@ -28,7 +29,7 @@ export function standingOf(item: Item, picture: Picture): Standing {
   return {
     done: states.every((state) => state === "completed"),
     works: states.some((state) => WORKS.has(state)),
-    broken: states.length > 0 && states.every((state) => BROKEN.has(state)),
+    broken: states.some((state) => BROKEN.has(state)) && states.every((state) => ENDED.has(state)),
   };
 }
 

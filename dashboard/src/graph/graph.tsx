@@ -1,15 +1,17 @@
 // Graph: a workflow as a drawing or as a list, whichever the reader takes.
 // It must not know how a layout is made, nor how events arrive.
 
+import type { RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Workflow } from "../described";
 import { Loading } from "../parts/empty";
 import { useArranged } from "./arranged";
+import { highest } from "./camera";
 import type { Picture } from "./follow";
 import { counted } from "./follow";
 import { Outline } from "./outline";
 import { type Member, plan as planned } from "./plan";
-import type { Direction } from "./shape";
+import type { Size } from "./shape";
 import { Stage } from "./stage";
 import { Switch } from "./switch";
 import { countsInWords } from "./words";
@@ -30,8 +32,8 @@ export function Graph({ workflow, members, picture }: GraphProps) {
   const [way, setWay] = useState<"drawing" | "list">("drawing");
   const [opened, setOpened] = useState<ReadonlyMap<string, boolean>>(new Map());
   const plan = useMemo(() => planned(workflow.kind, members, opened), [workflow.kind, members, opened]);
-  const [frame, direction] = useDirection();
-  const arranged = useArranged(plan, direction);
+  const [frame, size] = useFrame();
+  const arranged = useArranged(plan, size);
   const toggle = (id: string) => {
     const group = plan.items.find((item) => item.id === id);
     if (group?.kind === "group") setOpened(new Map([...opened, [id, group.shape === "closed"]]));
@@ -65,18 +67,21 @@ function joinText({ join, total }: Workflow): string {
   return join === 1 ? `any of ${total.toLocaleString()}` : `${join} of ${total.toLocaleString()}`;
 }
 
-const NARROW = 640;
+/** Widths are taken in such steps: a window that is dragged is not laid out again at each pixel. */
+const STEP = 160;
 
-function useDirection() {
-  const frame = useRef<HTMLElement>(null);
-  const [direction, setDirection] = useState<Direction>(innerWidth < NARROW ? "tb" : "lr");
+/** Null: not measured yet. */
+function useFrame(): [RefObject<HTMLElement | null>, Size | null] {
+  const element = useRef<HTMLElement>(null);
+  const [width, setWidth] = useState<number | null>(null);
   useEffect(() => {
-    if (!frame.current) return;
+    if (!element.current) return;
     const observer = new ResizeObserver(([entry]) => {
-      if (entry?.contentRect.width) setDirection(entry.contentRect.width < NARROW ? "tb" : "lr");
+      if (entry?.contentRect.width) setWidth(Math.ceil(entry.contentRect.width / STEP) * STEP);
     });
-    observer.observe(frame.current);
+    observer.observe(element.current);
     return () => observer.disconnect();
   }, []);
-  return [frame, direction] as const;
+  const size = useMemo(() => (width === null ? null : { width, height: highest() }), [width]);
+  return [element, size];
 }

@@ -5,13 +5,13 @@ import type { TaskState } from "../described";
 import { memo } from "../memo";
 import { MARKS } from "../parts/state";
 import { href } from "../router";
-import { fit, fitMiddle } from "./fit";
+import { fit, fitMiddle, widthOf } from "./fit";
 import type { Picture } from "./follow";
 import { Mark } from "./mark";
 import type { GroupItem, Member } from "./plan";
 import { type Box, cellBox, type Direction, type Grid, grid } from "./shape";
 import { BarParts } from "./statebar";
-import { countsInWords, countsOf, groupTitle, membersOf, ordered } from "./words";
+import { commonStart, countsInWords, countsOf, groupTitle, membersOf, ordered } from "./words";
 
 interface GroupProps {
   item: GroupItem;
@@ -32,6 +32,7 @@ export function Group(props: GroupProps) {
 
 const STACK = [8, 4];
 const LEGEND = 4;
+const REMARK = 11.5;
 
 function Closed({ item, box, picture, stop, onToggle }: GroupProps) {
   const counts = countsOf(picture, item.members);
@@ -73,22 +74,27 @@ function Closed({ item, box, picture, stop, onToggle }: GroupProps) {
   );
 }
 
-/** The commonest states; all of them are in the name. */
+/** The commonest states, with words when there is room; all of them are in the name. */
 function Legend({ counts, width }: { counts: ReadonlyMap<TaskState, number>; width: number }) {
   const shown = ordered(counts)
     .sort((one, other) => other[1] - one[1])
     .slice(0, LEGEND);
-  const step = (width - 28) / Math.max(shown.length, 3);
+  let x = 14;
   return (
     <>
-      {shown.map(([state, count], at) => (
-        <g key={state} transform={`translate(${14 + at * step} 64)`}>
-          <Mark state={state} x={0} y={0} size={14} />
-          <text class="node-remark" x={18} y={11}>
-            {fit(`${count.toLocaleString()} ${shown.length < 3 ? state : ""}`.trim(), step - 20, 11.5)}
-          </text>
-        </g>
-      ))}
+      {shown.map(([state, count]) => {
+        const text = shown.length > 2 ? count.toLocaleString() : `${count.toLocaleString()} ${state}`;
+        const at = x;
+        x += 30 + widthOf(text, REMARK);
+        return (
+          <g key={state} transform={`translate(${at} 64)`}>
+            <Mark state={state} x={0} y={0} size={14} />
+            <text class="node-remark" x={18} y={11}>
+              {fit(text, width - at - 26, REMARK)}
+            </text>
+          </g>
+        );
+      })}
     </>
   );
 }
@@ -167,6 +173,7 @@ function Cells({ item, box, picture, direction, stop, seen, far }: GroupProps) {
   const first = cellBox(box, form, 0).y;
   const rows = Math.ceil(item.members.length / form.columns);
   const kept = stop === undefined ? -1 : Math.floor(item.members.indexOf(stop) / form.columns);
+  const start = commonStart(membersOf(picture, item.members).map((member) => member.title)).length;
   const drawn = [];
   for (let row = 0; row < rows; row++) {
     const y = first + row * pitch;
@@ -184,6 +191,7 @@ function Cells({ item, box, picture, direction, stop, seen, far }: GroupProps) {
         start={row * form.columns}
         stop={stop !== undefined && ids.includes(stop) ? stop : undefined}
         titled={item.shape === "cards"}
+        left={start}
         far={far}
       />,
     );
@@ -201,10 +209,12 @@ interface CellRowProps {
   start: number;
   stop: string | undefined;
   titled: boolean;
+  /** How much of the beginning of each title the group says already. */
+  left: number;
   far: boolean;
 }
 
-function CellRowDrawn({ members, form, x, y, start, stop, titled, far }: CellRowProps) {
+function CellRowDrawn({ members, form, x, y, start, stop, titled, left, far }: CellRowProps) {
   return (
     <g>
       {members.map((member, at) => (
@@ -214,6 +224,7 @@ function CellRowDrawn({ members, form, x, y, start, stop, titled, far }: CellRow
           box={cellBox({ x, y }, form, start + at)}
           stop={member.id === stop}
           titled={titled}
+          left={left}
           far={far}
         />
       ))}
@@ -221,19 +232,21 @@ function CellRowDrawn({ members, form, x, y, start, stop, titled, far }: CellRow
   );
 }
 
-const CellRow = memo(CellRowDrawn, ["states", "x", "y", "start", "stop", "titled", "far"]);
+const CellRow = memo(CellRowDrawn, ["states", "x", "y", "start", "stop", "titled", "left", "far"]);
 
 function Cell({
   member,
   box,
   stop,
   titled,
+  left,
   far,
 }: {
   member: Member;
   box: Box;
   stop: boolean;
   titled: boolean;
+  left: number;
   far: boolean;
 }) {
   return (
@@ -251,7 +264,7 @@ function Cell({
           <>
             <Mark state={member.state} x={9} y={box.height / 2 - 7} size={14} />
             <text class="node-title" x={30} y={box.height / 2 + 4.5}>
-              {fitMiddle(member.title, box.width - 38, 12)}
+              {fitMiddle(member.title.slice(left), box.width - 38, 12)}
             </text>
           </>
         )}

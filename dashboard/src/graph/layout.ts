@@ -3,7 +3,7 @@
 import { layout as careful, Graph } from "@dagrejs/dagre";
 import { layered, type Sized } from "./layered";
 import type { Edge, Plan } from "./plan";
-import { around, type Box, type Direction, type Point, SLIM_ABOVE, sizeOf } from "./shape";
+import { around, type Box, type Direction, type Point, type Size, SLIM_ABOVE, sizeOf } from "./shape";
 
 export interface Route extends Edge {
   // From the border of one node to that of the other.
@@ -21,11 +21,29 @@ export interface Layout {
 // Network simplex and the counting of crossings are worse than quadratic: seconds begin about here.
 const CAREFUL = { nodes: 100, edges: 220 };
 const MARGIN = 24;
-const SPACING = { lr: { between: 20, ranks: 72 }, tb: { between: 16, ranks: 44 } };
+/** Pixels of a frame in which nothing stands side by side. */
+const NARROW = 640;
+/** The scale from which letters can be read, and how much larger those of the other direction must be. */
+const READABLE = 0.72;
+const BETTER = 1.15;
+const SPACING = { lr: { between: 18, ranks: 48 }, tb: { between: 16, ranks: 40 } };
 
 interface Placement {
   readonly centers: ReadonlyMap<string, Point>;
   readonly routes: ReadonlyArray<Edge & { readonly through: readonly Point[] }>;
+}
+
+/** From left to right as long as that can be read; a long and narrow graph is larger downwards, and always on a phone. */
+export function layoutFor(plan: Plan, frame: Size): Layout {
+  if (frame.width < NARROW) return layout(plan, "tb");
+  const across = layout(plan, "lr");
+  if (scaleIn(frame, across) >= READABLE || plan.items.length > SLIM_ABOVE) return across;
+  const down = layout(plan, "tb");
+  return scaleIn(frame, down) > scaleIn(frame, across) * BETTER ? down : across;
+}
+
+function scaleIn(frame: Size, { bounds }: Layout): number {
+  return Math.min(1, frame.width / bounds.width, frame.height / bounds.height);
 }
 
 export function layout({ items, edges }: Plan, direction: Direction): Layout {

@@ -17,7 +17,7 @@ export interface Box extends Point, Size {}
 // lr: time runs from left to right. tb: downwards, for a narrow screen.
 export type Direction = "lr" | "tb";
 
-export const CARD: Size = { width: 208, height: 56 };
+export const CARD: Size = { width: 188, height: 54 };
 // A graph of very many nodes says only their titles.
 export const SLIM: Size = { width: 152, height: 30 };
 export const SLIM_ABOVE = 60;

@@ -157,6 +157,7 @@ interface TimelineRowProps {
 function TimelineRow({ row, y, x, left, width, moment }: TimelineRowProps) {
   const { member, bars } = row;
   return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: a short cut for the mouse; the tables have the links
     <g class="timeline-row" transform={`translate(0 ${y})`} onClick={() => go(href("tasks", member.id))}>
       <rect class="timeline-hit" width={width} height={ROW} rx={6} />
       <Mark state={member.state} x={8} y={(ROW - 14) / 2} size={14} />

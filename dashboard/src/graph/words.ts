@@ -30,8 +30,8 @@ export function countsOf(picture: Picture, ids: readonly string[]): Map<TaskStat
   return counted(membersOf(picture, ids));
 }
 
-/** What a group is called: what its titles have in common, if that says something. */
-export function groupTitle(titles: readonly string[]): string {
+/** What all titles begin with, as far as whole words, folders or names go. */
+export function commonStart(titles: readonly string[]): string {
   const [first = "", ...rest] = titles;
   let length = first.length;
   for (const title of rest) {
@@ -39,8 +39,15 @@ export function groupTitle(titles: readonly string[]): string {
     while (same < length && title[same] === first[same]) same++;
     length = same;
   }
-  const common = first.slice(0, length).replace(/[\s\d#:._/-]+$/, "");
-  return common.length >= 3 ? common : "Tasks";
+  if (titles.every((title) => title.length === length)) return ""; // all the same: nothing of it can be left out
+  return first.slice(0, length).replace(/[^\s/:#]*$/, "");
+}
+
+/** What a group is called: what its titles have in common, if that says something. */
+export function groupTitle(titles: readonly string[]): string {
+  const common = commonStart(titles).trimEnd();
+  if (common) return `${common} …`;
+  return titles.length > 1 && titles.every((title) => title === titles[0]) ? (titles[0] ?? "") : "Tasks";
 }
 
 /** The second line of a task: its state, and what is known of its attempt. */
@@ -51,14 +58,20 @@ export function remark(
   now: number,
 ): string {
   const said = [member.state as string];
+  const again = attempt && attempt.number > 1;
+  if (again) said.push(`attempt ${attempt.number}`);
   if (member.state === "running") {
+    const seconds = attempt?.started_at ? Math.floor((now - Date.parse(attempt.started_at)) / 1000) : 0;
     if (percent) said.push(`${Math.round(percent)} %`);
-    if (attempt?.started_at)
-      said.push(duration(Math.max(0, Math.floor((now - Date.parse(attempt.started_at)) / 1000))));
-  } else if (attempt?.ended_at && attempt.started_at && ["completed", "failed"].includes(member.state)) {
+    if (seconds > 0 && !again) said.push(duration(seconds));
+  } else if (
+    !again &&
+    attempt?.ended_at &&
+    attempt.started_at &&
+    ["completed", "failed"].includes(member.state)
+  ) {
     said.push(duration((Date.parse(attempt.ended_at) - Date.parse(attempt.started_at)) / 1000));
   } else if (member.state === "claimed" && attempt?.agent_id) said.push(attempt.agent_id);
-  if (attempt && attempt.number > 1) said.push(`attempt ${attempt.number}`);
   return said.join(" · ");
 }
 
