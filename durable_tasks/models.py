@@ -422,6 +422,17 @@ class FilterFields(TypedDict, total=False):
     overdue: bool | None
 
 
+class Changed(Frozen):
+    """What became of many tasks. Those that were `matched` and not `changed` refused, or had moved meanwhile. `more`:
+    there may be others that fit; without `dry_run`, `next_cursor` leads to them."""
+
+    dry_run: bool
+    matched: int
+    changed: int
+    more: bool
+    next_cursor: str | None = None
+
+
 class TaskCounts(Frozen):
     """How many tasks stand where. `complete` is false when there were too many to look at: then it is at least so
     many."""

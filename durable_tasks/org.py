@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, Unpack
 
 import aiosqlite
 
+from durable_tasks.bulk import Bulk
 from durable_tasks.checks import (
     ERROR_LIMIT,
     LARGEST_PAGE,
@@ -31,10 +32,11 @@ from durable_tasks.checks import (
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import Waiters, org_key
 from durable_tasks.errors import InvalidInput, WaitTimeout
-from durable_tasks.lifecycle import is_terminal
+from durable_tasks.lifecycle import Verb, is_terminal
 from durable_tasks.models import (
     DEFAULT_SPACE,
     Attempt,
+    Changed,
     Claim,
     Engine,
     Event,
@@ -278,6 +280,27 @@ class Org:
     async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
         """Run a failed or cancelled task again, with fresh counters."""
         return await self._host.store.retry(self.id, task_id, command_id)
+
+    async def cancel_many(
+        self,
+        *,
+        dry_run: bool = False,
+        limit: int = 1000,
+        cursor: str | None = None,
+        reason: str | None = None,
+        **filters: Unpack[FilterFields],
+    ) -> Changed:
+        """Cancel the open ones among the tasks that fit, at most `limit` of them, in small transactions; the filters
+        are those of `list`, and one is needed. With `dry_run`: only say how many there are."""
+        bulk = Bulk(Verb.CANCEL, task_filter(filters), page_limit(limit), cursor, check_reason(reason))
+        return await (bulk.foresee if dry_run else bulk.change)(self._host.store, self.id)
+
+    async def retry_many(
+        self, *, dry_run: bool = False, limit: int = 1000, cursor: str | None = None, **filters: Unpack[FilterFields]
+    ) -> Changed:
+        """Run again the failed and cancelled ones among the tasks that fit, as `cancel_many` cancels."""
+        bulk = Bulk(Verb.RETRY, task_filter(filters), page_limit(limit), cursor)
+        return await (bulk.foresee if dry_run else bulk.change)(self._host.store, self.id)
 
     # ----- waiting and watching
 

@@ -165,6 +165,8 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
     ],
     "list_tasks": [*_FILTERS, lambda its: {"cursor": its.cursor}],
     "count_tasks": _FILTERS,
+    "cancel_tasks": [*_FILTERS, lambda its: {"labels": [its.label], "cursor": its.cursor}],
+    "retry_tasks": _FILTERS,
     "next_task": [
         lambda its: {"space_id": its.space},
         lambda its: {"space_id": its.space, "capabilities": [its.capability], "agent_id": its.agent},

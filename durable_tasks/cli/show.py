@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from durable_tasks.cli.talk import json_text, put, put_columns, put_json, say
-from durable_tasks.models import Attempt, Claim, Event, Heartbeat, Page, Task, TaskCounts, TaskState, Workflow
+from durable_tasks.models import Attempt, Changed, Claim, Event, Heartbeat, Page, Task, TaskCounts, TaskState, Workflow
 from durable_tasks.operations import mermaid
 from durable_tasks.operations.answers import Graph
 from durable_tasks.standing import Explanation
@@ -61,6 +61,14 @@ def _(answer: Explanation) -> None:
         put(f"waits for {answer.waits_for}")
     if answer.error is not None:
         put(f"error {answer.error}")
+
+
+@_show.register
+def _(answer: Changed) -> None:
+    if answer.dry_run:
+        put(f"{answer.matched} tasks{' at least' if answer.more else ''}")
+    else:
+        put(f"{answer.changed} of {answer.matched} tasks")
 
 
 @_show.register

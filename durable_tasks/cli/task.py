@@ -4,7 +4,7 @@ It must not know where the tasks are, nor how they run.
 """
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from durable_tasks.durations import parse_duration
 from durable_tasks.errors import Conflict, DurableTasksError, InvalidInput
 from durable_tasks.models import (
     Attempt,
+    Changed,
     Claim,
     Event,
     FilterFields,
@@ -42,6 +43,7 @@ Json = Annotated[str | None, typer.Option(metavar="JSON")]
 Timeout = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Exit code 124 when it is over first.", show_default="none")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
 _SHORT = "1h"
 
 
@@ -258,6 +260,40 @@ async def cancel(tasks: Tasks, task_id: Id, reason: Annotated[str | None, typer.
 async def retry(tasks: Tasks, task_id: Id) -> Task:
     """Run a failed or cancelled task again."""
     return await tasks.retry(task_id)
+
+
+@asking(app, "cancel-many")
+@filtering
+async def cancel_many(
+    tasks: Tasks, filters: FilterFields, dry_run: DryRun = False, reason: Annotated[str | None, typer.Option()] = None
+) -> Changed:
+    """Cancel every open task that fits."""
+
+    async def change(cursor: str | None) -> Changed:
+        return await tasks.cancel_many(dry_run=dry_run, cursor=cursor, reason=reason, **filters)
+
+    return await _page_by_page(change)
+
+
+@asking(app, "retry-many")
+@filtering
+async def retry_many(tasks: Tasks, filters: FilterFields, dry_run: DryRun = False) -> Changed:
+    """Run every failed or cancelled task that fits again."""
+
+    async def change(cursor: str | None) -> Changed:
+        return await tasks.retry_many(dry_run=dry_run, cursor=cursor, **filters)
+
+    return await _page_by_page(change)
+
+
+async def _page_by_page(change: Callable[[str | None], Awaitable[Changed]]) -> Changed:
+    """The answers as one."""
+    answer = await change(None)
+    while answer.next_cursor is not None:
+        last, more = answer, await change(answer.next_cursor)
+        summed = {"matched": last.matched + more.matched, "changed": last.changed + more.changed}
+        answer = more.model_copy(update=summed)
+    return answer
 
 
 @asking(app)

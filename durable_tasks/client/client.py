@@ -18,6 +18,7 @@ from durable_tasks.errors import InvalidInput, WaitTimeout
 from durable_tasks.models import (
     DEFAULT_SPACE,
     Attempt,
+    Changed,
     Claim,
     Event,
     FilterFields,
@@ -249,6 +250,28 @@ class Client:
     async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
         """As Org.retry."""
         return await self._task("retry_task", task_id, command_id)
+
+    async def cancel_many(
+        self,
+        *,
+        dry_run: bool = False,
+        limit: int = 1000,
+        cursor: str | None = None,
+        reason: str | None = None,
+        **filters: Unpack[FilterFields],
+    ) -> Changed:
+        """As Org.cancel_many."""
+        how = {"dry_run": dry_run, "limit": limit, "cursor": cursor, "reason": reason}
+        changed: Changed = await self.call("cancel_tasks", **how, **_said(filters))
+        return changed
+
+    async def retry_many(
+        self, *, dry_run: bool = False, limit: int = 1000, cursor: str | None = None, **filters: Unpack[FilterFields]
+    ) -> Changed:
+        """As Org.retry_many. It is not asked again when it got no answer: what failed since would run again too."""
+        how = {"dry_run": dry_run, "limit": limit, "cursor": cursor}
+        changed: Changed = await self.call("retry_tasks", **how, **_said(filters))
+        return changed
 
     # ----- waiting and watching
 

@@ -6,6 +6,10 @@ It must not know protocols; the names are those of the table of operations.
 from collections.abc import Mapping
 
 _PAGES = "While next_cursor is not null, even with no items, call again with cursor set to it and the same filters."
+_MANY = (
+    "Call it with dry_run: true first, and look whether matched is what you expect. While more is true, call again with"
+    " cursor set to next_cursor."
+)
 _HOLD = (
     "Keep the token: call start_task, then progress_task or heartbeat_task before lease_expires_at, and end with"
     " complete_task, fail_task or release_task."
@@ -20,6 +24,8 @@ HINTS: Mapping[str, str] = {
     "create_tasks": "The answer has them in the same order.",
     "list_tasks": f'state: ["pending"] shows what can be claimed, waiting_for_me what you hold or may take. {_PAGES}',
     "count_tasks": "The filters are those of list_tasks. When complete is false there are more.",
+    "cancel_tasks": f"{_MANY} For all tasks of a workflow use cancel_workflow.",
+    "retry_tasks": f"{_MANY} Members of an ended workflow refuse: use retry_workflow.",
     "get_task": (
         "A form is the JSON Schema that complete_task holds its output against. list_attempts shows its executions,"
         " list_events what happened to it."

@@ -3,7 +3,7 @@
 They must not know how the tasks are found, nor decide anything that the facade decides.
 """
 
-from durable_tasks.models import FilterFields, Task, TaskCounts
+from durable_tasks.models import Changed, FilterFields, Task, TaskCounts
 from durable_tasks.operations import answers, requests
 from durable_tasks.operations.operation import Caller
 
@@ -17,6 +17,24 @@ async def list_tasks(caller: Caller, request: requests.ListTasks) -> answers.Lis
 async def count_tasks(caller: Caller, request: requests.CountTasks) -> TaskCounts:
     """Count tasks by state."""
     return await caller.org.count(**_filters(caller, request))
+
+
+async def cancel_tasks(caller: Caller, request: requests.CancelTasks) -> Changed:
+    """Cancel every open task that fits, a page of them at a time."""
+    return await caller.org.cancel_many(
+        dry_run=request.dry_run,
+        limit=request.limit,
+        cursor=request.cursor,
+        reason=request.reason,
+        **_filters(caller, request),
+    )
+
+
+async def retry_tasks(caller: Caller, request: requests.RetryTasks) -> Changed:
+    """Run every failed or cancelled task that fits again, a page of them at a time."""
+    return await caller.org.retry_many(
+        dry_run=request.dry_run, limit=request.limit, cursor=request.cursor, **_filters(caller, request)
+    )
 
 
 def _filters(caller: Caller, request: requests.FilterTasks) -> FilterFields:

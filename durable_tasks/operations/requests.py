@@ -136,6 +136,20 @@ class CountTasks(FilterTasks):
     """How many."""
 
 
+class ChangeTasks(FilterTasks):
+    dry_run: StrictBool = Field(False, description="Only say how many there are.")
+    limit: Limit = LARGEST_PAGE
+    cursor: Cursor | None = None
+
+
+class CancelTasks(ChangeTasks):
+    reason: Reason | None = None
+
+
+class RetryTasks(ChangeTasks):
+    """Run them again."""
+
+
 class UpdateTask(Command):
     """Only the fields that are given change; null removes `assigned_to`, `deadline` or `timeout`. Assigned to another
     than its holder, a manual task is taken from the holder."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from durable_tasks.access import Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import WaitTimeout
-from durable_tasks.models import Task, TaskCounts, Workflow
+from durable_tasks.models import Changed, Task, TaskCounts, Workflow
 from durable_tasks.operations import answers, durable, many, requests, standing
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
@@ -224,6 +224,11 @@ _ALL = (
         "count_tasks", Role.VIEWER, "GET", "/tasks/counts", requests.CountTasks, TaskCounts, many.count_tasks,
         repeatable=True,
     ),
+    Operation(
+        "cancel_tasks", Role.OPERATOR, "POST", "/tasks/cancel", requests.CancelTasks, Changed, many.cancel_tasks,
+        repeatable=True, destructive=True,
+    ),
+    Operation("retry_tasks", Role.OPERATOR, "POST", "/tasks/retry", requests.RetryTasks, Changed, many.retry_tasks),
     Operation("next_task", Role.AGENT, "POST", "/tasks/next", requests.NextTask, answers.Claimed | None, next_task),
     Operation("get_task", Role.VIEWER, "GET", _TASK, requests.OfTask, Task, get_task, repeatable=True),
     Operation("update_task", Role.AGENT, "PATCH", _TASK, requests.UpdateTask, Task, update_task),

@@ -57,15 +57,16 @@ def page(
     conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float, limit: int, cursor: str | None
 ) -> Page[Task]:
     """At most `limit` tasks; fewer, though there are more, when BUDGET rows had to be looked at."""
-    source, after = _source(org_id, wanted, now), _START
-    if cursor is not None:
-        priority, last = cursors.read(cursor, int, str)
-        after = _Key(priority, cursors.seq_of(conn, "dt_tasks", org_id, last, cursor))
-    find = _walk if source.ordered else _sorted
-    found, stop = find(conn, source, after, limit)
-    rows = [_by_seq(conn, key.seq) for key in found]
-    more = None if stop is None else cursors.make(stop.priority, _by_seq(conn, stop.seq)["id"])
-    return Page([to_task(row) for row in rows], more)
+    found, more = _page(conn, _source(org_id, wanted, now), org_id, limit, cursor)
+    return Page([to_task(_by_seq(conn, key.seq)) for key in found], more)
+
+
+def ids(
+    conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float, limit: int, cursor: str | None
+) -> Page[str]:
+    """As page, when their ids are enough."""
+    found, more = _page(conn, _source(org_id, wanted, now), org_id, limit, cursor)
+    return Page([_id_of(conn, key.seq) for key in found], more)
 
 
 def count(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float) -> TaskCounts:
@@ -84,6 +85,19 @@ def count(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: flo
         complete = complete and sum(seen for _, seen, _ in rows) < budget
         counts |= {TaskState(state): hits for state, _, hits in rows if hits}
     return TaskCounts(counts=counts, complete=complete)
+
+
+def _page(
+    conn: sqlite3.Connection, source: _Source, org_id: str, limit: int, cursor: str | None
+) -> tuple[list[_Key], str | None]:
+    """The keys of a page, and the cursor of the next."""
+    after = _START
+    if cursor is not None:
+        priority, last = cursors.read(cursor, int, str)
+        after = _Key(priority, cursors.seq_of(conn, "dt_tasks", org_id, last, cursor))
+    find = _walk if source.ordered else _sorted
+    found, stop = find(conn, source, after, limit)
+    return found, None if stop is None else cursors.make(stop.priority, _id_of(conn, stop.seq))
 
 
 def _walk(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) -> tuple[list[_Key], _Key | None]:
@@ -141,6 +155,10 @@ def _sorted(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) 
 
 def _by_seq(conn: sqlite3.Connection, seq: int) -> Row:
     return task_row(conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE seq = ?", (seq,)).fetchone())
+
+
+def _id_of(conn: sqlite3.Connection, seq: int) -> str:
+    return str(conn.execute("SELECT id FROM dt_tasks WHERE seq = ?", (seq,)).fetchone()[0])
 
 
 # ----- what a filter means

@@ -11,6 +11,7 @@ from typing import TypeVar
 from durable_tasks.access import Principal
 from durable_tasks.errors import InvalidOutput
 from durable_tasks.forms import FormDue, check_output
+from durable_tasks.lifecycle import Verb
 from durable_tasks.models import (
     Attempt,
     Claim,
@@ -34,6 +35,7 @@ from durable_tasks.store import (
     events,
     groups,
     listing,
+    many,
     processes,
     standing,
     tasks,
@@ -78,6 +80,14 @@ class Store(HandoverStore):
     async def page(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
         now = self._clock.now()
         return await self.read(lambda conn: listing.page(conn, org_id, wanted, now=now, limit=limit, cursor=cursor))
+
+    async def page_ids(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[str]:
+        now = self._clock.now()
+        return await self.read(lambda conn: listing.ids(conn, org_id, wanted, now=now, limit=limit, cursor=cursor))
+
+    async def change_many(self, org_id: str, verb: Verb, wanted: TaskFilter, reason: str | None) -> int:
+        """Cancel or retry those of `wanted.ids` that fit, in one operation; how many were."""
+        return await self._write(lambda tx: many.change(tx, org_id, verb, wanted, reason))
 
     async def count(self, org_id: str, wanted: TaskFilter) -> TaskCounts:
         now = self._clock.now()

@@ -13,6 +13,7 @@ from durable_tasks.diagnosis import OrgDiagnosis, TemporalSide
 from durable_tasks.models import (
     Attempt,
     AttemptState,
+    Changed,
     Engine,
     Event,
     Mode,
@@ -95,6 +96,8 @@ _SAID: Mapping[str, Any] = {
     "create_tasks": answers.Tasks(items=(_PENDING,)),
     "list_tasks": answers.Listed[Task](items=(_PENDING,), next_cursor=_CURSOR),
     "count_tasks": TaskCounts(counts={TaskState.PENDING: 12, TaskState.RUNNING: 1}, complete=True),
+    "cancel_tasks": Changed(dry_run=True, matched=12, changed=0, more=False),
+    "retry_tasks": Changed(dry_run=False, matched=1000, changed=998, more=True, next_cursor=_CURSOR),
     "next_task": _CLAIM,
     "get_task": _PENDING,
     "update_task": _PENDING.model_copy(update={"version": 2}),
@@ -149,6 +152,8 @@ ANSWERS: Mapping[str, Any] = {name: to_jsonable_python(answer) for name, answer 
 _TWO_STEPS = [{"name": "read", "title": "Read the contract"}, {"name": "sign", "title": "Sign it"}]
 
 BODIES: Mapping[str, Any] = {
+    "cancel_tasks": {"state": ["pending"], "labels": ["contract"], "dry_run": True},
+    "retry_tasks": {"state": ["failed"], "capability": "scan"},
     "create_task": {"title": "Read the contract", "priority": "high", "input": {"document": "C-17"}, "max_retries": 1},
     "create_tasks": {"tasks": [{"name": "read"}, {"name": "sign", "depends_on": ["read"]}]},
     "next_task": {"space_id": "legal", "lease": 60},

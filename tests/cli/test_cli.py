@@ -101,6 +101,16 @@ async def test_a_task_of_somebody_else_is_a_conflict_and_a_cancelled_one_stays(m
     assert (await run("task", "complete", manual.id, "--agent", "ann", cwd=tmp_path)).code == 4
 
 
+async def test_many_are_counted_cancelled_and_retried(manual: Task, tmp_path: Path) -> None:
+    title = ("--text", manual.title, "--id", manual.id)
+    assert (await run("task", "count", *title, cwd=tmp_path)).out == "pending  1\n"
+    assert (await run("task", "cancel-many", "--dry-run", *title, cwd=tmp_path)).out == "1 tasks\n"
+    assert (await run("task", "cancel-many", "--reason", "no", *title, cwd=tmp_path)).out == "1 of 1 tasks\n"
+    retried = await run("task", "retry-many", "--state", "cancelled", "--not-overdue", "--json", cwd=tmp_path)
+    assert (retried.data["changed"], retried.data["more"]) == (1, False)
+    assert (await run("task", "cancel-many", cwd=tmp_path)).code == 2
+
+
 async def test_a_wrong_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {**environment(), "TASKS_MAX_CONCURRENT": "many"}
     monkeypatch.setattr("tests.cli.running.environment", lambda: wrong)

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from durable_tasks import DurableTasks, NewTask, Org, Settings, Task, TaskError, TaskState, errors
 from durable_tasks.client import Client
+from durable_tasks.models import FilterFields
 from durable_tasks.web.server import serving
 from tests.store.support import query
 from tests.web.asking import api, authenticate
@@ -36,7 +37,7 @@ async def org(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[T
         if request.param == "in the application":
             yield tasks.org("acme")
         else:
-            async with Client(url, "acme:ann:AGENT") as client:
+            async with Client(url, "acme:ann:OPERATOR") as client:
                 yield client
 
 
@@ -115,6 +116,33 @@ async def test_many_at_once(org: Tasks) -> None:
     assert ([task.title for task in page.items], page.next_cursor is not None) == (["sign"], True)
     rest = await org.list(state="claimed", cursor=page.next_cursor)
     assert ([task.title for task in rest.items], rest.next_cursor) == (["and this"], None)
+
+
+async def test_many_by_a_filter(org: Tasks) -> None:
+    made = await org.create("Read the contract", mode="manual", labels=["legal"], created_by="eve", priority="high")
+    await org.create(
+        "Its annex", mode="manual", parent_task_id=made.id, assigned_to="bob", description="of the CONTRACT"
+    )
+    await org.create("Something else", mode="manual", labels=["legal"])
+    filters: list[FilterFields] = [
+        {"text": "contract"}, {"ids": [made.id]}, {"parent_task_id": made.id}, {"waiting_for": ["bob", "eve"]},
+        {"created_by": "eve", "overdue": False}, {"mode": "manual", "labels": ["legal"], "priority": "high"},
+        {"overdue": True}, {"state": ["pending", "claimed"], "priority": [1, "high"]},
+    ]  # fmt: skip
+    found = [[task.title for task in (await org.list(**each)).items] for each in filters]
+    assert [len(titles) for titles in found] == [2, 1, 1, 3, 1, 1, 0, 3]
+    counted = await org.count(labels=["legal"])
+    assert (counted.counts, counted.complete) == ({TaskState.PENDING: 2}, True)
+    foreseen = await org.cancel_many(labels=["legal"], dry_run=True)
+    assert (foreseen.matched, foreseen.changed, foreseen.dry_run) == (2, 0, True)
+    first = await org.cancel_many(labels=["legal"], limit=1, reason="not needed")
+    assert (first.changed, first.more) == (1, True)
+    assert (await org.cancel_many(labels=["legal"], cursor=first.next_cursor)).changed == 1
+    assert (await org.get(made.id)).reason == "not needed"
+    assert (await org.retry_many(labels=["legal"])).changed == 2
+    for refused in (org.cancel_many, org.retry_many):
+        with pytest.raises(errors.InvalidInput):
+            await refused()
 
 
 async def test_workflows(org: Tasks) -> None:

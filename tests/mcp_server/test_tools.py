@@ -33,7 +33,7 @@ WORKING = READING | {
     "create_workflow", "fail_task", "heartbeat_task", "next_task", "progress_task", "release_task", "retry_task",
     "retry_workflow", "start_task", "update_task",
 }  # fmt: skip
-MENDING = WORKING | {"diagnose_org", "redrive_dead_letter"}
+MENDING = WORKING | {"cancel_tasks", "retry_tasks", "diagnose_org", "redrive_dead_letter"}
 LOOKING = {"describe_task", "describe_temporal_workflow", "query_task"}
 OPERATING = MENDING | LOOKING | {
     "cancel_temporal_workflow", "signal_task", "signal_temporal_workflow", "start_temporal_workflow",
