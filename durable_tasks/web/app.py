@@ -22,6 +22,7 @@ from durable_tasks.web.live import Live, live_routes
 from durable_tasks.web.metrics import Scrapes
 from durable_tasks.web.problems import handle_problems
 from durable_tasks.web.routes import operation_routes
+from durable_tasks.web.sites import Sites
 from durable_tasks.web.waits import Waits
 
 DESCRIPTION = "Durable tasks: create them, claim them, work on them, watch them. Errors are problem details (RFC 9457)."
@@ -43,6 +44,7 @@ class Api(FastAPI):
         self._waits, self.live = Waits(), Live(tasks)
         caller_of = Callers(tasks, authentication)
         scrapes, agents = Scrapes(tasks, caller_of), Agents(tasks, caller_of.authenticate, self._waits)
+        self.add_middleware(Sites)
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
         self.include_router(operation_routes(caller_of, self._waits))

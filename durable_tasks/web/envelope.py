@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.web import request_id
-from durable_tasks.web.problems import problem, too_large, unforeseen
+from durable_tasks.web.problems import refused_as, too_large, unforeseen
 
 log = logging.getLogger("durable_tasks.web")
 
@@ -41,9 +41,7 @@ class Envelope:
     async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", headers: Headers) -> None:
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._largest:
-            refusal = too_large(self._largest)
-            answer = problem(refusal.status_code, refusal.code, refusal.detail, headers=refusal.headers)
-            await answer(scope, receive, send)
+            await refused_as(too_large(self._largest))(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)

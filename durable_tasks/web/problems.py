@@ -116,6 +116,15 @@ def too_many(detail: str) -> Refusal:
     return Refusal(429, "too_many_waits", detail, {"Retry-After": RETRY_AFTER})
 
 
+def from_another_site() -> Refusal:
+    return Refusal(
+        403,
+        "cross_site",
+        "a page of another site may change nothing here by what the browser knows of you; send the header"
+        " Authorization, or ask from this site",
+    )
+
+
 def contradiction(detail: str) -> Refusal:
     return Refusal(422, InvalidInput.code, detail)
 
@@ -177,6 +186,11 @@ def handle_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _refused)
 
 
+def refused_as(refusal: Refusal) -> Response:
+    """The answer to what comes no further than a middleware."""
+    return problem(refusal.status_code, refusal.code, refusal.detail, headers=refusal.headers)
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, DurableTasksError)
     status, detail = told(error)
@@ -200,7 +214,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, Refusal):
-        return problem(error.status_code, error.code, error.detail, headers=error.headers)
+        return refused_as(error)
     if error.status_code == 405:
         return _wrong_method(request)
     if error.status_code == 404:

@@ -185,5 +185,5 @@ async def test_of_very_many_events_only_the_newest_are_looked_at(
     # One of the first minute with an event among the five is not looked at: nothing is said of that minute.
     found = await org.measure()
     assert [one.created for one in found.minutes] == [2, 2, 0]
-    await org.create_many([NewTask(title="x", mode="manual") for _ in range(6)])
+    await org.create_many([NewTask(title="x") for _ in range(6)])
     assert (await org.measure()).minutes == ()
