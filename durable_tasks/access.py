@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
-from durable_tasks.models import Frozen, check_org
+from durable_tasks.models import MAX_GROUPS, Frozen, Group, check_org
 
 
 class Role(IntEnum):
@@ -31,8 +31,8 @@ class Principal(Frozen):
     org: Annotated[str, AfterValidator(check_org)]
     subject: str = Field(min_length=1, max_length=256)
     roles: frozenset[Role]
-    groups: frozenset[str] = frozenset()
-    """Those that the caller belongs to."""
+    groups: frozenset[Group] = Field(frozenset(), max_length=MAX_GROUPS)
+    """Those that the caller belongs to: what is assigned to one of them, the caller may take."""
 
     def may(self, role: Role) -> bool:
         """Whether one of the roles is at least `role`."""

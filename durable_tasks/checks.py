@@ -3,14 +3,14 @@
 It must not know the store; what depends on rows is checked there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput
-from durable_tasks.models import Join, NewTask, TaskFilter
+from durable_tasks.models import MAX_GROUPS, OF_GROUP, Join, NewTask, TaskFilter, assignees
 from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,7 +60,7 @@ def task_filter(fields: Mapping[str, Any]) -> TaskFilter:
     return validated(TaskFilter, given)
 
 
-def as_tuple(values: Sequence[str], what: str) -> tuple[str, ...]:
+def as_tuple(values: Iterable[str], what: str) -> tuple[str, ...]:
     if isinstance(values, str):
         raise InvalidInput(f"{what} is a list of texts, not the text {values!r}", value=values)
     return tuple(values)
@@ -73,7 +73,21 @@ def page_limit(limit: int) -> int:
 
 
 def check_agent(agent_id: str) -> str:
-    return check_text(agent_id, "agent_id", 256)
+    checked = check_text(agent_id, "agent_id", 256)
+    if checked.startswith(OF_GROUP):
+        raise InvalidInput(
+            f"agent_id is a person or a program, not a group: {agent_id!r}; a member claims, and says its groups",
+            agent_id=agent_id,
+        )
+    return checked
+
+
+def check_groups(groups: Iterable[str]) -> tuple[str, ...]:
+    """As tasks are assigned to them."""
+    named = set(as_tuple(groups, "groups"))
+    if len(named) > MAX_GROUPS:
+        raise InvalidInput(f"at most {MAX_GROUPS} groups in one call, not {len(named)}", count=len(named))
+    return assignees(check_text(group, "a group", 256 - len(OF_GROUP)) for group in named)
 
 
 def check_text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:

@@ -68,7 +68,13 @@ _FENCED = frozenset({CommandVerb.COMPLETE, CommandVerb.FAIL, CommandVerb.PROGRES
 async def _claim(org: Org, command: Command) -> Claim:
     given = command.arguments
     lease = {"lease": given["lease"]} if "lease" in given else {}
-    return await org.claim(command.task_id, agent_id=_text(given, "agent_id"), command_id=command.command_id, **lease)
+    return await org.claim(
+        command.task_id,
+        agent_id=_text(given, "agent_id"),
+        groups=given.get("groups", ()),
+        command_id=command.command_id,
+        **lease,
+    )
 
 
 async def _complete(org: Org, command: Command) -> Task:

@@ -4,7 +4,7 @@ It must not know SQL, Temporal or handlers: data and its validation only.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
@@ -21,6 +21,9 @@ MAX_LABELS = 64
 MAX_DEPENDENCIES = 10_000
 MAX_IDS = 100
 MAX_NAMES = 100
+MAX_GROUPS = 200
+OF_GROUP = "group:"
+"""What comes before a group's name where a task is assigned to it."""
 DEFAULT_SPACE = "default"
 
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -88,6 +91,11 @@ FailurePolicy = Literal["fail_fast", "continue"]
 WorkflowKind = Literal["pipeline", "fan_out", "dag"]
 
 
+def assignees(groups: Iterable[str]) -> tuple[str, ...]:
+    """The groups, as tasks are assigned to them."""
+    return tuple(f"{OF_GROUP}{group}" for group in sorted(groups))
+
+
 def check_org(org: str) -> str:
     """Return `org` unchanged, or raise InvalidOrg. fullmatch: "acme\\n" is refused."""
     if not isinstance(org, str) or not _ORG.fullmatch(org):
@@ -128,6 +136,8 @@ Capability = Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}", "cap
 Name = Annotated[str, _matches(r"[A-Za-z0-9_][A-Za-z0-9_.:/ -]{0,127}", "name")]
 Space = Annotated[str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "space id")]
 Agent = Annotated[str, Field(min_length=1, max_length=256)]
+Group = Annotated[str, Field(min_length=1, max_length=256 - len(OF_GROUP))]
+Assignee = Annotated[Agent, _matches(f"(?s:(?!{OF_GROUP}$).*)", "person, a program or group:NAME")]
 Label = Annotated[str, Field(min_length=1, max_length=128)]
 Title = Annotated[str, Field(min_length=1, max_length=512)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
@@ -185,7 +195,7 @@ class NewTask(Frozen):
     priority: AnyPriority = Priority.NORMAL
     space_id: Space = DEFAULT_SPACE
     queue: Name | None = None
-    assigned_to: Agent | None = None
+    assigned_to: Assignee | None = None
     created_by: Agent | None = None
     parent_task_id: Key | None = None
     correlation_id: Key | None = None
@@ -397,7 +407,7 @@ class TaskFilter(Frozen):
     ids: tuple[str, ...] = Field(default=(), max_length=MAX_IDS)
     text: Text | None = None
     """In the title or the description, in upper or lower case."""
-    waiting_for: tuple[str, ...] = Field(default=(), max_length=MAX_NAMES)
+    waiting_for: tuple[str, ...] = Field(default=(), max_length=MAX_NAMES + 1 + MAX_GROUPS)
     """Open manual tasks that one of these holds or alone may take, and those that anybody may take now."""
     overdue: bool | None = None
     """Whether the deadline has passed without the task being completed or cancelled before."""

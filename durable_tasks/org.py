@@ -4,7 +4,7 @@ It must not know SQL, Temporal or other organisations.
 """
 
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Any, Literal, Protocol, TypeVar, Unpack
 
 import aiosqlite
@@ -17,6 +17,7 @@ from durable_tasks.checks import (
     capability_list,
     check_agent,
     check_batch,
+    check_groups,
     check_policy,
     check_reason,
     check_text,
@@ -171,15 +172,17 @@ class Org:
         agent_id: str,
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
+        groups: Collection[str] = (),
         lease: DurationLike | None = 60.0,
         command_id: str | None = None,
     ) -> Claim | None:
         """Claim the most urgent, then oldest, ready manual task of the space; None when there is none.
 
-        `capabilities`: only tasks that name one of them or none. `lease` None holds until release. A call
+        `capabilities`: only tasks that name one of them or none. `groups`: those of the agent, who may take what is
+        assigned to one of them. `lease` None holds until release. A call
         cancelled at any instant leaves no claim behind. Raises IdempotencyConflict for a `command_id` that asked
         for something else."""
-        wanted, store = _wanted(agent_id, space_id, capabilities, lease), self._host.store
+        wanted, store = _wanted(agent_id, space_id, capabilities, groups, lease), self._host.store
         if command_id is None:
             claims = await store.next_claims(self.id, wanted, 1)
         else:
@@ -193,10 +196,11 @@ class Org:
         agent_id: str,
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
+        groups: Collection[str] = (),
         lease: DurationLike | None = 60.0,
     ) -> Sequence[Claim]:
         """Claim up to `limit` tasks in one operation, in the order of `next`."""
-        wanted = _wanted(agent_id, space_id, capabilities, lease)
+        wanted = _wanted(agent_id, space_id, capabilities, groups, lease)
         return await self._host.store.next_claims(self.id, wanted, page_limit(limit))
 
     async def complete_and_next(
@@ -208,20 +212,29 @@ class Org:
         agent_id: str,
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
+        groups: Collection[str] = (),
         lease: DurationLike | None = 60.0,
     ) -> tuple[Task, Claim | None]:
         """Complete one task and claim the next, in one operation and one commit."""
-        wanted = _wanted(agent_id, space_id, capabilities, lease)
+        wanted = _wanted(agent_id, space_id, capabilities, groups, lease)
         done, claims = await self._host.store.complete_and_next(
             self.id, task_id, dump_payload(output, "output"), token, wanted
         )
         return done, (claims[0] if claims else None)
 
     async def claim(
-        self, task_id: str, *, agent_id: str, lease: DurationLike | None = 60.0, command_id: str | None = None
+        self,
+        task_id: str,
+        *,
+        agent_id: str,
+        groups: Collection[str] = (),
+        lease: DurationLike | None = 60.0,
+        command_id: str | None = None,
     ) -> Claim:
-        """Claim this very task. Raises AlreadyClaimed, IllegalMove (also for a task that a handler runs)."""
-        return await self._host.store.claim(self.id, task_id, check_agent(agent_id), lease_seconds(lease), command_id)
+        """Claim this very task, also one that is assigned to one of the agent's `groups`.
+        Raises AlreadyClaimed, IllegalMove (also for a task that a handler runs)."""
+        by, named = check_agent(agent_id), check_groups(groups)
+        return await self._host.store.claim(self.id, task_id, by, lease_seconds(lease), command_id, groups=named)
 
     async def held_token(self, task_id: str, *, agent_id: str) -> str:
         """The token of the attempt that the agent holds, or has still to stop; empty when there is none. For surfaces
@@ -490,8 +503,20 @@ class Org:
         return draft(new, mode=mode, placement=placement, engine=engine)
 
 
-def _wanted(agent_id: str, space_id: str, capabilities: Sequence[str] | None, lease: DurationLike | None) -> Wanted:
-    return Wanted(check_agent(agent_id), space_id, capability_list(capabilities), lease_seconds(lease))
+def _wanted(
+    agent_id: str,
+    space_id: str,
+    capabilities: Sequence[str] | None,
+    groups: Collection[str],
+    lease: DurationLike | None,
+) -> Wanted:
+    return Wanted(
+        agent_id=check_agent(agent_id),
+        space_id=space_id,
+        capabilities=capability_list(capabilities),
+        lease=lease_seconds(lease),
+        groups=check_groups(groups),
+    )
 
 
 _GROUP_OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})

@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     jwt_role_claim: str = Field(
         "roles", pattern=r"^\S+$", description="The claim with the roles: a list, or text with spaces or commas."
     )
+    jwt_group_claim: str = Field(
+        "groups", pattern=r"^\S+$", description="The claim with the groups: a list, or text with commas."
+    )
     gateway_org_header: str = Field(
         "X-Org-Id", pattern=_HEADER, description="Where a trusted gateway names the organisation."
     )
@@ -131,6 +134,9 @@ class Settings(BaseSettings):
     )
     gateway_roles_header: str = Field(
         "X-User-Roles", pattern=_HEADER, description="Where it names the roles, with spaces or commas."
+    )
+    gateway_groups_header: str | None = Field(
+        None, pattern=_HEADER, description="Where it names the groups, with commas. Unset: nobody has any."
     )
     gateway_secret_header: str = Field(
         "X-Gateway-Secret", pattern=_HEADER, description="Where it shows that it is the gateway."

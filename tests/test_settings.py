@@ -160,6 +160,7 @@ WRONG = [
     ("jwt_jwks_url", "https://id.example/keys"), ("jwt_key", SECRET), ("jwt_key_file", "missing.pem"),
     ("jwt_issuer", "https://id.example"), ("jwt_audience", "tasks"), ("jwt_algorithms", "none"),
     ("jwt_algorithms", "RS256,"), ("jwt_algorithms", "ES256"), ("jwt_org_claim", "a b"), ("jwt_role_claim", "a b"),
+    ("jwt_group_claim", "a b"), ("gateway_groups_header", "ä"),
     ("gateway_org_header", "X Org"), ("gateway_org_header", "X-Team"), ("gateway_subject_header", "a:b"),
     ("gateway_roles_header", "ä"), ("gateway_secret_header", "X_Secret"), ("gateway_secret", SECRET),
     ("max_body", "1"),

@@ -35,6 +35,10 @@ app = typer.Typer(no_args_is_help=True, help="Create tasks, look at them, claim 
 
 Id = Annotated[str, typer.Argument(metavar="ID")]
 Agent = Annotated[str, typer.Option(help="Who claims it.")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option("--group", help="One that the agent belongs to; may be repeated. A server knows those of the token."),
+]
 Lease = Annotated[str, typer.Option(metavar="DURATION", help="How long it is held without a heartbeat.")]
 Token = Annotated[str, typer.Option(help="From `claim` or `next`.")]
 EitherToken = Annotated[str | None, typer.Option("--token", help="From `claim` or `next`.")]
@@ -162,19 +166,20 @@ async def next(
     capability: Annotated[
         list[str] | None, typer.Option(help="Only tasks that name one of these, or none; may be repeated.")
     ] = None,
+    group: Groups = None,
     lease: Lease = _SHORT,
 ) -> Claim | None:
     """Claim the most urgent, then oldest, ready manual task. Nothing is printed when there is none."""
-    claim = await tasks.next(agent_id=agent, space_id=space, capabilities=capability, lease=lease)
+    claim = await tasks.next(agent_id=agent, space_id=space, capabilities=capability, groups=group or (), lease=lease)
     if claim is None:
         say("nothing is ready")
     return claim
 
 
 @asking(app)
-async def claim(tasks: Tasks, task_id: Id, agent: Agent, lease: Lease = _SHORT) -> Claim:
+async def claim(tasks: Tasks, task_id: Id, agent: Agent, group: Groups = None, lease: Lease = _SHORT) -> Claim:
     """Claim a manual task. The answer holds the token that the other commands ask for."""
-    return await tasks.claim(task_id, agent_id=agent, lease=lease)
+    return await tasks.claim(task_id, agent_id=agent, groups=group or (), lease=lease)
 
 
 @asking(app)

@@ -24,6 +24,9 @@ app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API tokens
 def create(
     subject: Annotated[str, typer.Option(help="The person or program that it stands for.")],
     role: Annotated[list[str], typer.Option(help="viewer, agent, operator or admin; may be repeated.")],
+    group: Annotated[
+        list[str] | None, typer.Option(help="One that it belongs to, and whose tasks it may take; may be repeated.")
+    ] = None,
     expires_in: Annotated[
         str | None, typer.Option(metavar="DURATION", help="90d for instance.", show_default="until it is revoked")
     ] = None,
@@ -37,7 +40,7 @@ def create(
         from durable_tasks.identity.tokens import issue
 
         owner = console.settings.org if org is None else org
-        return await issue(console, org=owner, subject=subject, roles=role, lifetime=expires_in)
+        return await issue(console, org=owner, subject=subject, roles=role, groups=group or (), lifetime=expires_in)
 
     made = ask(db, work)
     if as_json:
@@ -82,7 +85,15 @@ def _cells(token: "ApiToken") -> list[str]:
         else "for ever" if token.expires_at is None
         else f"until {plain['expires_at']}"
     )  # fmt: skip
-    return [token.id, plain["org_id"], plain["subject"], ",".join(plain["roles"]), plain["created_at"], state]
+    return [
+        token.id,
+        plain["org_id"],
+        plain["subject"],
+        ",".join(plain["roles"]),
+        ",".join(plain["groups"]),
+        plain["created_at"],
+        state,
+    ]
 
 
 def _plain(token: "ApiToken") -> dict[str, Any]:
@@ -92,6 +103,7 @@ def _plain(token: "ApiToken") -> dict[str, Any]:
         "org_id": owner.org,
         "subject": owner.subject,
         "roles": sorted(role.name.lower() for role in owner.roles),
+        "groups": sorted(owner.groups),
         "created_at": _time(token.created_at),
         "expires_at": _time(token.expires_at),
         "revoked_at": _time(token.revoked_at),

@@ -3,7 +3,7 @@
 It must not know HTTP: what is sent, when it is sent again and how streams go on is elsewhere.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Literal, Self, Unpack
 
@@ -148,10 +148,12 @@ class Client:
         agent_id: str,
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
+        groups: Collection[str] = (),
         lease: DurationLike | None = 60.0,
         command_id: str | None = None,
     ) -> Claim | None:
-        """As Org.next."""
+        """As Org.next, but for the groups, which are those of the token."""
+        _refuse_groups(groups)
         claimed: answers.Claimed | None = await self.call(
             "next_task",
             agent_id=agent_id,
@@ -169,12 +171,15 @@ class Client:
         agent_id: str,
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
+        groups: Collection[str] = (),
         lease: DurationLike | None = 60.0,
     ) -> Sequence[Claim]:
         """As Org.next_many, one request for each task."""
         claims: list[Claim] = []
         while len(claims) < limit:
-            claim = await self.next(agent_id=agent_id, space_id=space_id, capabilities=capabilities, lease=lease)
+            claim = await self.next(
+                agent_id=agent_id, space_id=space_id, capabilities=capabilities, groups=groups, lease=lease
+            )
             if claim is None:
                 break
             claims.append(claim)
@@ -189,16 +194,26 @@ class Client:
         agent_id: str,
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
+        groups: Collection[str] = (),
         lease: DurationLike | None = 60.0,
     ) -> tuple[Task, Claim | None]:
         """As Org.complete_and_next, in two requests."""
         done = await self.complete(task_id, output, token=token)
-        return done, await self.next(agent_id=agent_id, space_id=space_id, capabilities=capabilities, lease=lease)
+        return done, await self.next(
+            agent_id=agent_id, space_id=space_id, capabilities=capabilities, groups=groups, lease=lease
+        )
 
     async def claim(
-        self, task_id: str, *, agent_id: str, lease: DurationLike | None = 60.0, command_id: str | None = None
+        self,
+        task_id: str,
+        *,
+        agent_id: str,
+        groups: Collection[str] = (),
+        lease: DurationLike | None = 60.0,
+        command_id: str | None = None,
     ) -> Claim:
-        """As Org.claim."""
+        """As Org.claim, but for the groups, which are those of the token."""
+        _refuse_groups(groups)
         return _claim(
             await self.call(
                 "claim_task", task_id=task_id, agent_id=agent_id, lease=lease, command_id=command_id or self._key()
@@ -434,6 +449,11 @@ class Client:
 
     def _keyed(self, fields: dict[str, Any]) -> dict[str, Any]:
         return {**fields, "idempotency_key": fields.get("idempotency_key") or self._key()}
+
+
+def _refuse_groups(groups: Collection[str]) -> None:
+    if groups:
+        raise InvalidInput("over HTTP an agent has the groups of its token; leave them out", groups=sorted(groups))
 
 
 def _claim(claimed: answers.Claimed) -> Claim:

@@ -31,6 +31,7 @@ class Gateway:
             sole(asking, settings.gateway_org_header),
             sole(asking, settings.gateway_subject_header),
             sole(asking, settings.gateway_roles_header),
+            None if settings.gateway_groups_header is None else sole(asking, settings.gateway_groups_header),
         )
 
 

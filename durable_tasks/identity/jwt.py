@@ -34,7 +34,12 @@ class Jwt:
         except _REFUSED as error:
             raise Unauthenticated("this token is no JWT that is accepted here, or has expired") from error
         settings = self._settings
-        return principal(claim(claims, settings.jwt_org_claim), claims["sub"], claim(claims, settings.jwt_role_claim))
+        return principal(
+            claim(claims, settings.jwt_org_claim),
+            claims["sub"],
+            claim(claims, settings.jwt_role_claim),
+            claim(claims, settings.jwt_group_claim),
+        )
 
     async def _claims(self, text: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(text)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.errors import Unauthenticated
+from durable_tasks.models import MAX_GROUPS, OF_GROUP
 
 Check = Callable[[str], Awaitable[Principal]]
 """Believes a bearer token, and says whose it is. Raises Unauthenticated when it does not."""
@@ -39,16 +40,18 @@ def bearer(asking: Asking) -> str:
     return found[1]
 
 
-def principal(org: object, subject: object, roles: object) -> Principal:
-    """Raises Unauthenticated unless organisation and subject can be those of a caller."""
+def principal(org: object, subject: object, roles: object, groups: object = None) -> Principal:
+    """Raises Unauthenticated unless organisation, subject and groups can be those of a caller."""
     if not isinstance(org, str) or not isinstance(subject, str):
         raise Unauthenticated("the proof must name an organisation and a subject, each as text")
     if not subject.isprintable() or subject != subject.strip():  # it is recorded, logged and shown to people
         raise Unauthenticated("the proof names a subject with characters that cannot be shown")
     try:
-        return Principal(org=org, subject=subject, roles=known_roles(roles))
+        return Principal(org=org, subject=subject, roles=known_roles(roles), groups=named_groups(groups))
     except ValidationError as error:
-        raise Unauthenticated("the proof names an organisation or a subject that cannot exist here") from error
+        raise Unauthenticated(
+            f"the proof names an organisation or a subject that cannot exist here, or more than {MAX_GROUPS} groups"
+        ) from error
 
 
 def known_roles(said: object) -> frozenset[Role]:
@@ -56,3 +59,11 @@ def known_roles(said: object) -> frozenset[Role]:
     nothing; whoever is left without any may do nothing."""
     names = _BETWEEN.split(said) if isinstance(said, str) else said if isinstance(said, list) else []
     return frozenset(role for role in Role if role.name.lower() in names)
+
+
+def named_groups(said: object) -> frozenset[str]:
+    """The groups in a list, or in text with commas: their names may have spaces. What can be no group's name is
+    nobody's to be assigned to, and counts for nothing."""
+    names = said.split(",") if isinstance(said, str) else said if isinstance(said, list) else []
+    stripped = {name.strip() for name in names if isinstance(name, str) and name.isprintable()}
+    return frozenset(name for name in stripped if 0 < len(name) <= 256 - len(OF_GROUP))

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from durable_tasks.access import Principal, Role
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput, Unauthenticated
-from durable_tasks.identity.proof import principal
+from durable_tasks.identity.proof import named_groups, principal
 from durable_tasks.ports import Clock
 from durable_tasks.store.tokens import ApiToken
 
@@ -38,15 +38,24 @@ class Issued(NamedTuple):
 
 
 async def issue(
-    keeper: Keeper, *, org: str, subject: str, roles: Iterable[str], lifetime: DurationLike | None = None
+    keeper: Keeper,
+    *,
+    org: str,
+    subject: str,
+    roles: Iterable[str],
+    groups: Iterable[str] = (),
+    lifetime: DurationLike | None = None,
 ) -> Issued:
     """Make a token for a person or program. Without `lifetime` it lasts until it is revoked. Raises InvalidInput."""
     wanted = list(roles)
     if not wanted or not {*wanted} <= _ROLES:
         said = ", ".join(wanted) or "none"
         raise InvalidInput(f"a token has one or more of the roles viewer, agent, operator and admin, not {said}")
+    belongs = list(groups)
+    if len(named_groups(belongs)) < len({*belongs}):
+        raise InvalidInput(f"a group has a name that can be shown, of at most 250 characters; not all do: {belongs}")
     try:
-        owner = principal(org, subject, wanted)
+        owner = principal(org, subject, wanted, belongs)
     except Unauthenticated as error:
         raise InvalidInput(f"nobody can be {subject!r} of {org!r}: {error.message}") from error
     secret = secrets.token_hex(32)

@@ -3,7 +3,7 @@
 They must not know how the tasks are found, nor decide anything that the facade decides.
 """
 
-from durable_tasks.models import Changed, FilterFields, Task, TaskCounts
+from durable_tasks.models import Changed, FilterFields, Task, TaskCounts, assignees
 from durable_tasks.operations import answers, requests
 from durable_tasks.operations.operation import Caller
 
@@ -39,7 +39,8 @@ async def retry_tasks(caller: Caller, request: requests.RetryTasks) -> Changed:
 
 def _filters(caller: Caller, request: requests.FilterTasks) -> FilterFields:
     """What the facade calls them. `waiting_for_me` is what only a surface can know."""
-    mine = (caller.principal.subject,) if request.waiting_for_me else ()
+    me = caller.principal
+    mine = (me.subject, *assignees(me.groups)) if request.waiting_for_me else ()
     return {
         "state": request.state,
         "space_id": request.space_id,

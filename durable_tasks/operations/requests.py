@@ -16,6 +16,7 @@ from durable_tasks.models import (
     MAX_NAMES,
     Agent,
     AnyPriority,
+    Assignee,
     Capability,
     FailurePolicy,
     Frozen,
@@ -121,7 +122,7 @@ class FilterTasks(Request):
         max_length=MAX_NAMES,
         description="Open manual tasks that one of these holds or alone may take, or that anybody may take now.",
     )
-    waiting_for_me: bool = Field(False, description="`waiting_for` the caller.")
+    waiting_for_me: bool = Field(False, description="`waiting_for` the caller and the groups of the caller.")
     overdue: bool | None = Field(
         None, description="Whether the deadline passed without the task being completed or cancelled before."
     )
@@ -159,7 +160,7 @@ class UpdateTask(Command):
     priority: AnyPriority | None = None
     labels: tuple[Label, ...] | None = Field(None, max_length=64)
     metadata: dict[str, Any] | None = None
-    assigned_to: Agent | None = None
+    assigned_to: Assignee | None = None
     deadline: Any = None
     max_retries: Annotated[StrictInt, Field(ge=0, le=1_000_000)] | None = None
     timeout: Duration | None = None

@@ -46,6 +46,7 @@ async def next_task(caller: Caller, request: requests.NextTask) -> answers.Claim
         agent_id=caller.named(request.agent_id),
         space_id=request.space_id,
         capabilities=request.capabilities,
+        groups=caller.principal.groups,
         lease=request.lease,
         command_id=request.command_id,
     )
@@ -56,7 +57,11 @@ async def claim_task(caller: Caller, request: requests.ClaimTask) -> answers.Cla
     """Claim this very task."""
     agent_id = caller.named(request.agent_id)
     claim = await caller.org.claim(
-        request.task_id, agent_id=agent_id, lease=request.lease, command_id=request.command_id
+        request.task_id,
+        agent_id=agent_id,
+        groups=caller.principal.groups,
+        lease=request.lease,
+        command_id=request.command_id,
     )
     return answers.Claimed.of(claim)
 

@@ -5,7 +5,7 @@ It must not know executors or Temporal.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
@@ -41,6 +41,13 @@ class Wanted:
     capabilities: tuple[str, ...] | None
     """Tasks that name one of them or none; None: any."""
     lease: float | None
+    groups: tuple[str, ...] = ()
+    """Those of the agent, as tasks are assigned to them."""
+
+    @property
+    def asked(self) -> str:
+        """Of what two calls have in common that ask for the same; groups say only who asks."""
+        return canonical_hash([self.agent_id, self.space_id, self.capabilities, self.lease])
 
 
 def next_claims(tx: Transaction, org_id: str, wanted: Wanted, limit: int) -> list[Claim]:
@@ -57,7 +64,7 @@ def next_claims(tx: Transaction, org_id: str, wanted: Wanted, limit: int) -> lis
 def next_once(tx: Transaction, org_id: str, wanted: Wanted, command_id: str) -> tuple[list[Claim], bool]:
     """As next_claims for one task. The answer says whether the claim is new, or the first answer again: a caller
     who did not hear it would else leave a task held by nobody until its lease is over."""
-    content = canonical_hash(astuple(wanted))
+    content = wanted.asked
     known = commands.known_key(tx, org_id, "next", command_id, content)
     if known is not None:
         said = commands.first_answer(tx, known, _next(command_id), "next")
@@ -82,21 +89,30 @@ def undo_next(tx: Transaction, claims: Sequence[Claim], command_id: str) -> None
 
 
 def _next_claimable(tx: Transaction, org_id: str, wanted: Wanted) -> int | None:
-    """One statement; each of its branches is one descent into an index that holds ready rows only."""
-    branches = [_PLAIN]
-    bound: list[list[Any]] = [[]]
-    if wanted.capabilities is None:
-        branches.append(_ANY)
-        bound.append([])
-    for capability in wanted.capabilities or ():
-        branches.append(_BY)
-        bound.append([capability])
-    sql = " UNION ALL ".join(2 * branches)
-    values = [
-        v for holder in (None, wanted.agent_id) for extra in bound for v in (org_id, wanted.space_id, holder, *extra)
+    """One statement, or a few for an agent of many groups; each of their branches is one descent into an index that
+    holds ready rows only."""
+    able: list[tuple[str, tuple[str, ...]]] = (
+        [(_PLAIN, ())] if wanted.capabilities is not None else [(_PLAIN, ()), (_ANY, ())]
+    )
+    able += [(_BY, (capability,)) for capability in wanted.capabilities or ()]
+    holders = (None, wanted.agent_id, *wanted.groups)
+    branches = [(sql, (org_id, wanted.space_id, holder, *extra)) for holder in holders for sql, extra in able]
+    found = [
+        first
+        for start in range(0, len(branches), _MOST_BRANCHES)
+        if (first := _first(tx, branches[start : start + _MOST_BRANCHES])) is not None
     ]
-    found = tx.one(f"SELECT seq FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", values)
-    return None if found is None else int(found[0])
+    return min(found, key=lambda first: (-first[1], first[0]))[0] if found else None
+
+
+def _first(tx: Transaction, branches: Sequence[tuple[str, tuple[Any, ...]]]) -> tuple[Any, ...] | None:
+    sql = " UNION ALL ".join(branch for branch, _ in branches)
+    values = [value for _, bound in branches for value in bound]
+    return tx.one(f"SELECT seq, priority FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", values)
+
+
+_MOST_BRANCHES = 400
+"""SQLite takes 500."""
 
 
 def _branch(index: str, condition: str) -> str:
@@ -122,7 +138,14 @@ def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Cla
 
 
 def claim(
-    tx: Transaction, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
+    tx: Transaction,
+    org_id: str,
+    task_id: str,
+    agent_id: str,
+    lease: float | None,
+    command_id: str | None,
+    *,
+    groups: tuple[str, ...] = (),
 ) -> tuple[Claim, bool]:
     """Claim this very task. The answer says whether the claim is new, or the first answer again."""
     row = get(tx, org_id, task_id)
@@ -136,8 +159,9 @@ def claim(
             state=row["state"],
             verb="claim",
         )
-    holder = row["assigned_to"] or row["reserved_for"]
-    if holder is not None and (holder != agent_id or S(row["state"]) in HELD) and S(row["state"]) not in TERMINAL:
+    holder, names = row["assigned_to"] or row["reserved_for"], (None, agent_id, *groups)
+    belongs = holder not in names or (holder is not None and S(row["state"]) in HELD)
+    if belongs and S(row["state"]) not in TERMINAL:
         raise AlreadyClaimed(
             f"task {task_id} is {row['state']} and belongs to {holder!r}",
             task_id=task_id,

@@ -123,14 +123,23 @@ class Store(HandoverStore):
         return made
 
     async def claim(
-        self, org_id: str, task_id: str, agent_id: str, lease: float | None, command_id: str | None
+        self,
+        org_id: str,
+        task_id: str,
+        agent_id: str,
+        lease: float | None,
+        command_id: str | None,
+        *,
+        groups: tuple[str, ...] = (),
     ) -> Claim:
         def undo(tx: Transaction, answer: tuple[Claim, bool]) -> None:
             made, is_new = answer
             if is_new:
                 claims.undo_claim(tx, made, command_id)
 
-        made, _ = await self._write(lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, command_id), undo)
+        made, _ = await self._write(
+            lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, command_id, groups=groups), undo
+        )
         return made
 
     async def held_token(self, org_id: str, task_id: str, agent_id: str) -> str:

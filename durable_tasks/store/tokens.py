@@ -12,7 +12,7 @@ from durable_tasks.errors import NotFound
 from durable_tasks.store.rows import dump, load
 from durable_tasks.store.transaction import Transaction
 
-_COLUMNS = "id, org_id, subject, roles, digest, created_at, expires_at, revoked_at"
+_COLUMNS = "id, org_id, subject, roles, groups, digest, created_at, expires_at, revoked_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ def create(tx: Transaction, principal: Principal, digest: bytes, lifetime: float
         revoked_at=None,
     )
     roles = dump(sorted(role.name.lower() for role in principal.roles))
+    groups = dump(sorted(principal.groups))
     tx.run(
-        f"INSERT INTO dt_tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (token.id, principal.org, principal.subject, roles, digest, token.created_at, token.expires_at, None),
+        f"INSERT INTO dt_tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (token.id, principal.org, principal.subject, roles, groups, digest, token.created_at, token.expires_at, None),
     )
     return token
 
@@ -71,6 +72,6 @@ def revoke(tx: Transaction, token_id: str) -> ApiToken:
 
 
 def _token(row: tuple[Any, ...]) -> ApiToken:
-    token_id, org_id, subject, roles, *rest = row
+    token_id, org_id, subject, roles, groups, *rest = row
     known = frozenset(Role[name.upper()] for name in load(roles))
-    return ApiToken(token_id, Principal(org=org_id, subject=subject, roles=known), *rest)
+    return ApiToken(token_id, Principal(org=org_id, subject=subject, roles=known, groups=load(groups)), *rest)

@@ -45,9 +45,21 @@ async def test_a_token_lives_beside_the_application(tasks: DurableTasks, tmp_pat
 
 
 async def test_a_token_for_a_program_of_another_organisation(tasks: DurableTasks, tmp_path: Path) -> None:
-    options = ("--org", "beta", "--subject", "ci", "--role", "admin", "--expires-in", "90d", "--json")
+    options = (
+        "--org",
+        "beta",
+        "--subject",
+        "ci",
+        "--role",
+        "admin",
+        "--expires-in",
+        "90d",
+        "--group",
+        "legal",
+        "--json",
+    )
     made = (await run("token", "create", *options, cwd=tmp_path)).data
-    assert (made["org_id"], made["roles"]) == ("beta", ["admin"])
+    assert (made["org_id"], made["roles"], made["groups"]) == ("beta", ["admin"], ["legal"])
     assert made["expires_at"] > made["created_at"]
     assert (await authenticator(tasks)(bearing(made["token"]))).org == "beta"
     assert (await run("token", "list", "--org", "default", "--json", cwd=tmp_path)).data == {"items": []}

@@ -41,6 +41,15 @@ async def test_its_headers_may_have_other_names() -> None:
         await check(asking(ORG, SUBJECT, ROLES, proof))
 
 
+async def test_it_says_the_groups_too() -> None:
+    groups, more = ("X-User-Groups", "legal, the board,,"), ("X-User-Groups", "sales")
+    named = trusting(gateway_groups_header="X-User-Groups")
+    assert (await named(asking(ORG, SUBJECT, groups))).groups == {"legal", "the board"}
+    with pytest.raises(Unauthenticated):
+        await named(asking(ORG, SUBJECT, groups, more))
+    assert (await trusting()(asking(ORG, SUBJECT, groups))).groups == frozenset()
+
+
 async def test_without_roles_the_caller_is_known_and_may_nothing() -> None:
     found = await trusting()(asking(ORG, SUBJECT))
     assert (found.subject, found.may(Role.VIEWER)) == ("ana", False)

@@ -69,6 +69,24 @@ async def test_what_does_not_matter(fine: dict[str, Any]) -> None:
     assert await caller(signed(**fine)) == ANA
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (["legal", "the board", "", 7, None, "a" * 251, "a\nb"], {"legal", "the board"}),
+        ("legal, the board", {"legal", "the board"}),
+        (None, set()), ({"legal": 1}, set()), ([], set()),
+    ],
+)  # fmt: skip
+async def test_groups_are_in_a_claim(said: Any, expected: set[str]) -> None:
+    assert (await caller(signed(groups=said))).groups == expected
+    assert (await caller(signed(realm={"teams": said}), jwt_group_claim="realm.teams")).groups == expected
+
+
+async def test_of_too_many_groups_none_is_left_out_in_silence() -> None:
+    with pytest.raises(Unauthenticated, match="more than 200 groups"):
+        await caller(signed(groups=[f"g{n}" for n in range(201)]))
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_scheme_may_be_written_in_any_case(scheme: str) -> None:
     assert await accepting()(asking(("AUTHORIZATION", f"{scheme}  {signed()}"))) == ANA

@@ -69,6 +69,12 @@ async def test_a_token_stands_for_whom_it_was_made(tasks: DurableTasks, console:
     assert one.text.startswith(f"dt_{one.token.id}_")
 
 
+async def test_a_token_has_groups(tasks: DurableTasks, console: Console) -> None:
+    text = (await made(console, groups=["legal", "the board"])).text
+    assert (await authenticator(tasks)(bearing(text))).groups == {"legal", "the board"}
+    assert (await authenticator(tasks)(bearing((await made(console)).text))).groups == frozenset()
+
+
 async def test_the_running_application_can_make_one_too(tasks: DurableTasks) -> None:
     text = (await issue(tasks.store, org="acme", subject="ci", roles=["agent"])).text
     assert (await authenticator(tasks)(bearing(text))).subject == "ci"
@@ -195,6 +201,7 @@ async def test_junk_is_refused(text: str) -> None:
     [
         {"roles": []}, {"roles": ["root"]}, {"roles": ["agent", "Admin"]}, {"roles": "agent"}, {"subject": ""},
         {"subject": "a\nb"}, {"subject": "a" * 257}, {"org": ""}, {"org": "a b"}, {"org": "temporal-system"},
+        {"groups": [""]}, {"groups": ["a\nb"]}, {"groups": ["a" * 251]}, {"groups": [f"g{n}" for n in range(201)]},
         {"lifetime": "soon"}, {"lifetime": -1}, {"lifetime": "101w2000d100000000h"},
     ],
 )  # fmt: skip

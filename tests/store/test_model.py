@@ -31,6 +31,11 @@ GRACE, MAX_LOST, BACKOFF = 30.0, 5, RetryPolicy(initial=10, coefficient=2, maxim
 ENDED = {"completed", "failed", "cancelled"}
 HELD = {"claimed", "running"}
 Refusal = type[errors.DurableTasksError]
+MEMBERS = {"bob"}
+
+
+def groups_of(agent: str) -> tuple[str, ...]:
+    return ("legal",) if agent in MEMBERS else ()
 
 
 @dataclass
@@ -128,7 +133,8 @@ class Model:
 
     def claim(self, task: Modelled, agent: str) -> Refusal | None:
         holder = task.assigned or task.reserved
-        if holder is not None and task.state not in ENDED and (holder != agent or task.state in HELD):
+        free = (agent, "group:legal") if agent in MEMBERS else (agent,)
+        if holder is not None and task.state not in ENDED and (holder not in free or task.state in HELD):
             return errors.AlreadyClaimed
         if task.state != "pending":
             return errors.IllegalMove
@@ -140,7 +146,8 @@ class Model:
         task.lease_until = None if lease is None else self.now + lease
 
     def next(self, agent: str) -> Modelled | None:
-        ready = [t for t in self.tasks if t.state == "pending" and t.stop_by is None and t.reserved in (None, agent)]
+        free = (None, agent, "group:legal") if agent in MEMBERS else (None, agent)
+        ready = [t for t in self.tasks if t.state == "pending" and t.stop_by is None and t.reserved in free]
         return min(ready, key=lambda task: (-task.priority, task.seq), default=None)
 
     def refusal(self, task: Modelled, token: str, allowed: set[str]) -> Refusal | None:
@@ -319,7 +326,7 @@ class Machine(RuleBasedStateMachine):
         parents=st.lists(PLACES, max_size=2), policy=st.sampled_from(["cancel", "run", "wait"]),
         priority=st.integers(0, 3), max_retries=st.integers(0, 2), delay=st.sampled_from([None, None, 20.0]),
         deadline=st.sampled_from([None, None, None, 50.0]), timeout=st.sampled_from([None, 15.0]),
-        reserved=st.sampled_from([None, None, "bob"]), form=st.booleans(),
+        reserved=st.sampled_from([None, None, "bob", "group:legal"]), form=st.booleans(),
     )  # fmt: skip
     def create(
         self, parents: list[int], policy: Any, priority: int, max_retries: int, delay: float | None,
@@ -346,14 +353,16 @@ class Machine(RuleBasedStateMachine):
     @rule(place=PLACES, agent=AGENTS, lease=LEASES)
     def claim(self, place: int, agent: str, lease: float | None) -> None:
         task = self.pick(place)
-        claim = self.expect(self.org.claim(task.id, agent_id=agent, lease=lease), self.model.claim(task, agent))
+        claim = self.expect(
+            self.org.claim(task.id, agent_id=agent, groups=groups_of(agent), lease=lease), self.model.claim(task, agent)
+        )
         if claim is not None:
             self.model.claimed(task, agent, claim.token, lease)
 
     @rule(agent=AGENTS, lease=LEASES)
     def next(self, agent: str, lease: float | None) -> None:
         expected = self.model.next(agent)
-        claim: Claim | None = self.run(self.org.next(agent_id=agent, lease=lease))
+        claim: Claim | None = self.run(self.org.next(agent_id=agent, groups=groups_of(agent), lease=lease))
         assert (claim and claim.task.id) == (expected and expected.id)
         if claim is not None and expected is not None:
             self.model.claimed(expected, agent, claim.token, lease)

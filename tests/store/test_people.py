@@ -81,3 +81,77 @@ async def test_a_member_is_given_to_another(org: Org) -> None:
     assert (claim.task.id, (await org.get(second.id)).state) == (first.id, "blocked")
     await org.complete(first.id, token=claim.token)
     assert (await org.get(second.id)).state == "pending"
+
+
+# ----- groups
+
+
+async def test_a_member_takes_what_is_the_groups(org: Org) -> None:
+    await org.create("for sales", assigned_to="group:sales", priority="urgent")
+    legal = await org.create("for legal", assigned_to="group:legal")
+    await org.create("for all", priority="low")
+    assert legal.assigned_to == "group:legal"
+    claim = await org.next(agent_id="ann", groups=["legal", "board"])
+    assert claim is not None
+    assert (claim.task.id, claim.task.assigned_to) == (legal.id, "ann")
+    released = await org.release(legal.id, token=claim.token)
+    assert released.assigned_to == "group:legal"
+    assert (await org.claim(legal.id, agent_id="bob", groups={"legal"})).task.assigned_to == "bob"
+
+
+async def test_nobody_else_takes_it(org: Org, db: Path) -> None:
+    task = await org.create("for legal", assigned_to="group:legal")
+    before = everything(db)
+    for agent, groups in (("ann", ()), ("ann", ("sales", "leg", "group:legal")), ("legal", ())):
+        assert await org.next(agent_id=agent, groups=groups) is None
+        with pytest.raises(errors.AlreadyClaimed) as caught:
+            await org.claim(task.id, agent_id=agent, groups=groups)
+        assert caught.value.assigned_to == "group:legal"
+    for call in (
+        org.claim(task.id, agent_id="group:legal"), org.next(agent_id="group:legal"),
+        org.next_many(1, agent_id="group:legal"),
+        org.next(agent_id="ann", groups="legal"), org.next(agent_id="ann", groups=[""]),
+        org.next(agent_id="ann", groups=[f"g{n}" for n in range(201)]),
+        org.create("x", assigned_to="group:"), org.update(task.id, assigned_to="group:"),
+    ):  # fmt: skip
+        with pytest.raises(errors.InvalidInput):
+            await call
+    assert everything(db) == before
+
+
+async def test_what_a_member_holds_is_nobody_elses(org: Org) -> None:
+    task = await org.create("for legal", assigned_to="group:legal")
+    await org.claim(task.id, agent_id="ann", groups=["legal"])
+    with pytest.raises(errors.AlreadyClaimed):
+        await org.claim(task.id, agent_id="bob", groups=["legal"])
+
+
+async def test_it_is_given_back_to_the_group(org: Org) -> None:
+    task = await org.create("for legal", assigned_to="group:legal")
+    await org.claim(task.id, agent_id="ann", groups=["legal"])
+    task = await org.update(task.id, assigned_to="group:legal")
+    assert (task.state, task.assigned_to) == ("pending", "group:legal")
+
+
+async def test_the_most_urgent_of_many_groups_comes_first(org: Org) -> None:
+    """More groups and capabilities than one statement can ask for."""
+    groups, able = [f"g{n}" for n in range(200)], [f"c{n}" for n in range(99)]
+    for n, priority in ((0, 1), (77, 3), (199, 2), (120, 3)):
+        await org.create(f"{n}", assigned_to=f"group:g{n}", priority=priority, mode="manual", capability=f"c{n % 99}")
+    await org.create("plain", assigned_to="group:g5")
+    claims = await org.next_many(9, agent_id="ann", groups=groups, capabilities=able)
+    assert [claim.task.title for claim in claims] == ["77", "120", "199", "0", "plain"]
+
+
+async def test_a_repeated_next_is_answered_again_whatever_the_groups_are_by_then(org: Org) -> None:
+    await org.create("for legal", assigned_to="group:legal")
+    first = await org.next(agent_id="ann", groups=["legal"], command_id="c")
+    assert first is not None
+    assert await org.next(agent_id="ann", command_id="c") == first
+
+
+async def test_completing_and_taking_the_next_of_the_group(org: Org) -> None:
+    claim = await claimed(org, agent="ann")
+    await org.create("for legal", assigned_to="group:legal")
+    _, after = await org.complete_and_next(claim.task.id, token=claim.token, agent_id="ann", groups=["legal"])
+    assert after is not None

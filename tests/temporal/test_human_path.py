@@ -151,9 +151,14 @@ async def progress_of(tasks: DurableTasks, task: Task) -> float:
 async def test_a_task_is_claimed_and_completed_by_updates_alone(desk: Desk) -> None:
     async with desk.app() as tasks:
         org = tasks.org()
-        task = await org.create("look at this", mode="manual", form={"type": "integer", "maximum": 42})
+        task = await org.create(
+            "look at this", mode="manual", form={"type": "integer", "maximum": 42}, assigned_to="group:legal"
+        )
         await started_there(tasks, task)
-        code, said = await desk.update(task, "claim", {"agent_id": "ann", "lease": None})
+        code, said = await desk.update(task, "claim", {"agent_id": "ann", "groups": ["sales"]})
+        assert code != 0
+        assert "belongs to 'group:legal'" in said
+        code, said = await desk.update(task, "claim", {"agent_id": "ann", "groups": ["legal"], "lease": None})
         assert code == 0, said
         code, said = await desk.update(task, "claim", {"agent_id": "ben"})
         assert code != 0

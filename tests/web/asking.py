@@ -15,18 +15,20 @@ import pytest
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.errors import Unauthenticated
+from durable_tasks.identity.proof import named_groups
 from durable_tasks.store.store import Store
 from durable_tasks.web import live
 from durable_tasks.web.app import create_app
 
 
 async def authenticate(asking: Asking) -> Principal:
-    """`Authorization: Bearer org:subject:role` is believed; the role may be left out."""
+    """`Authorization: Bearer org:subject:role` is believed, and `X-Groups`; the role may be left out."""
     scheme, _, said = asking.headers.get("authorization", "").partition(" ")
     org, *rest = said.split(":")
     if scheme != "Bearer" or len(rest) != 2 or rest[1] not in ("", *Role.__members__):
         raise Unauthenticated("give Authorization: Bearer org:subject:role")
-    return Principal(org=org, subject=rest[0], roles=frozenset({Role[rest[1]]} if rest[1] else ()))
+    groups = named_groups(asking.headers.get("x-groups"))
+    return Principal(org=org, subject=rest[0], roles=frozenset({Role[rest[1]]} if rest[1] else ()), groups=groups)
 
 
 def as_caller(org: str = "acme", subject: str = "ann", role: Role | None = Role.AGENT) -> dict[str, str]:

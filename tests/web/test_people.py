@@ -72,3 +72,22 @@ async def test_who_held_a_cancelled_task_hears_of_it_and_says_that_he_has_stoppe
         assert (await client.post(f"{path}/release")).json()["state"] == "cancelled"
         assert (await client.post(f"{path}/heartbeat")).status_code == 409
         assert (await tasks.org("acme").attempts(made["id"]))[0].ended_at is not None
+
+
+async def test_a_group_is_that_of_the_caller_and_of_nobody_who_says_so(tmp_path: Path) -> None:
+    member, other = {**as_caller(), "X-Groups": "legal"}, {**as_caller(subject="bob"), "X-Groups": "sales"}
+    async with api(tmp_path) as (_, client):
+        made = (await client.post("/v1/tasks", json={"title": "Sign it", "assigned_to": "group:legal"})).json()
+        path, waiting = f"/v1/tasks/{made['id']}", {"waiting_for_me": True}
+        assert (await client.get("/v1/tasks", params=waiting, headers=other)).json()["items"] == []
+        assert (await client.post("/v1/tasks/next", headers=other)).status_code == 204
+        refused = await client.post(f"{path}/claim", headers=other)
+        assert (refused.status_code, refused.json()["code"]) == (409, "already_claimed")
+        for body in ({"groups": ["legal"]}, {"agent_id": "group:legal"}):
+            for place in (f"{path}/claim", "/v1/tasks/next"):
+                assert (await client.post(place, json=body, headers=other)).status_code == 422
+        (found,) = (await client.get("/v1/tasks", params=waiting, headers=member)).json()["items"]
+        assert found["id"] == made["id"]
+        assert (await client.post("/v1/tasks/next", headers=member)).json()["task"]["assigned_to"] == "ann"
+        assert (await client.post(f"{path}/release", headers=member)).json()["assigned_to"] == "group:legal"
+        assert (await client.post(f"{path}/claim", headers=member)).status_code == 200
