@@ -10,6 +10,8 @@ import { type Range, revealed, seen, steady } from "./window";
 
 /** Rows drawn beyond the edges: a wheel's turn shows no gap. */
 const SPARE = 8;
+/** Milliseconds without scrolling after which the elements are put in the order of what they show. */
+const REST = 150;
 
 export interface ItemProps {
   row: Row;
@@ -45,6 +47,8 @@ export function Rows(props: RowsProps) {
   const box = useRef<HTMLDivElement>(null);
   const height = useSignal(0);
   const scrolled = useSignal(0);
+  const resting = useSignal(true);
+  const rest = useRef<ReturnType<typeof setTimeout>>();
   const eye = useEye(column, place, rowHeight, current);
   void scrolled.value;
   const { rows } = column;
@@ -55,9 +59,16 @@ export function Rows(props: RowsProps) {
   const look = useCallback(() => {
     const element = box.current;
     if (!element) return;
-    place.top = element.scrollTop;
+    eye.scrolled(element.scrollTop);
     const now = { ...view, top: element.scrollTop, height: height.peek() };
-    if (!isSame(seen(now, SPARE), drawn)) scrolled.value++;
+    if (!isSame(seen(now, SPARE), drawn)) {
+      resting.value = false;
+      scrolled.value++;
+    }
+    clearTimeout(rest.current);
+    rest.current = setTimeout(() => {
+      resting.value = true;
+    }, REST);
     column.see(seen(now));
     eye.rest(seen(now));
   }, [view, drawn]);
@@ -65,16 +76,26 @@ export function Rows(props: RowsProps) {
   useLayoutEffect(() => {
     const element = box.current;
     if (!element || height.value === 0) return;
-    if (Math.abs(element.scrollTop - place.top) >= 1) element.scrollTop = place.top;
-    look();
+    // Asking the browser for the place would make it lay out at once: only when the place was moved here.
+    if (eye.moved()) element.scrollTop = place.top;
+    const now = seen({ ...view, top: place.top });
+    column.see(now);
+    eye.rest(now);
   });
   useLayoutEffect(() => measured(box, height), []);
+  useEffect(() => () => clearTimeout(rest.current), []);
   useEffect(() => {
     const element = box.current;
     const index = current === null ? -1 : column.reading.listing.indexOf(current);
     if (element && index >= 0) element.scrollTop = revealed(index, { ...view, top: element.scrollTop });
   }, [current]);
 
+  // While it is scrolled an element that goes out of sight comes back at the other end with another row: making and
+  // moving elements is what costs. At rest they are put in order, for those who hear the list instead of seeing it.
+  const slots = Math.ceil(height.value / rowHeight) + 2 * SPARE + 1;
+  const indexes = resting.value
+    ? range(drawn)
+    : range(drawn).sort((one, other) => (one % slots) - (other % slots));
   const drawnHere = current !== null && rows.slice(drawn.first, drawn.last).some((row) => row.id === current);
   return (
     <div
@@ -96,13 +117,13 @@ export function Rows(props: RowsProps) {
         role={kind === "grid" ? "rowgroup" : "presentation"}
         style={{ height: `${count * rowHeight}px` }}
       >
-        {range(drawn).map((index) => {
+        {indexes.map((index) => {
           const row = rows[index];
           const top = index * rowHeight;
-          if (!row) return <Bone key={`bone-${index}`} top={top} />;
+          if (!row) return <Bone key={`bone-${index % slots}`} top={top} />;
           return (
             <Item
-              key={row.id}
+              key={index % slots}
               row={row}
               index={index}
               top={top}
@@ -129,7 +150,13 @@ function Bone({ top }: { top: number }) {
 
 /** What the reader looks at: when rows come or go above it, the box is scrolled so that it stays. */
 function useEye(column: Column, place: { top: number }, rowHeight: number, current: string | null) {
-  const state = useRef({ revision: -1, first: 0, ids: [] as string[], pointed: null as string | null });
+  const state = useRef({
+    revision: -1,
+    first: 0,
+    ids: [] as string[],
+    pointed: null as string | null,
+    told: 0,
+  });
   const eye = state.current;
   return {
     top(): number {
@@ -146,6 +173,16 @@ function useEye(column: Column, place: { top: number }, rowHeight: number, curre
         break;
       }
       return place.top;
+    },
+    /** Whether the box must be told where it is: at first, and when rows came or went above. */
+    moved(): boolean {
+      const moved = eye.told !== place.top;
+      eye.told = place.top;
+      return moved;
+    },
+    scrolled(top: number): void {
+      place.top = top;
+      eye.told = top;
     },
     rest({ first, last }: Range): void {
       eye.first = first;

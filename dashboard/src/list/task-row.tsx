@@ -18,7 +18,13 @@ export interface TaskRowProps extends ItemProps {
 }
 
 export function TaskRow({ row, index, top, current, selected, leaving, changed, onSelect }: TaskRowProps) {
-  const marks = [current && "current", selected && "selected", leaving && "leaving", changed && "changed"];
+  const marks = [
+    onSelect && "selectable",
+    current && "current",
+    selected && "selected",
+    leaving && "leaving",
+    changed && "changed",
+  ];
   return (
     <div
       class={`row task-row ${marks.filter(Boolean).join(" ")}`}
@@ -36,7 +42,11 @@ export function TaskRow({ row, index, top, current, selected, leaving, changed, 
             tabIndex={-1}
             checked={selected}
             aria-label={`Select ${row.title}`}
-            onClick={(event) => onSelect(row.id, event.shiftKey)}
+            onClick={(event) => {
+              onSelect(row.id, event.shiftKey);
+              // The element shows another row once this one is scrolled away: the keyboard stays with the list.
+              event.currentTarget.closest<HTMLElement>(".rows")?.focus({ preventScroll: true });
+            }}
           />
         </span>
       )}
@@ -115,7 +125,11 @@ export function TaskHead({
 }) {
   return (
     <div class="rows-head" role="rowgroup">
-      <div class="row-head task-row" role="row" aria-rowindex={1}>
+      <div
+        class={selecting ? "row-head task-row selectable" : "row-head task-row"}
+        role="row"
+        aria-rowindex={1}
+      >
         {selecting && (
           <span role="columnheader" class="cell-select">
             {children}

@@ -37,11 +37,13 @@ export function TasksPage() {
   const operates = may("operator");
   useCursor(column, current, setCurrent, selection, setSelection, operates);
   const select = useCallback(
-    (id: string, extend: boolean) =>
+    (id: string, extend: boolean) => {
+      setCurrent(id);
       setSelection((old) => {
         const order = column.rows.map((row) => row.id);
         return extend ? extended(old, id, order) : toggledRow(old, id);
-      }),
+      });
+    },
     [column],
   );
   const Item = useMemo(
