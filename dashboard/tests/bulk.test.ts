@@ -15,9 +15,9 @@ const some = (count: number): Selection => ({
 
 /** Answers as told, and keeps what it was asked. */
 function server(answers: Partial<Answer>[]) {
-  const calls: { criteria: Criteria; dry_run: boolean }[] = [];
-  const ask: Ask = async (criteria, { dry_run }) => {
-    calls.push({ criteria, dry_run });
+  const calls: { criteria: Criteria; dry_run: boolean; cursor?: string | null }[] = [];
+  const ask: Ask = async (criteria, given) => {
+    calls.push({ criteria, ...given });
     return { matched: 0, changed: 0, more: false, ...answers.shift() };
   };
   return { calls, ask };
@@ -50,19 +50,24 @@ test("what would change is counted without changing anything", async () => {
   assert.ok(calls.every((call) => call.dry_run));
 });
 
-test("it goes on until nothing is left", async () => {
-  const { ask } = server([{ changed: 500, more: true }, { changed: 500, more: true }, { changed: 7 }]);
+test("it goes on page by page until nothing is left, whatever refuses", async () => {
+  const { ask, calls } = server([
+    { matched: 500, changed: 500, more: true, next_cursor: "a" },
+    { matched: 500, changed: 0, more: true, next_cursor: "b" },
+    { matched: 7, changed: 7 },
+  ]);
   const heard: number[] = [];
-  const changed = await carriedOut([{}], ask, (count) => heard.push(count) > 0);
-  assert.equal(changed, 1007);
-  assert.deepEqual(heard, [500, 1000, 1007]);
+  const outcome = await carriedOut([{}], ask, ({ changed }) => heard.push(changed) > 0);
+  assert.deepEqual(outcome, { changed: 507, unchanged: 500 });
+  assert.deepEqual(heard, [500, 500, 507]);
+  assert.deepEqual(
+    calls.map((call) => call.cursor),
+    [null, "a", "b"],
+  );
 });
 
-test("it ends when it is told to, and when a step changes nothing", async () => {
-  const first = server([{ changed: 500, more: true }]);
-  assert.equal(await carriedOut([{}, {}], first.ask, () => false), 500);
-  assert.equal(first.calls.length, 1);
-  const second = server([{ changed: 0, more: true }]);
-  assert.equal(await carriedOut([{}], second.ask, () => true), 0);
-  assert.equal(second.calls.length, 1);
+test("it ends when it is told to", async () => {
+  const { ask, calls } = server([{ matched: 500, changed: 500, more: true, next_cursor: "a" }]);
+  assert.equal((await carriedOut([{}, {}], ask, () => false)).changed, 500);
+  assert.equal(calls.length, 1);
 });

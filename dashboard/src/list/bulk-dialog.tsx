@@ -48,11 +48,12 @@ export function BulkDialog({ verb, criteria, selected, onClose, onDone }: BulkDi
     setProblem(null);
     setProgress(0);
     try {
-      const changed = await carriedOut(criteria, asking(verb, reason), (so) => {
-        setProgress(so);
+      const outcome = await carriedOut(criteria, asking(verb, reason), ({ changed, unchanged }) => {
+        setProgress(changed + unchanged);
         return open.current;
       });
-      tell(`${tasks(changed)} ${words.past}`);
+      tell(`${tasks(outcome.changed)} ${words.past}`);
+      if (outcome.unchanged > 0) tell(`${tasks(outcome.unchanged)} refused it, or had changed`, { bad: true });
       onDone();
     } catch (error) {
       setProblem(said(error));

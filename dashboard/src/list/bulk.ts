@@ -21,9 +21,22 @@ export interface Answer {
   matched: number;
   changed: number;
   more: boolean;
+  next_cursor?: string | null;
 }
 
-export type Ask = (criteria: Criteria, given: { dry_run: boolean; limit: number }) => Promise<Answer>;
+interface Given {
+  dry_run: boolean;
+  limit: number;
+  cursor?: string | null;
+}
+
+export type Ask = (criteria: Criteria, given: Given) => Promise<Answer>;
+
+export interface Outcome {
+  changed: number;
+  /** Those that refused, or had moved meanwhile. */
+  unchanged: number;
+}
 
 /** What is selected as the server is asked for it: by name, or all that the filter finds. */
 export function criteriaOf(verb: Verb, selection: Selection, filter: Filter): Criteria[] {
@@ -51,21 +64,24 @@ export async function foreseen(
   return { count, more };
 }
 
-/** Changes them step by step. `done` hears how many so far, and ends it by answering false. */
+/** Changes them step by step. `done` hears how far it is, and ends it by answering false. */
 export async function carriedOut(
   criteria: readonly Criteria[],
   ask: Ask,
-  done: (changed: number) => boolean,
-): Promise<number> {
-  let changed = 0;
+  done: (outcome: Outcome) => boolean,
+): Promise<Outcome> {
+  let outcome: Outcome = { changed: 0, unchanged: 0 };
   for (const each of criteria) {
-    for (let more = true; more; ) {
-      const answer = await ask(each, { dry_run: false, limit: STEP });
-      changed += answer.changed;
-      // A step that changes nothing will not do better the next time.
-      more = answer.more && answer.changed > 0;
-      if (!done(changed)) return changed;
-    }
+    let cursor: string | null = null;
+    do {
+      const answer: Answer = await ask(each, { dry_run: false, limit: STEP, cursor });
+      outcome = {
+        changed: outcome.changed + answer.changed,
+        unchanged: outcome.unchanged + answer.matched - answer.changed,
+      };
+      cursor = answer.next_cursor ?? null;
+      if (!done(outcome)) return outcome;
+    } while (cursor !== null);
   }
-  return changed;
+  return outcome;
 }

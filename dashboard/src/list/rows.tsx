@@ -48,7 +48,7 @@ export function Rows(props: RowsProps) {
   const height = useSignal(0);
   const scrolled = useSignal(0);
   const resting = useSignal(true);
-  const rest = useRef<ReturnType<typeof setTimeout>>();
+  const rest = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const eye = useEye(column, place, rowHeight, current);
   void scrolled.value;
   const { rows } = column;
