@@ -11,36 +11,6 @@ type Op<Path, Query, Body, Answer> = {
 };
 type None = never;
 
-export interface Filters {
-  state?: Schemas["TaskState"][];
-  space_id?: string | null;
-  assigned_to?: string | null;
-  priority?: (Schemas["Priority"] | "low" | "normal" | "high" | "urgent")[];
-  labels?: string[];
-  workflow_id?: string | null;
-  capability?: string | null;
-  text?: string | null;
-  mode?: Schemas["Mode"] | null;
-  created_by?: string | null;
-  parent_task_id?: string | null;
-  ids?: string[];
-  waiting_for_me?: boolean;
-  overdue?: boolean;
-}
-
-interface Many extends Filters {
-  dry_run?: boolean;
-  limit?: number;
-  reason?: string | null;
-}
-
-interface Changed {
-  dry_run: boolean;
-  matched: number;
-  changed: number;
-  more: boolean;
-}
-
 type Tokenless<Name extends keyof operations> = operations[Name] extends {
   parameters: infer P;
   requestBody: { content: { "application/json": infer B } };
@@ -86,15 +56,6 @@ export interface Coming {
       }[];
     }
   >;
-  list_tasks: Op<None, Filters & { limit?: number; cursor?: string | null }, None, Schemas["Listed_Task_"]>;
-  count_tasks: Op<
-    None,
-    Filters,
-    None,
-    { counts: Partial<Record<Schemas["TaskState"], number>>; complete: boolean }
-  >;
-  cancel_tasks: Op<None, None, Many, Changed>;
-  retry_tasks: Op<None, None, Many, Changed>;
   list_workflows: Op<
     None,
     {
@@ -124,9 +85,6 @@ export const COMING = {
   explain_task: ["GET", "tasks/{task_id}/explanation", false],
   measure_org: ["GET", "activity", false],
   list_queues: ["GET", "queues", false],
-  count_tasks: ["GET", "tasks/counts", false],
-  cancel_tasks: ["POST", "tasks/cancel", false],
-  retry_tasks: ["POST", "tasks/retry", false],
   list_workflow_attempts: ["GET", "workflows/{workflow_id}/attempts", false],
   comment_task: ["POST", "tasks/{task_id}/comments", false],
 } as const;

@@ -53,7 +53,8 @@ export function BulkDialog({ verb, criteria, selected, onClose, onDone }: BulkDi
         return open.current;
       });
       tell(`${tasks(outcome.changed)} ${words.past}`);
-      if (outcome.unchanged > 0) tell(`${tasks(outcome.unchanged)} refused it, or had changed`, { bad: true });
+      if (outcome.unchanged > 0)
+        tell(`${tasks(outcome.unchanged)} refused it, or had changed`, { bad: true });
       onDone();
     } catch (error) {
       setProblem(said(error));
