@@ -94,7 +94,7 @@ function Search({ text, onChange }: { text: string; onChange: (text: string) => 
         autocomplete="off"
         spellcheck={false}
         onInput={(event) => setTyped(event.currentTarget.value)}
-        onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
+        onKeyDown={(event) => ["Escape", "Enter"].includes(event.key) && event.currentTarget.blur()}
       />
       <span class="search-key" aria-hidden="true">
         /
