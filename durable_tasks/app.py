@@ -73,6 +73,7 @@ class _Running:
             instance=self.instance,
             lease=settings.process_lease,
             relays=settings.enabled,
+            handles=lambda: handlers.all if settings.worker else None,
         )
         self.engine = Engine.LOCAL
         self.temporal: TemporalEngine | None = None

@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from durable_tasks.contracts import store_queue
 from durable_tasks.errors import TemporalUnavailable
@@ -15,6 +15,7 @@ from durable_tasks.models import Engine, Frozen, Placement, TaskState
 from durable_tasks.ports import Clock, DeadLetter, Drift, Queue
 from durable_tasks.settings import Settings
 from durable_tasks.store.health import Outbox, StoreHealth, WaitingTask
+from durable_tasks.store.processes import Workforce
 from durable_tasks.store.store import Store
 
 if TYPE_CHECKING:
@@ -182,6 +183,26 @@ class TemporalSide(Frozen):
     compared: int = 0
 
 
+class Workers(Frozen):
+    """Those processes of the file that run handlers, for every organisation: how many, for tasks of which capabilities,
+    and whether also for those without one. `led`: whether some process does what only one at a time does."""
+
+    processes: int
+    capabilities: tuple[str, ...]
+    has_default: bool
+    led: bool
+
+    @classmethod
+    def of(cls, found: Workforce) -> Self:
+        names = sorted(name for name in found.handles if name is not None)
+        return cls(
+            processes=found.processes,
+            capabilities=tuple(names),
+            has_default=None in found.handles,
+            led=found.led,
+        )
+
+
 class OrgDiagnosis(Frozen):
     """How one organisation stands. `healthy`: nothing needs a person. `tasks`: open ones by state. `waiting`: tasks
     that have not moved for half a minute and what for, by state, the most urgent first; `more_waiting`: not all are
@@ -191,7 +212,10 @@ class OrgDiagnosis(Frozen):
     org_id: str
     healthy: bool
     engine: Engine
+    sqlite: str
+    warnings: tuple[str, ...]
     displaced: bool
+    workers: Workers
     tasks: dict[TaskState, int]
     waiting: tuple[WaitingTask, ...]
     more_waiting: bool
@@ -216,7 +240,10 @@ async def diagnose_org(
         org_id=org_id,
         healthy=agrees and not troubled,
         engine=Engine(health.engine),
+        sqlite=health.sqlite,
+        warnings=tuple(health.warnings),
         displaced=displaced,
+        workers=Workers.of(health.workforce),
         tasks={TaskState(state): count for state, count in health.tasks.items()},
         waiting=tuple(map(discreet, health.waiting)),
         more_waiting=health.more_waiting,

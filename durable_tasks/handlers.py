@@ -135,6 +135,11 @@ class Handlers:
         return tuple(name for name in self._by_capability if name is not None)
 
     @property
+    def all(self) -> tuple[str | None, ...]:
+        """The same with None for the default handler, if there is one."""
+        return tuple(self._by_capability)
+
+    @property
     def has_default(self) -> bool:
         return None in self._by_capability
 

@@ -145,6 +145,11 @@ def _facts_of_org(found: "OrgDiagnosis") -> Iterator[list[str]]:
     if found.displaced:
         yield ["DISPLACED", "the file is a copy, or was restored: see durable-tasks adopt"]
     yield ["engine", found.engine]
+    yield ["SQLite", found.sqlite]
+    for warning in found.warnings:
+        yield ["warning", warning]
+    handled = ", ".join([*found.workers.capabilities, *(["no capability"] if found.workers.has_default else [])])
+    yield ["processes", f"{found.workers.processes} with handlers" + (f" for {handled}" if handled else "")]
     yield ["open tasks", _shown_states(found.tasks)]
     yield ["outbox", "; ".join(_outbox_cells(found.outbox))]
     if temporal is None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from durable_tasks.errors import StoreError
 from durable_tasks.ports import Clock
-from durable_tasks.store.processes import ProcessLock, is_free, sweep
+from durable_tasks.store.processes import Handles, ProcessLock, is_free, sweep
 
 log = logging.getLogger("durable_tasks.engine")
 
@@ -21,9 +21,9 @@ BEATS_PER_LEASE = 5
 class PresenceStore(Protocol):
     """What presence needs of SQLite."""
 
-    async def register(self, lease: float) -> None: ...
+    async def register(self, lease: float, handles: Handles) -> None: ...
 
-    async def renew(self, lease: float) -> bool: ...
+    async def renew(self, lease: float, handles: Handles) -> bool: ...
 
     async def stand(self, *, relays: bool) -> bool: ...
 
@@ -36,7 +36,15 @@ class Presence:
     """Keeps the process row alive and retires those of dead processes."""
 
     def __init__(
-        self, store: PresenceStore, clock: Clock, *, db: Path, instance: str, lease: float, relays: bool
+        self,
+        store: PresenceStore,
+        clock: Clock,
+        *,
+        db: Path,
+        instance: str,
+        lease: float,
+        relays: bool,
+        handles: Callable[[], Handles],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -45,6 +53,7 @@ class Presence:
         self._lease = lease
         self._lock = ProcessLock(db, instance)
         self._relays = relays
+        self._handles = handles
         self._renewed_at = clock.now()
         self._never = asyncio.Event()
         self.leading = False
@@ -56,7 +65,7 @@ class Presence:
         """Take the lock, write the row, and end at once what dead processes left behind."""
         self._lock.acquire()
         try:
-            await self._store.register(self._lease)
+            await self._store.register(self._lease, self._handles())
             await self._bury_the_dead(trust_leases=True)
             await self._stand()
         except BaseException:
@@ -88,13 +97,13 @@ class Presence:
                 )
 
     async def _renew(self) -> None:
-        if await self._store.renew(self._lease):
+        if await self._store.renew(self._lease, self._handles()):
             return
         log.error(
             "this process stalled past its lease; its attempts were given away", extra={"instance": self._instance}
         )
         self.on_declared_dead()
-        await self._store.register(self._lease)
+        await self._store.register(self._lease, self._handles())
 
     def _is_punctual(self) -> bool:
         """Whether this renewal came in time. If not, something held up everybody (the application kept the write

@@ -93,8 +93,10 @@ class HandoverStore(StoreFile):
 
     async def org_health(self, org_id: str, *, quiet_for: float, limit: int) -> OrgHealth:
         """The same of one organisation, which learns nothing of the others; see health.examine_org."""
-        before = self._clock.now() - quiet_for
-        return await self.read(lambda conn: health.examine_org(conn, org_id, before=before, limit=limit))
+        now = self._clock.now()
+        return await self.read(
+            lambda conn: health.examine_org(conn, org_id, now=now, before=now - quiet_for, limit=limit)
+        )
 
     async def levels(self) -> levels.Levels:
         """How much waits, and since when."""

@@ -11,6 +11,7 @@ from typing import Any
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Placement, TaskState, utc
 from durable_tasks.store.connection import has_reset_bug
+from durable_tasks.store.processes import Workforce, workforce
 from durable_tasks.store.rows import Row
 
 S = TaskState
@@ -69,13 +70,16 @@ class StoreHealth:
 
 @dataclass(frozen=True, slots=True)
 class OrgHealth:
+    sqlite: str
     engine: str
+    workforce: Workforce
     tasks: dict[str, int]
     """Open tasks by state."""
     outbox: Outbox
     waiting: list[WaitingTask]
     more_waiting: bool
     """There are more than are listed."""
+    warnings: list[str]
 
 
 def examine(conn: sqlite3.Connection, *, before: float, limit: int) -> StoreHealth:
@@ -91,7 +95,7 @@ def examine(conn: sqlite3.Connection, *, before: float, limit: int) -> StoreHeal
     )
 
 
-def examine_org(conn: sqlite3.Connection, org_id: str, *, before: float, limit: int) -> OrgHealth:
+def examine_org(conn: sqlite3.Connection, org_id: str, *, now: float, before: float, limit: int) -> OrgHealth:
     """Of one organisation. Neither its finished tasks nor those of others are looked at. `waiting` lists at most
     `limit` tasks that have not moved since `before`, by state, the most urgent first."""
     waiting = _waiting_of(conn, org_id, before, limit + 1)
@@ -100,11 +104,14 @@ def examine_org(conn: sqlite3.Connection, org_id: str, *, before: float, limit: 
         " GROUP BY state"
     )
     return OrgHealth(
+        sqlite=sqlite3.sqlite_version,
         engine=_engine(conn),
+        workforce=workforce(conn, now),
         tasks=dict(conn.execute(sql, (org_id,))),
         outbox=_outbox_of(conn, org_id),
         waiting=waiting[:limit],
         more_waiting=len(waiting) > limit,
+        warnings=_warnings(),
     )
 
 

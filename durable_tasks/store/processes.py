@@ -4,11 +4,13 @@ It must not know what processes run; ending one's attempts is in dispatch.py.
 """
 
 import fcntl
+import json
 import os
 import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from durable_tasks.store.transaction import Transaction
@@ -67,17 +69,50 @@ def _with_lock(db: Path, instance: str, act: Callable[[Path], None]) -> bool:
     return True
 
 
-def register(tx: Transaction, lease: float) -> None:
+Handles = tuple[str | None, ...] | None
+"""The capabilities that a process has handlers for, None among them for tasks without one; None: it runs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workforce:
+    """The processes that run handlers, and what for. `led`: whether there is a leader, of whatever kind."""
+
+    processes: int
+    handles: frozenset[str | None]
+    led: bool
+
+
+def register(tx: Transaction, lease: float, handles: Handles) -> None:
     tx.run(
-        "INSERT OR REPLACE INTO dt_processes VALUES (?, ?, ?, ?, ?)",
-        (tx.rules.instance, os.getpid(), socket.gethostname(), tx.now, tx.now + lease),
+        "INSERT OR REPLACE INTO dt_processes (instance, pid, host, started_at, lease_until, handles)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (tx.rules.instance, os.getpid(), socket.gethostname(), tx.now, tx.now + lease, _text(handles)),
     )
 
 
-def renew(tx: Transaction, lease: float) -> bool:
+def renew(tx: Transaction, lease: float, handles: Handles) -> bool:
     """Renew this process's lease: one row for all its attempts. False when another has declared it dead."""
-    done = tx.run("UPDATE dt_processes SET lease_until = ? WHERE instance = ?", (tx.now + lease, tx.rules.instance))
+    done = tx.run(
+        "UPDATE dt_processes SET lease_until = ?, handles = ? WHERE instance = ?",
+        (tx.now + lease, _text(handles), tx.rules.instance),
+    )
     return done.rowcount == 1
+
+
+def _text(handles: Handles) -> str | None:
+    return None if handles is None else json.dumps(handles)
+
+
+def workforce(conn: sqlite3.Connection, now: float) -> Workforce:
+    """Of those whose lease is not over."""
+    rows = conn.execute("SELECT handles FROM dt_processes WHERE lease_until > ? AND handles IS NOT NULL", (now,))
+    handled = [json.loads(handles) for (handles,) in rows]
+    sql = (
+        "SELECT 1 FROM dt_meta AS m JOIN dt_processes AS p ON p.instance = m.value"
+        " WHERE m.key = 'leader' AND p.lease_until > ?"
+    )
+    led = conn.execute(sql, (now,)).fetchone() is not None
+    return Workforce(len(handled), frozenset(name for one in handled for name in one), led)
 
 
 def remove(tx: Transaction, instance: str) -> None:

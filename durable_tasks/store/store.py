@@ -384,11 +384,11 @@ class Store(HandoverStore):
         """Whether the file takes a write now: an empty one. Raises StoreError, Closed."""
         await self._write(lambda tx: None)
 
-    async def register(self, lease: float) -> None:
-        await self._write(lambda tx: processes.register(tx, lease))
+    async def register(self, lease: float, handles: processes.Handles) -> None:
+        await self._write(lambda tx: processes.register(tx, lease, handles))
 
-    async def renew(self, lease: float) -> bool:
-        return await self._write(lambda tx: processes.renew(tx, lease))
+    async def renew(self, lease: float, handles: processes.Handles) -> bool:
+        return await self._write(lambda tx: processes.renew(tx, lease, handles))
 
     async def stand(self, *, relays: bool) -> bool:
         """Take or keep the duties that are free: checkpoints, and relaying if this process `relays`.

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from durable_tasks.diagnosis import OrgDiagnosis, TemporalSide
+from durable_tasks.diagnosis import OrgDiagnosis, TemporalSide, Workers
 from durable_tasks.models import (
     Attempt,
     AttemptState,
@@ -84,7 +84,8 @@ _WAITING = WaitingTask(
     placement=Placement.MANUAL, queue=None,
 )  # fmt: skip
 _DIAGNOSIS = OrgDiagnosis(
-    org_id="acme", healthy=False, engine=Engine.TEMPORAL, displaced=False, tasks={TaskState.PENDING: 1},
+    org_id="acme", healthy=False, engine=Engine.TEMPORAL, sqlite="3.53.0", warnings=(), displaced=False,
+    workers=Workers(processes=2, capabilities=("render",), has_default=False, led=True), tasks={TaskState.PENDING: 1},
     waiting=(_WAITING,), more_waiting=False, outbox=Outbox("acme", 0, None, 1, None), dead_letters=(_LETTER,),
     temporal=TemporalSide(
         namespace="acme", server_version="1.31.0", capabilities=("eager_workflow_start",), up=True,

@@ -10,12 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from durable_tasks import DurableTasks, Org, diagnosis
+from durable_tasks import DurableTasks, Org, Settings, diagnosis
 from durable_tasks.access import Role
 from durable_tasks.ports import Errand, Room
+from durable_tasks.testing import ManualClock
+from durable_tasks.web.app import create_app
 from tests.foreign import SECRET, foreign
 from tests.store.support import everything
-from tests.web.asking import api, as_caller
+from tests.web.asking import api, as_caller, authenticate
 
 OPERATOR = as_caller(role=Role.OPERATOR)
 NOWHERE = "127.0.0.1:1"
@@ -154,3 +156,26 @@ async def test_much_is_cut_and_says_so(world: World, monkeypatch: pytest.MonkeyP
     assert (len(found["waiting"]), found["more_waiting"]) == (2, True)
     assert (len(found["dead_letters"]), found["outbox"]["dead_letters"]) == (2, 3)
     assert found["tasks"] == {"pending": 3}
+
+
+async def test_it_says_which_processes_would_run_what(tmp_path: Path) -> None:
+    clock = ManualClock()
+    settings = Settings(db=tmp_path / "tasks.db", process_lease=15)
+    tasks, beside, idle = (
+        DurableTasks(settings.model_copy(update={"worker": worker}), clock=clock) for worker in (True, True, False)
+    )
+    tasks.handler("render")(lambda ctx, task: None)
+    beside.handler("print")(lambda ctx, task: None)
+    idle.handler("never")(lambda ctx, task: None)
+    transport = httpx.ASGITransport(create_app(tasks, authenticate=authenticate))
+    async with tasks.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+        alone = (await told(client))["workers"]
+        assert alone == {"processes": 1, "capabilities": ["render"], "has_default": False, "led": True}
+        async with idle, beside:
+            assert (await told(client))["workers"]["capabilities"] == ["print", "render"]
+            beside.default_handler(lambda ctx, task: None)
+            await clock.advance(5)  # it says so with its next sign of life
+            assert (await told(client))["workers"] == {
+                "processes": 2, "capabilities": ["print", "render"], "has_default": True, "led": True
+            }  # fmt: skip
+        assert (await told(client))["workers"] == alone
