@@ -189,7 +189,7 @@ class Workers(Frozen):
 
     processes: int
     capabilities: tuple[str, ...]
-    has_default: bool
+    without_capability: bool
     led: bool
 
     @classmethod
@@ -198,7 +198,7 @@ class Workers(Frozen):
         return cls(
             processes=found.processes,
             capabilities=tuple(names),
-            has_default=None in found.handles,
+            without_capability=None in found.handles,
             led=found.led,
         )
 

@@ -148,7 +148,7 @@ def _facts_of_org(found: "OrgDiagnosis") -> Iterator[list[str]]:
     yield ["SQLite", found.sqlite]
     for warning in found.warnings:
         yield ["warning", warning]
-    handled = ", ".join([*found.workers.capabilities, *(["no capability"] if found.workers.has_default else [])])
+    handled = ", ".join([*found.workers.capabilities, *(["no capability"] if found.workers.without_capability else [])])
     yield ["processes", f"{found.workers.processes} with handlers" + (f" for {handled}" if handled else "")]
     yield ["open tasks", _shown_states(found.tasks)]
     yield ["outbox", "; ".join(_outbox_cells(found.outbox))]

@@ -170,12 +170,12 @@ async def test_it_says_which_processes_would_run_what(tmp_path: Path) -> None:
     transport = httpx.ASGITransport(create_app(tasks, authenticate=authenticate))
     async with tasks.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://api") as client:
         alone = (await told(client))["workers"]
-        assert alone == {"processes": 1, "capabilities": ["render"], "has_default": False, "led": True}
+        assert alone == {"processes": 1, "capabilities": ["render"], "without_capability": False, "led": True}
         async with idle, beside:
             assert (await told(client))["workers"]["capabilities"] == ["print", "render"]
             beside.default_handler(lambda ctx, task: None)
             await clock.advance(5)  # it says so with its next sign of life
             assert (await told(client))["workers"] == {
-                "processes": 2, "capabilities": ["print", "render"], "has_default": True, "led": True
+                "processes": 2, "capabilities": ["print", "render"], "without_capability": True, "led": True
             }  # fmt: skip
         assert (await told(client))["workers"] == alone
