@@ -3,6 +3,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { worded } from "../words";
 import { Button } from "./button";
 import { Icon } from "./icon";
 import { attempt } from "./toasts";
@@ -127,14 +128,4 @@ function Fields({ fields, depth }: { fields: readonly (readonly [string, unknown
       ))}
     </dl>
   );
-}
-
-/** "total_amount" and "totalAmount" as people write: "Total amount". */
-export function worded(name: string): string {
-  const words = name
-    .replace(/([a-z\d])([A-Z])/g, "$1 $2")
-    .replace(/[_-]+/g, " ")
-    .trim();
-  const plain = /[A-Z]{2}/.test(words) ? words : words.toLowerCase();
-  return plain ? plain[0]?.toUpperCase() + plain.slice(1) : name;
 }

@@ -1,0 +1,291 @@
+// Answer: what somebody has typed so far, and the value that it makes for the question it answers.
+// It must not know how anything looks. The server judges every value again; what is found here is found sooner.
+
+import type { FieldError } from "../api";
+import type { Question } from "./question";
+
+/** What a control holds: text as it was typed, the number of an option, true or false, or those of its parts. It goes
+ * through JSON unchanged. Undefined: not answered. */
+export type Draft =
+  | string
+  | number
+  | boolean
+  | null
+  | undefined
+  | readonly Draft[]
+  | { readonly [name: string]: Draft };
+
+type Parts = Readonly<Record<string, Draft>>;
+
+const NOTHING = Symbol("nothing");
+
+export const partsOf = (draft: Draft): Parts =>
+  typeof draft === "object" && draft !== null && !Array.isArray(draft) ? (draft as Parts) : {};
+export const itemsOf = (draft: Draft): readonly Draft[] => (Array.isArray(draft) ? draft : []);
+export const typed = (draft: Draft): string => (typeof draft === "string" ? draft : "");
+
+/** What a question shows at first: its defaults. */
+export function begin(question: Question): Draft {
+  return question.initial === undefined || question.initial === null
+    ? empty(question)
+    : draftOf(question, question.initial);
+}
+
+function empty(question: Question): Draft {
+  if (question.kind === "object")
+    return Object.fromEntries(question.members.map(({ name, question: member }) => [name, begin(member)]));
+  if (question.kind === "list") return Array.from({ length: question.fewest }, () => begin(question.item));
+  return undefined;
+}
+
+/** The draft that makes `value`. */
+export function draftOf(question: Question, value: unknown): Draft {
+  switch (question.kind) {
+    case "text":
+      return question.look === "datetime-local" ? localTime(String(value)) : String(value);
+    case "number":
+      return String(value);
+    case "boolean":
+      return value === true;
+    case "choice": {
+      const at = question.options.findIndex((option) => same(option.value, value));
+      return at < 0 ? undefined : at;
+    }
+    case "choices":
+      return question.options.flatMap((option, at) =>
+        asList(value).some((one) => same(one, option.value)) ? [at] : [],
+      );
+    case "const":
+      return same(question.value, value) ? true : undefined;
+    case "list":
+      return asList(value).map((item) => draftOf(question.item, item));
+    case "object": {
+      const parts = Object(value) as Readonly<Record<string, unknown>>;
+      return Object.fromEntries(
+        question.members.map(({ name, question: member }) => [
+          name,
+          name in parts ? draftOf(member, parts[name]) : begin(member),
+        ]),
+      );
+    }
+    case "variants":
+      return undefined;
+    case "json":
+      return JSON.stringify(value, null, 2);
+  }
+}
+
+const asList = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+const same = (one: unknown, other: unknown) => JSON.stringify(one) === JSON.stringify(other);
+
+/** The value that `draft` makes, and what is wrong with it by JSON Pointer. */
+export function answer(question: Question, draft: Draft): { value: unknown; errors: readonly FieldError[] } {
+  const errors: FieldError[] = [];
+  const value = new Reader(errors).read(question, draft, true, "");
+  return { value: value === NOTHING ? null : value, errors };
+}
+
+class Reader {
+  constructor(private readonly errors: FieldError[]) {}
+
+  /** NOTHING: the question was left out. */
+  read(question: Question, draft: Draft, required: boolean, pointer: string): unknown {
+    switch (question.kind) {
+      case "text":
+        return this.text(question, typed(draft), required, pointer);
+      case "number":
+        return this.number(question, typed(draft).trim(), required, pointer);
+      case "boolean":
+        return typeof draft === "boolean" ? draft : this.missing(question, required, pointer);
+      case "choice": {
+        const option = typeof draft === "number" ? question.options[draft] : undefined;
+        return option ? option.value : this.missing(question, required, pointer);
+      }
+      case "choices":
+        return question.options.filter((_, at) => itemsOf(draft).includes(at)).map((option) => option.value);
+      case "const":
+        return this.constant(question, draft, required, pointer);
+      case "list":
+        return this.list(question, itemsOf(draft), required, pointer);
+      case "object":
+        return this.object(question, draft, required, pointer);
+      case "variants":
+        return this.variant(question, draft, required, pointer);
+      case "json":
+        return this.json(question, typed(draft).trim(), required, pointer);
+    }
+  }
+
+  private wrong(pointer: string, message: string): typeof NOTHING {
+    this.errors.push({ pointer, message });
+    return NOTHING;
+  }
+
+  private missing(question: Question, required: boolean, pointer: string): unknown {
+    if (question.nullable) return required || question.initial === null ? null : NOTHING;
+    return required ? this.wrong(pointer, "An answer is needed.") : NOTHING;
+  }
+
+  private text(
+    question: Question & { kind: "text" },
+    text: string,
+    required: boolean,
+    pointer: string,
+  ): unknown {
+    if (text === "") return this.missing(question, required, pointer);
+    if (text.length < question.shortest)
+      return this.wrong(pointer, `At least ${question.shortest} characters.`);
+    if (question.longest !== null && [...text].length > question.longest)
+      return this.wrong(pointer, `At most ${question.longest} characters.`);
+    if (question.look === "datetime-local") return new Date(text).toISOString();
+    if (question.look === "time") return zonedTime(text);
+    return text;
+  }
+
+  private number(
+    question: Question & { kind: "number" },
+    text: string,
+    required: boolean,
+    pointer: string,
+  ): unknown {
+    if (text === "") return this.missing(question, required, pointer);
+    const value = Number(text.replace(",", "."));
+    if (!Number.isFinite(value)) return this.wrong(pointer, "This is not a number.");
+    if (question.whole && !Number.isInteger(value)) return this.wrong(pointer, "A whole number is needed.");
+    if (question.least !== null && value < question.least)
+      return this.wrong(pointer, `At least ${question.least}.`);
+    if (question.most !== null && value > question.most)
+      return this.wrong(pointer, `At most ${question.most}.`);
+    return value;
+  }
+
+  /** One that is required has but one answer, so it is not asked, unless it is something to agree to. */
+  private constant(
+    question: Question & { kind: "const" },
+    draft: Draft,
+    required: boolean,
+    pointer: string,
+  ): unknown {
+    if (draft === true || (required && !isAgreed(question))) return question.value;
+    return required ? this.wrong(pointer, "This has to be confirmed.") : NOTHING;
+  }
+
+  private list(
+    question: Question & { kind: "list" },
+    items: readonly Draft[],
+    required: boolean,
+    pointer: string,
+  ) {
+    if (items.length === 0 && !required) return NOTHING;
+    if (items.length < question.fewest) return this.wrong(pointer, `At least ${question.fewest}.`);
+    if (question.most !== null && items.length > question.most)
+      return this.wrong(pointer, `At most ${question.most}.`);
+    return items.map((item, at) => this.read(question.item, item, true, `${pointer}/${at}`));
+  }
+
+  private object(
+    question: Question & { kind: "object" },
+    draft: Draft,
+    required: boolean,
+    pointer: string,
+  ): unknown {
+    if (!required && isBlank(question, draft)) return question.initial === null ? null : NOTHING;
+    const parts = partsOf(draft);
+    const value: Record<string, unknown> = {};
+    for (const member of question.members) {
+      const found = this.read(
+        member.question,
+        parts[member.name],
+        member.required,
+        `${pointer}/${escaped(member.name)}`,
+      );
+      if (found !== NOTHING) value[member.name] = found;
+    }
+    return value;
+  }
+
+  private variant(
+    question: Question & { kind: "variants" },
+    draft: Draft,
+    required: boolean,
+    pointer: string,
+  ): unknown {
+    const { at, parts } = chosen(draft);
+    const variant = at === null ? undefined : question.variants[at];
+    if (!variant) return this.missing(question, required, pointer);
+    return this.read(variant.question, parts[String(at)], true, pointer);
+  }
+
+  private json(question: Question, text: string, required: boolean, pointer: string): unknown {
+    if (text === "") return this.missing(question, required, pointer);
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      return this.wrong(pointer, `This is not JSON: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+}
+
+/** Whether a constant is something that a person says yes to. */
+export const isAgreed = (question: Question & { kind: "const" }) => question.value === true;
+
+/** Which of the variants was chosen, and what was typed into each: changing one's mind twice loses nothing. */
+export function chosen(draft: Draft): { at: number | null; parts: Parts } {
+  const { at, parts } = partsOf(draft);
+  return { at: typeof at === "number" ? at : null, parts: partsOf(parts) };
+}
+
+/** Whether nothing was answered beyond what stood there at first. */
+export function isBlank(question: Question, draft: Draft): boolean {
+  return draft === undefined || same(draft, begin(question));
+}
+
+export const escaped = (name: string) => name.replace(/~/g, "~0").replace(/\//g, "~1");
+
+/** "2026-05-01T12:30:00Z" as a control for local times holds it. */
+function localTime(value: string): string {
+  const at = new Date(value);
+  if (Number.isNaN(at.getTime())) return "";
+  const local = new Date(at.getTime() - at.getTimezoneOffset() * 60_000);
+  return local.toISOString().slice(0, 16);
+}
+
+/** RFC 3339 wants seconds and a zone, which the control for a time does not have. */
+function zonedTime(text: string): string {
+  return `${/^\d\d:\d\d$/.test(text) ? `${text}:00` : text}Z`;
+}
+
+/** Each error at the control nearest to what it speaks of, by that control's pointer. */
+export function placed(
+  question: Question,
+  draft: Draft,
+  errors: readonly FieldError[],
+): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  for (const { pointer, message } of errors) {
+    const path = pointer.split("/").slice(1);
+    const place = nearest(question, draft, path);
+    const left = path.slice(place.length).join("/");
+    const at = place.map((part) => `/${part}`).join("");
+    const text = left ? `${left}: ${message}` : message;
+    found.set(at, found.has(at) ? `${found.get(at)} ${text}` : text);
+  }
+  return found;
+}
+
+function nearest(question: Question, draft: Draft, path: readonly string[]): readonly string[] {
+  const [first, ...rest] = path;
+  if (question.kind === "variants") {
+    const { at, parts } = chosen(draft);
+    const variant = at === null ? undefined : question.variants[at];
+    return variant ? nearest(variant.question, parts[String(at)], path) : [];
+  }
+  if (first === undefined) return [];
+  if (question.kind === "object") {
+    const member = question.members.find(({ name }) => escaped(name) === first);
+    return member ? [first, ...nearest(member.question, partsOf(draft)[member.name], rest)] : [];
+  }
+  if (question.kind === "list" && Number(first) < itemsOf(draft).length)
+    return [first, ...nearest(question.item, itemsOf(draft)[Number(first)], rest)];
+  return [];
+}
