@@ -21,7 +21,7 @@ import { Toasts } from "./parts/toasts";
 import { go, href, type PageName, route } from "./router";
 import { nextScheme, scheme } from "./scheme";
 import { hasToken, me, signOut, standing } from "./session";
-import { waiting } from "./waiting";
+import { count, more, start as startWaiting } from "./waiting";
 
 const PLACES: readonly { page: PageName; title: string; key: string }[] = [
   { page: "inbox", title: "Inbox", key: "1" },
@@ -36,7 +36,11 @@ export function App() {
   useEffect(() => {
     if (!inside) return;
     start();
-    return stop;
+    const stopWaiting = startWaiting();
+    return () => {
+      stopWaiting();
+      stop();
+    };
   }, [inside]);
   return (
     <>
@@ -136,12 +140,11 @@ function Navigation({ onHelp }: { onHelp: () => void }) {
 }
 
 function Count() {
-  const { count, more } = waiting.value;
-  if (!count) return null;
+  if (!count.value) return null;
   return (
     <span class="count">
-      {count}
-      {more && "+"}
+      {count.value}
+      {more.value && "+"}
       <span class="visually-hidden"> waiting</span>
     </span>
   );

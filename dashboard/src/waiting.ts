@@ -1,6 +1,124 @@
-// Waiting: how many tasks wait for me, for everybody who shows the number.
-// It must not know which tasks they are.
+// Waiting: the tasks that wait for me, kept as they are now while somebody is signed in.
+// It must not know how they are shown.
 
-import { signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
+import { call } from "./api";
+import type { Event, Task } from "./described";
+import { epoch, onEvents } from "./live";
 
-export const waiting = signal<{ count: number; more: boolean }>({ count: 0, more: false });
+type Tasks = ReadonlyMap<string, Task>;
+
+/** By id; null: not read yet. */
+export const waiting = signal<Tasks | null>(null);
+/** Whether there are more than were read. */
+export const more = signal(false);
+/** Why they could not be read. */
+export const trouble = signal<unknown>(null);
+export const count = computed(() => waiting.value?.size ?? 0);
+
+const MOST = 300;
+const PAGE = 100;
+/** As many ids as one request may name. */
+const REST = 300;
+/** Milliseconds between two readings of what has changed. */
+const AGAIN_AFTER = 3000;
+const BRINGS: ReadonlySet<string> = new Set([
+  "task.created",
+  "task.ready",
+  "task.claimed",
+  "task.released",
+  "task.updated",
+  "task.retried",
+  "task.lost",
+]);
+/** Kinds of events after which a task may wait for me that did not before. */
+
+let touched = new Set<string>();
+let all = false;
+let working = false;
+let life = 0;
+
+export function start(): () => void {
+  const mine = ++life;
+  const unheard = onEvents((events) => note(events, mine));
+  const unfollowed = effect(() => {
+    if (epoch.value >= 0) refresh();
+  });
+  return () => {
+    life++;
+    unheard();
+    unfollowed();
+    waiting.value = null;
+    more.value = false;
+    trouble.value = null;
+  };
+}
+
+/** Reads all of them again. */
+export function refresh(): void {
+  if (life === 0) return;
+  all = true;
+  void work(life);
+}
+
+/** Takes over what a command answered, before its event comes. */
+export function heard(task: Task): void {
+  touched.add(task.id);
+  void work(life);
+}
+
+function note(events: readonly Event[], mine: number): void {
+  for (const { task_id: id, kind } of events)
+    if (id !== null && (BRINGS.has(kind) || waiting.peek()?.has(id))) touched.add(id);
+  if (touched.size > 0) void work(mine);
+}
+
+/** One reading at a time, until nothing is left to read. */
+async function work(mine: number): Promise<void> {
+  if (working) return;
+  working = true;
+  try {
+    while ((all || touched.size > 0) && mine === life) {
+      const ids = [...touched];
+      const whole = all || ids.length > PAGE || waiting.peek() === null;
+      touched = new Set();
+      all = false;
+      const found = whole ? await readAll() : await readSome(ids);
+      if (mine === life) waiting.value = found;
+      trouble.value = null;
+      await new Promise((resolve) => setTimeout(resolve, REST));
+    }
+  } catch (error) {
+    if (mine !== life) return;
+    trouble.value = error;
+    setTimeout(refresh, AGAIN_AFTER); // what was to be read is forgotten by now
+  } finally {
+    working = false;
+  }
+}
+
+async function readAll(): Promise<Tasks> {
+  const found = new Map<string, Task>();
+  let cursor: string | null | undefined;
+  do {
+    const page = await call("list_tasks", { query: { waiting_for_me: true, limit: PAGE, cursor } });
+    for (const task of page.items) found.set(task.id, task);
+    cursor = page.next_cursor;
+  } while (cursor && found.size < MOST);
+  more.value = Boolean(cursor);
+  return found;
+}
+
+async function readSome(ids: readonly string[]): Promise<Tasks> {
+  const found = new Map(waiting.peek());
+  for (const id of ids) found.delete(id);
+  let cursor: string | null | undefined;
+  do {
+    const page = await call("list_tasks", {
+      query: { waiting_for_me: true, ids: [...ids], limit: PAGE, cursor },
+    });
+    for (const task of page.items) found.set(task.id, task);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return found;
+}

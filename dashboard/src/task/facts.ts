@@ -1,0 +1,61 @@
+// Facts: a task and all that belongs to it, read from the server and kept as it is now.
+// It must not know how any of it is shown.
+
+import { call } from "../api";
+import type { Event, Task } from "../described";
+import { type Loaded, useLoaded } from "../loaded";
+
+const PAGE = 500;
+const MOST = 3000;
+/** Events of one task that are shown. */
+const PRIOR = 20;
+
+export function useTask(id: string): Loaded<Task> {
+  return useLoaded(
+    (signal) => call("get_task", { path: { task_id: id }, signal }),
+    [id],
+    (event) => event.task_id === id,
+  );
+}
+
+export function useHistory(id: string): Loaded<Event[]> {
+  return useLoaded(
+    async (signal) => {
+      const found: Event[] = [];
+      for (;;) {
+        const after = found.at(-1)?.seq ?? 0;
+        const { items } = await call("list_events", { query: { task_id: id, after, limit: PAGE }, signal });
+        found.push(...items);
+        if (items.length < PAGE || found.length >= MOST) return found;
+      }
+    },
+    [id],
+    (event) => event.task_id === id,
+  );
+}
+
+/** The tasks that this one waited for: what they found out is what it is about. */
+export function usePrior(task: Task): Loaded<Task[]> {
+  const ids = task.depends_on.slice(0, PRIOR);
+  return useTasks(ids, ids.join());
+}
+
+export function useChildren(id: string): Loaded<Task[]> {
+  return useLoaded(
+    async (signal) => (await call("list_tasks", { query: { parent_task_id: id, limit: 100 }, signal })).items,
+    [id],
+    (event) => event.kind === "task.created",
+  );
+}
+
+function useTasks(ids: readonly string[], key: string): Loaded<Task[]> {
+  return useLoaded(
+    async (signal) => {
+      if (ids.length === 0) return [];
+      const { items } = await call("list_tasks", { query: { ids: [...ids], limit: 100 }, signal });
+      return ids.flatMap((id) => items.find((task) => task.id === id) ?? []);
+    },
+    [key],
+    (event) => event.task_id !== null && ids.includes(event.task_id),
+  );
+}
