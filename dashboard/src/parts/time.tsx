@@ -27,7 +27,7 @@ export function Due({ at }: { at: string }) {
     <time dateTime={at} title={full(time)} class={late ? "due overdue" : isSoon(time) ? "due soon" : "due"}>
       {late
         ? `overdue by ${duration(Math.floor((now.value - time) / 1000))}`
-        : `due ${relative(time, now.value)}`}
+        : `due in ${duration(Math.ceil((time - now.value) / 1000))}`}
     </time>
   );
 }
