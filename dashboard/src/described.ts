@@ -18,6 +18,7 @@ export type Task = Schemas["Task"] & { form?: Schema | null };
 export type TaskState = Schemas["TaskState"];
 export type Priority = Schemas["Priority"];
 export type Attempt = Schemas["Attempt"];
+export type TaskError = Schemas["TaskError"];
 export type Event = Schemas["Event"];
 export type Workflow = Schemas["Workflow"];
 export type WorkflowState = Schemas["WorkflowState"];

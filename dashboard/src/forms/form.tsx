@@ -201,13 +201,15 @@ const YES_NO: readonly Option[] = [
 ];
 const NEITHER: Option = { value: null, label: "No answer", help: "" };
 const MANY = 6;
+const areShort = (options: readonly Option[]) =>
+  options.every(({ label, help }) => label.length <= 16 && !help);
 
 function AskBoolean(props: Of<"boolean">) {
   const { question, draft, onDraft, required } = props;
   const name = useId();
   return (
     <Group {...props} role="radiogroup" plain>
-      <div class="picks row">
+      <div class="picks flow">
         {YES_NO.map((option) => (
           <Pick
             key={option.label}
@@ -256,10 +258,9 @@ function AskChoice(props: Of<"choice">) {
         )}
       </Field>
     );
-  const short = question.options.every((option) => option.label.length <= 16 && !option.help);
   return (
     <Group {...props} role="radiogroup" plain>
-      <div class={short ? "picks row" : "picks"}>
+      <div class={areShort(question.options) ? "picks flow" : "picks"}>
         {question.options.map((option, at) => (
           <Pick
             key={option.label}
@@ -290,7 +291,7 @@ function AskChoices(props: Of<"choices">) {
     onDraft(picked.includes(at) ? picked.filter((one) => one !== at) : [...picked, at]);
   return (
     <Group {...props} role="group" plain>
-      <div class="picks">
+      <div class={areShort(question.options) ? "picks flow" : "picks"}>
         {question.options.map((option, at) => (
           <Pick
             key={option.label}
@@ -403,7 +404,7 @@ function AskVariants(props: Of<"variants">) {
     });
   return (
     <Group {...props} role="radiogroup">
-      <div class="picks row">
+      <div class="picks flow">
         {question.variants.map(({ label }, place) => (
           <Pick
             key={label}

@@ -11,6 +11,7 @@ import { Loading, Trouble } from "../parts/empty";
 import { Icon } from "../parts/icon";
 import { Person } from "../parts/person";
 import { Priority } from "../parts/priority";
+import { Progress } from "../parts/progress";
 import { StateBadge } from "../parts/state";
 import { Ago, Due } from "../parts/time";
 import { Value } from "../parts/value";
@@ -147,18 +148,9 @@ function Answer({ task, open, put }: { task: Task; open: boolean; put: (task: Ta
   return (
     <section class={open ? "part answer" : "part answer closed"} aria-labelledby="answer-title">
       <h2 id="answer-title">{open ? "Your answer" : "What is asked"}</h2>
-      {task.progress > 0 && <Progress task={task} />}
+      {task.progress > 0 && <Progress value={task.progress} message={task.progress_message} />}
       <Answering task={task} open={open} put={put} />
     </section>
-  );
-}
-
-export function Progress({ task }: { task: Task }) {
-  return (
-    <p class="progress">
-      <progress value={task.progress} max={100} aria-label="Progress" />
-      {Math.round(task.progress)} %{task.progress_message && <span>{task.progress_message}</span>}
-    </p>
   );
 }
 
