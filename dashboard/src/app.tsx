@@ -131,7 +131,9 @@ function Navigation({ onHelp }: { onHelp: () => void }) {
         <div class="account">{me.value && <Person name={me.value.subject} own />}</div>
         <div class="side-tools">
           <SchemeButton />
-          <Button look="quiet" icon="keyboard" label="Keys" onPress={onHelp} />
+          <span class="keyboard-only">
+            <Button look="quiet" icon="keyboard" label="Keys" onPress={onHelp} />
+          </span>
           {hasToken() && <Button look="quiet" icon="leave" label="Sign out" onPress={signOut} />}
         </div>
       </div>

@@ -7,7 +7,7 @@ import { Button } from "../parts/button";
 import { Field } from "../parts/field";
 import { withLinks } from "../parts/value";
 import { begin, chosen, type Draft, escaped, isAgreed, itemsOf, partsOf, typed } from "./answer";
-import type { Option, Question } from "./question";
+import type { Option, Question, Variant } from "./question";
 
 interface FormProps {
   question: Question;
@@ -68,6 +68,9 @@ function Asked(props: AskedProps): ComponentChildren {
 // ----- what all have
 
 const titleOf = (question: Question) => question.title || "Answer";
+/** Whether it may be left without an answer; what has a default always has one. */
+const mayBeOpen = (question: Question, required: boolean) =>
+  question.nullable || (!required && question.initial === undefined);
 const helpOf = (question: Question) => (question.help ? withLinks(question.help) : undefined);
 
 function useError(pointer: string): string | undefined {
@@ -80,7 +83,7 @@ function useTold({ question, pointer, required }: AskedProps) {
     label: titleOf(question),
     help: helpOf(question),
     error: useError(pointer),
-    optional: !required || question.nullable,
+    optional: mayBeOpen(question, required),
   };
 }
 
@@ -104,7 +107,7 @@ function Group(
       {head && (
         <legend>
           {titleOf(question)}
-          {(!required || question.nullable) && <span class="optional">optional</span>}
+          {mayBeOpen(question, required) && <span class="optional">optional</span>}
         </legend>
       )}
       {question.help && (
@@ -219,7 +222,7 @@ function AskBoolean(props: Of<"boolean">) {
             onPick={() => onDraft(option.value === true)}
           />
         ))}
-        {(!required || question.nullable) && (
+        {mayBeOpen(question, required) && (
           <Pick
             name={name}
             option={NEITHER}
@@ -234,7 +237,7 @@ function AskBoolean(props: Of<"boolean">) {
 
 function AskChoice(props: Of<"choice">) {
   const { question, draft, onDraft, required } = props;
-  const optional = !required || question.nullable;
+  const optional = mayBeOpen(question, required);
   const name = useId();
   const told = useTold(props);
   if (question.options.length > MANY)
@@ -349,7 +352,7 @@ function AskList(props: Of<"list">) {
       {items.map((item, at) => (
         <div key={at} class="item">
           <Asked
-            question={{ ...question.item, title: question.item.title || `${at + 1}` }}
+            question={{ ...question.item, title: `${question.item.title} ${at + 1}`.trim() }}
             draft={item}
             onDraft={(next) => onDraft(items.map((old, place) => (place === at ? next : old)))}
             pointer={`${pointer}/${at}`}
@@ -414,14 +417,14 @@ function AskVariants(props: Of<"variants">) {
             onPick={() => choose(place)}
           />
         ))}
-        {(!required || question.nullable) && (
+        {mayBeOpen(question, required) && (
           <Pick name={name} option={NEITHER} checked={at === null} onPick={() => choose(null)} />
         )}
       </div>
       {variant && (
         <Asked
           key={at}
-          question={{ ...variant.question, title: variant.question.title || variant.label }}
+          question={{ ...variant.question, title: titleIn(variant) }}
           draft={parts[String(at)]}
           onDraft={(next) => onDraft({ at, parts: { ...parts, [String(at)]: next } })}
           pointer={pointer}
@@ -432,6 +435,9 @@ function AskVariants(props: Of<"variants">) {
     </Group>
   );
 }
+
+/** The choice above says which object it is. */
+const titleIn = ({ question, label }: Variant) => (question.kind === "object" ? "" : question.title || label);
 
 const first = (question: Of<"variants">["question"], at: number): Draft => {
   const variant = question.variants[at];

@@ -63,6 +63,12 @@ function Known({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
               <Value value={task.output} label="Output" />
             </section>
           )}
+          {task.form && (
+            <details class="part">
+              <summary>Its form</summary>
+              <Value value={task.form} label="Form" raw />
+            </details>
+          )}
           <section class="part" aria-labelledby="attempts-title">
             <h2 id="attempts-title">
               Attempts <span class="number">{attempts.value?.length}</span>

@@ -25,11 +25,15 @@ export function Due({ at }: { at: string }) {
   const late = time < now.value;
   return (
     <time dateTime={at} title={full(time)} class={late ? "due overdue" : isSoon(time) ? "due soon" : "due"}>
-      {late
-        ? `overdue by ${duration(Math.floor((now.value - time) / 1000))}`
-        : `due in ${duration(Math.ceil((time - now.value) / 1000))}`}
+      {late ? `overdue by ${calm(now.value - time)}` : `due in ${calm(time - now.value)}`}
     </time>
   );
+}
+
+/** Whole minutes, until seconds count. */
+function calm(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  return duration(seconds < 60 ? seconds : seconds - (seconds % 60));
 }
 
 const isSoon = (time: number) => time - now.value < 3_600_000;

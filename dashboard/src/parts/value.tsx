@@ -13,9 +13,16 @@ const FILE = /\.(pdf|docx?|xlsx?|csv|txt|md|png|jpe?g|gif|svg|webp|zip|json|html
 const SHORT = 12;
 const DEEPEST = 6;
 
+interface ValueProps {
+  value: unknown;
+  label: string;
+  /** Whether the JSON is shown at first. */
+  raw?: boolean;
+}
+
 /** `value` with a switch to the JSON as it is. */
-export function Value({ value, label }: { value: unknown; label: string }) {
-  const [raw, setRaw] = useState(false);
+export function Value({ value, label, raw: rawFirst = false }: ValueProps) {
+  const [raw, setRaw] = useState(rawFirst);
   if (value === null || value === undefined) return <p class="faint">none</p>;
   const text = () => JSON.stringify(value, null, 2);
   return (

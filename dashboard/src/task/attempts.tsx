@@ -30,7 +30,7 @@ export function Attempts({ attempts }: { attempts: Loaded<Attempt[]> }) {
   if (attempts.value.length === 0) return <p class="faint">Nobody has tried yet.</p>;
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
-    <div class="scrolled" tabIndex={0} role="region" aria-label="Attempts">
+    <section class="scrolled" tabIndex={0} aria-label="Attempts, one by one">
       <table class="facts-table">
         <thead>
           <tr>
@@ -47,7 +47,7 @@ export function Attempts({ attempts }: { attempts: Loaded<Attempt[]> }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }
 

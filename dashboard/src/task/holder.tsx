@@ -6,7 +6,7 @@ import type { Task } from "../described";
 import { Icon, type IconName } from "../parts/icon";
 import { Person } from "../parts/person";
 import { Ago } from "../parts/time";
-import { isMe, isMineToTake } from "../session";
+import { isMe, isMineToTake, may } from "../session";
 import { isEnded, isHeld, isHeldByMe } from "./allowed";
 
 /** `drafted`: somebody has typed an answer here and not sent it. */
@@ -47,7 +47,8 @@ export function Holder({ task, drafted }: { task: Task; drafted: boolean }) {
           It is for <Person name={task.assigned_to} />.{" "}
         </>
       )}
-      Claim it to answer.{kept}
+      {may("agent") && "Claim it to answer."}
+      {kept}
     </Banner>
   );
 }

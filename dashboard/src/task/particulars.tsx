@@ -91,7 +91,7 @@ function times(task: Task): readonly (Fact | false)[] {
 }
 
 function execution(task: Task): readonly (Fact | false)[] {
-  const { initial, coefficient, maximum } = task.retry;
+  const { initial = 0, coefficient = 1, maximum = 0 } = task.retry;
   return [
     fact("Capability", task.capability, mono),
     ["Mode", `${task.mode}, ${task.placement}`],

@@ -87,7 +87,8 @@ function Opened({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
           </p>
         )}
         <About task={task} />
-        {isEnded(task) ? <Outcome task={task} /> : <Answer task={task} open={can.work} put={put} />}
+        {isEnded(task) && <Outcome task={task} />}
+        {!isEnded(task) && (can.work || task.form) && <Answer task={task} open={can.work} put={put} />}
         {can.work && <Beside onDialog={setDialog} />}
         {!can.work && !can.claim && can.reassign && (
           <p>
