@@ -9,7 +9,8 @@ from typing import Any
 from durable_tasks.contracts import Command, CommandAnswer, CommandVerb, TaskRef
 from durable_tasks.errors import AlreadyClaimed, Conflict, InvalidInput, StaleToken
 from durable_tasks.models import Claim, Task, TaskError
-from durable_tasks.org import Host, Org
+from durable_tasks.org import Org
+from durable_tasks.workflow_verbs import Host
 
 Verb = Callable[[Org, Command], Awaitable[Task | Claim]]
 

@@ -5,7 +5,7 @@ It must not know SQL, Temporal or other organisations.
 
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from typing import Any, Literal, Protocol, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import aiosqlite
 
@@ -13,25 +13,20 @@ from durable_tasks.bulk import Bulk
 from durable_tasks.checks import (
     ERROR_LIMIT,
     LARGEST_PAGE,
-    build,
     capability_list,
     check_agent,
     check_batch,
     check_groups,
-    check_policy,
     check_reason,
     check_text,
     edited_columns,
-    group_content,
     lease_seconds,
     new_task,
-    one_or_more,
     page_limit,
-    required_members,
     task_filter,
 )
 from durable_tasks.durations import DurationLike, parse_duration
-from durable_tasks.engine.waiters import Waiters, org_key
+from durable_tasks.engine.waiters import org_key
 from durable_tasks.errors import InvalidInput, WaitTimeout
 from durable_tasks.lifecycle import Verb, is_terminal
 from durable_tasks.models import (
@@ -39,63 +34,31 @@ from durable_tasks.models import (
     Attempt,
     Changed,
     Claim,
-    Engine,
     Event,
-    FailurePolicy,
     FilterFields,
     Heartbeat,
-    Join,
-    Mode,
     NewTask,
     Page,
-    Placement,
     Task,
     TaskCounts,
     TaskError,
     TaskFields,
     Workflow,
-    WorkflowKind,
-    WorkflowState,
 )
-from durable_tasks.ports import Clock, Ids
 from durable_tasks.standing import Activity, Explanation, Queues
 from durable_tasks.store import joining
 from durable_tasks.store.claims import Wanted
-from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
-from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import EDITABLE, Draft, draft
+from durable_tasks.store.tasks import EDITABLE
+from durable_tasks.workflow_verbs import Workflows
 
 T = TypeVar("T")
 
-_ALL = Join("all")
 
-
-class Host(Protocol):
-    """What an Org needs of the DurableTasks it belongs to."""
-
-    clock: Clock
-    ids: Ids
-    waiters: Waiters
-
-    @property
-    def store(self) -> Store:
-        """The open store. Raises Closed when there is none here."""
-        ...
-
-    def place(self, new: NewTask) -> tuple[Mode, Placement, Engine]:
-        """How a new task is to run. Raises InvalidInput."""
-        ...
-
-
-class Org:
+class Org(Workflows):
     """Get one from `tasks.org("acme")`. Every method sees this organisation only; others' ids are not found.
 
     Verbs take `command_id`: repeated with the same id they give the first answer again."""
-
-    def __init__(self, host: Host, org_id: str) -> None:
-        self._host = host
-        self.id = org_id
 
     # ----- creating and reading tasks
 
@@ -378,73 +341,6 @@ class Org:
                     last = max(last, newest)  # events of a workflow are searched among all: never twice
                     await happened.wait()
 
-    # ----- workflows
-
-    async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:
-        """Steps one after the other; each handler sees the outputs before it as `ctx.prior`.
-
-        Options of all three: description, metadata, space_id, created_by, idempotency_key, failure_policy."""
-        return await self._group("pipeline", name, steps, options, default_policy="fail_fast")
-
-    async def fan_out(
-        self,
-        name: str,
-        tasks: Sequence[NewTask],
-        *,
-        join: Literal["all", "any"] | int = "all",
-        max_parallel: int | None = None,
-        **options: Any,
-    ) -> Workflow:
-        """Tasks side by side, at most `max_parallel` at once; done when all, any or `join` of them completed."""
-        return await self._group("fan_out", name, tasks, options, join=Join(join), max_parallel=max_parallel)
-
-    async def dag(self, name: str, tasks: Sequence[NewTask], **options: Any) -> Workflow:
-        """Tasks that depend on each other by name."""
-        return await self._group("dag", name, tasks, options)
-
-    async def get_workflow(self, workflow_id: str) -> Workflow:
-        """The workflow and how many members stand where. Raises NotFound."""
-        return await self._host.store.get_group(self.id, workflow_id)
-
-    async def workflow_tasks(self, workflow_id: str) -> Sequence[Task]:
-        """Its members in input order."""
-        return await self._host.store.members(self.id, workflow_id)
-
-    async def list_workflows(
-        self,
-        *,
-        state: WorkflowState | str | Sequence[WorkflowState | str] | None = None,
-        space_id: str | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> Page[Workflow]:
-        """A page of workflows, newest first."""
-        try:
-            states = [WorkflowState(one) for one in one_or_more(state)]
-        except ValueError as error:
-            raise InvalidInput(f"{error}; use {', '.join(WorkflowState)}", state=state) from error
-        return await self._host.store.page_groups(
-            self.id, states=states, space_id=space_id, limit=page_limit(limit), cursor=cursor
-        )
-
-    async def add_tasks(
-        self, workflow_id: str, tasks: Sequence[NewTask], *, command_id: str | None = None
-    ) -> Sequence[Task]:
-        """Add members to an open workflow; a pipeline grows at its end."""
-        check_batch(tasks)
-        drafts = [self._draft(new) for new in tasks]
-        return await self._host.store.add_members(self.id, workflow_id, drafts, command_id)
-
-    async def cancel_workflow(
-        self, workflow_id: str, *, reason: str | None = None, command_id: str | None = None
-    ) -> Workflow:
-        """Cancel the workflow and its open members."""
-        return await self._host.store.cancel_group(self.id, workflow_id, check_reason(reason), command_id)
-
-    async def retry_workflow(self, workflow_id: str, *, command_id: str | None = None) -> Workflow:
-        """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
-        return await self._host.store.retry_group(self.id, workflow_id, command_id)
-
     # ----- how things stand
 
     async def explain(self, task_id: str) -> Explanation:
@@ -458,49 +354,6 @@ class Org:
     async def measure(self) -> Activity:
         """What happened in the last hour, minute by minute, and how long tasks waited and ran."""
         return await self._host.store.measure(self.id)
-
-    async def _group(
-        self,
-        kind: WorkflowKind,
-        name: str,
-        tasks: Sequence[NewTask],
-        options: dict[str, Any],
-        *,
-        join: Join = _ALL,
-        max_parallel: int | None = None,
-        default_policy: FailurePolicy = "continue",
-    ) -> Workflow:
-        check_batch(tasks)
-        unknown = sorted(set(options) - _GROUP_OPTIONS)
-        if unknown:
-            raise InvalidInput(
-                f"{kind} takes {', '.join(sorted(_GROUP_OPTIONS))}; not {', '.join(unknown)}", options=unknown
-            )
-        required = required_members(join, len(tasks))
-        names = {option: options.get(option) for option in ("created_by", "idempotency_key")}
-        checked = build(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE, **names)
-        if max_parallel is not None and (type(max_parallel) is not int or max_parallel < 1):
-            raise InvalidInput(f"max_parallel is at least 1, not {max_parallel!r}", max_parallel=max_parallel)
-        drafts = tuple(self._draft(new) for new in tasks)
-        drafted = GroupDraft(
-            kind=kind,
-            name=check_text(name, "name", 512),
-            description=check_text(options.get("description") or "", "description", 65536, empty=True),
-            space_id=checked.space_id,
-            metadata=dump_payload(options.get("metadata") or {}, "metadata", DETAIL_LIMIT) or "{}",
-            created_by=checked.created_by,
-            required=required,
-            max_parallel=max_parallel,
-            failure_policy=check_policy(options.get("failure_policy") or default_policy),
-            idempotency_key=checked.idempotency_key,
-            content=group_content(name, tasks, options, join, max_parallel) if options.get("idempotency_key") else "",
-            members=drafts,
-        )
-        return await self._host.store.create_group(self.id, drafted)
-
-    def _draft(self, new: NewTask) -> Draft:
-        mode, placement, engine = self._host.place(new)
-        return draft(new, mode=mode, placement=placement, engine=engine)
 
 
 def _wanted(
@@ -517,6 +370,3 @@ def _wanted(
         lease=lease_seconds(lease),
         groups=check_groups(groups),
     )
-
-
-_GROUP_OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})

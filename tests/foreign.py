@@ -137,7 +137,8 @@ _HELD: Mapping[str, Sequence[Arguments]] = {
     for name in ("start_task", "heartbeat_task", "complete_task", "release_task")
 }
 _WORKFLOW: Mapping[str, Sequence[Arguments]] = {
-    name: [lambda its: {"workflow_id": its.workflow}] for name in ("get_workflow", "graph_workflow")
+    name: [lambda its: {"workflow_id": its.workflow}]
+    for name in ("get_workflow", "graph_workflow", "list_workflow_attempts")
 }
 _FILTERS: Sequence[Arguments] = [
     lambda its: {"workflow_id": its.workflow},

@@ -16,7 +16,7 @@ from durable_tasks.cli.talk import progress as progress_bar
 from durable_tasks.cli.task import Id, Timeout, parsed
 from durable_tasks.errors import InvalidInput
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import Event, NewTask, Page, Workflow, WorkflowState
+from durable_tasks.models import Attempt, Event, NewTask, Page, Workflow, WorkflowState
 from durable_tasks.operations.answers import Graph
 
 app = typer.Typer(no_args_is_help=True, help="Create workflows, follow them, call them off, run them again.")
@@ -77,11 +77,12 @@ async def list_workflows(
     tasks: Tasks,
     state: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     space: Annotated[str | None, typer.Option()] = None,
+    text: Annotated[str | None, typer.Option(help="In the name or the description.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
     cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
 ) -> Page[Workflow]:
     """A page of workflows, newest first."""
-    return await tasks.list_workflows(state=state, space_id=space, limit=limit, cursor=cursor)
+    return await tasks.list_workflows(state=state, space_id=space, text=text, limit=limit, cursor=cursor)
 
 
 @asking(app)
@@ -95,6 +96,17 @@ async def graph(tasks: Tasks, workflow_id: Id) -> Graph:
     """The graph of a workflow, as Mermaid text, or as JSON with --json."""
     await tasks.get_workflow(workflow_id)
     return Graph.of(workflow_id, await tasks.workflow_tasks(workflow_id))
+
+
+@asking(app)
+async def attempts(
+    tasks: Tasks,
+    workflow_id: Id,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
+) -> Page[Attempt]:
+    """Every execution of a workflow's tasks, oldest first."""
+    return await tasks.workflow_attempts(workflow_id, limit=limit, cursor=cursor)
 
 
 @asking(app)

@@ -372,17 +372,27 @@ class Client:
         found: answers.WorkflowWithTasks = await self.call("get_workflow", workflow_id=workflow_id)
         return found.tasks
 
+    async def workflow_attempts(
+        self, workflow_id: str, *, limit: int = 100, cursor: str | None = None
+    ) -> Page[Attempt]:
+        """As Org.workflow_attempts."""
+        found: answers.Listed[Attempt] = await self.call(
+            "list_workflow_attempts", workflow_id=workflow_id, limit=limit, cursor=cursor
+        )
+        return Page([*found.items], found.next_cursor)
+
     async def list_workflows(
         self,
         *,
         state: WorkflowState | str | Sequence[WorkflowState | str] | None = None,
         space_id: str | None = None,
+        text: str | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> Page[Workflow]:
         """As Org.list_workflows."""
         found: answers.Listed[Workflow] = await self.call(
-            "list_workflows", state=one_or_more(state), space_id=space_id, limit=limit, cursor=cursor
+            "list_workflows", state=one_or_more(state), space_id=space_id, text=text, limit=limit, cursor=cursor
         )
         return Page([*found.items], found.next_cursor)
 

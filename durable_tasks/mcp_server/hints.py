@@ -57,6 +57,7 @@ HINTS: Mapping[str, str] = {
         " Follow it with wait_workflow."
     ),
     "list_workflows": _PAGES,
+    "list_workflow_attempts": "list_attempts shows those of one task.",
     "get_workflow": "graph_workflow is shorter: names, states and dependencies only.",
     "graph_workflow": "get_workflow has the tasks in full.",
     "add_tasks": "Not possible once it has ended.",

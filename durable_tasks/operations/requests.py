@@ -249,9 +249,15 @@ class OfWorkflow(Request):
     workflow_id: Id
 
 
+class ListWorkflowAttempts(OfWorkflow):
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
 class ListWorkflows(Request):
     state: tuple[WorkflowState, ...] = ()
     space_id: Space | None = None
+    text: Text | None = Field(None, description="In the name or the description, in upper or lower case.")
     limit: Limit = 100
     cursor: Cursor | None = None
 

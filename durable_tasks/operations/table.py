@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from durable_tasks.access import Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import WaitTimeout
-from durable_tasks.models import Changed, Task, TaskCounts, Workflow
+from durable_tasks.models import Attempt, Changed, Task, TaskCounts, Workflow
 from durable_tasks.operations import answers, durable, many, requests, standing
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
@@ -169,9 +169,19 @@ async def create_workflow(caller: Caller, request: requests.CreateWorkflow) -> W
 async def list_workflows(caller: Caller, request: requests.ListWorkflows) -> answers.Listed[Workflow]:
     """List workflows, newest first."""
     page = await caller.org.list_workflows(
-        state=several(request.state), space_id=request.space_id, limit=request.limit, cursor=request.cursor
+        state=several(request.state),
+        space_id=request.space_id,
+        text=request.text,
+        limit=request.limit,
+        cursor=request.cursor,
     )
     return answers.Listed[Workflow].of(page)
+
+
+async def list_workflow_attempts(caller: Caller, request: requests.ListWorkflowAttempts) -> answers.Listed[Attempt]:
+    """List every execution of a workflow's tasks, oldest first."""
+    page = await caller.org.workflow_attempts(request.workflow_id, limit=request.limit, cursor=request.cursor)
+    return answers.Listed[Attempt].of(page)
 
 
 async def get_workflow(caller: Caller, request: requests.OfWorkflow) -> answers.WorkflowWithTasks:
@@ -281,6 +291,10 @@ _ALL = (
     Operation(
         "get_workflow", Role.VIEWER, "GET", _WORKFLOW, requests.OfWorkflow, answers.WorkflowWithTasks, get_workflow,
         repeatable=True,
+    ),
+    Operation(
+        "list_workflow_attempts", Role.VIEWER, "GET", f"{_WORKFLOW}/attempts", requests.ListWorkflowAttempts,
+        answers.Listed[Attempt], list_workflow_attempts, repeatable=True,
     ),
     Operation(
         "graph_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/graph", requests.OfWorkflow, answers.Graph,

@@ -22,11 +22,11 @@ def read(cursor: str, *kinds: type) -> list[Any]:
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, TypeError, RecursionError) as error:
-        raise _refused(cursor) from error
+        raise refused(cursor) from error
     if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds):
-        raise _refused(cursor)
+        raise refused(cursor)
     if any(isinstance(part, int) and abs(part) > MAX_INTEGER for part in parts):
-        raise _refused(cursor)
+        raise refused(cursor)
     return parts
 
 
@@ -34,9 +34,9 @@ def seq_of(conn: sqlite3.Connection, table: str, org_id: str, row_id: str, curso
     """The number of the row that `cursor` names. Raises InvalidInput when the organisation has none such."""
     found = conn.execute(f"SELECT seq FROM {table} WHERE id = ? AND org_id = ?", (row_id, org_id)).fetchone()
     if found is None:
-        raise _refused(cursor)
+        raise refused(cursor)
     return int(found[0])
 
 
-def _refused(cursor: str) -> InvalidInput:
+def refused(cursor: str) -> InvalidInput:
     return InvalidInput(f"{cursor!r} is not a cursor of this list; pass next_cursor unchanged", cursor=cursor)

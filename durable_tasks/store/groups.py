@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from durable_tasks.errors import Conflict, IdempotencyConflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import Page, Task, TaskState, Workflow, WorkflowState
-from durable_tasks.store import commands, cursors, submissions
+from durable_tasks.models import Task, TaskState, Workflow, WorkflowState
+from durable_tasks.store import commands, submissions
 from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
@@ -249,27 +249,6 @@ def members(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> list[Tas
     return [to_task(task_row(values)) for values in conn.execute(sql, (workflow_id,))]
 
 
-def page(
-    conn: sqlite3.Connection,
-    org_id: str,
-    *,
-    states: Sequence[WorkflowState],
-    space_id: str | None,
-    limit: int,
-    cursor: str | None,
-) -> Page[Workflow]:
-    """Newest first."""
-    wanted = [state.value for state in (states or tuple(WorkflowState))]
-    where, values = f"org_id = ? AND state IN ({', '.join('?' * len(wanted))})", [org_id, *wanted]
-    if space_id is not None:
-        where += " AND space_id = ?"
-        values.append(space_id)
-    bound: list[Any] = list(values)
-    if cursor is not None:
-        where += " AND seq < ?"
-        (last,) = cursors.read(cursor, str)
-        bound.append(cursors.seq_of(conn, "dt_workflows", org_id, last, cursor))
-    sql = f"SELECT {WORKFLOW} FROM dt_workflows WHERE {where} ORDER BY seq DESC LIMIT ?"
-    rows = [workflow_row(found) for found in conn.execute(sql, (*bound, limit + 1))]
-    more = cursors.make(rows[limit - 1]["id"]) if len(rows) > limit else None
-    return Page([_workflow(conn, row) for row in rows[:limit]], more)
+def by_seq(conn: sqlite3.Connection, seq: int) -> Workflow:
+    values = conn.execute(f"SELECT {WORKFLOW} FROM dt_workflows WHERE seq = ?", (seq,)).fetchone()
+    return _workflow(conn, workflow_row(values))

@@ -19,7 +19,7 @@ _KEY_BUDGET = 100_000
 """Of a count that needs nothing but an index."""
 
 
-class _Condition(NamedTuple):
+class Condition(NamedTuple):
     """A part of a WHERE clause; several are joined by AND."""
 
     sql: str
@@ -38,11 +38,11 @@ class _Source(NamedTuple):
 
     table: str
     """With the index that is right: SQLite would guess from how many rows there are."""
-    arms: tuple[_Condition, ...]
+    arms: tuple[Condition, ...]
     """Each finds a part of them by that index."""
     ordered: bool
     """Whether the index has each part in the order of a list. Else there are few, and they are sorted."""
-    asked: tuple[_Condition, ...]
+    asked: tuple[Condition, ...]
     priorities: tuple[int, ...]
     """Those that are wanted, descending."""
 
@@ -73,7 +73,7 @@ def count(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: flo
     """How many there are by state, as far as the budget goes."""
     source = _source(org_id, wanted, now)
     budget = COUNT_BUDGET if source.asked else _KEY_BUDGET
-    asked = _all_of((*source.asked, *_one_of("priority", wanted.priority)))
+    asked = all_of((*source.asked, *_one_of("priority", wanted.priority)))
     counts: dict[TaskState, int] = {}
     complete = True
     for arm in source.arms:
@@ -122,20 +122,20 @@ def _walk(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) ->
 
 def _stretch(conn: sqlite3.Connection, source: _Source, priority: int, first: int, most: int) -> tuple[int, int]:
     """The last of the rows of that priority behind `first`, as far as `most` of them reach, and how many they are."""
-    union, values = _union(source, (_Condition("priority = ?", (priority,)), _Condition("seq > ?", (first,))))
+    union, values = _union(source, (Condition("priority = ?", (priority,)), Condition("seq > ?", (first,))))
     last, seen = conn.execute(f"SELECT MAX(seq), COUNT(*) FROM ({union} LIMIT ?)", (*values, most)).fetchone()
     return last or first, seen
 
 
 def _hits(conn: sqlite3.Connection, source: _Source, priority: int, first: int, last: int, limit: int) -> list[int]:
-    here = (_Condition("priority = ?", (priority,)), _Condition("seq > ?", (first,)), _Condition("seq <= ?", (last,)))
+    here = (Condition("priority = ?", (priority,)), Condition("seq > ?", (first,)), Condition("seq <= ?", (last,)))
     union, values = _union(source, (*here, *source.asked))
     return [seq for (seq,) in conn.execute(f"{union} LIMIT ?", (*values, limit))]
 
 
-def _union(source: _Source, also: tuple[_Condition, ...]) -> tuple[str, list[Any]]:
+def _union(source: _Source, also: tuple[Condition, ...]) -> tuple[str, list[Any]]:
     """The numbers of the arms' rows in order: SQLite merges the arms, and reads no more of each than is asked for."""
-    parts = [_all_of((arm, *also)) for arm in source.arms]
+    parts = [all_of((arm, *also)) for arm in source.arms]
     selects = " UNION ALL ".join(f"SELECT seq FROM {source.table} WHERE {part.sql}" for part in parts)
     return f"{selects} ORDER BY seq", [value for part in parts for value in part.values]
 
@@ -143,8 +143,8 @@ def _union(source: _Source, also: tuple[_Condition, ...]) -> tuple[str, list[Any
 def _sorted(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) -> tuple[list[_Key], _Key | None]:
     """As _walk, of few rows."""
     (arm,) = source.arms
-    behind = _Condition("(priority < ? OR (priority = ? AND seq > ?))", (after.priority, after.priority, after.seq))
-    where = _all_of((arm, behind, *source.asked, *_one_of("priority", source.priorities)))
+    behind = Condition("(priority < ? OR (priority = ? AND seq > ?))", (after.priority, after.priority, after.seq))
+    where = all_of((arm, behind, *source.asked, *_one_of("priority", source.priorities)))
     found = conn.execute(
         f"SELECT priority, seq FROM {source.table} WHERE {where.sql} ORDER BY priority DESC, seq LIMIT ?",
         (*where.values, limit + 1),
@@ -172,44 +172,44 @@ def _source(org_id: str, wanted: TaskFilter, now: float) -> _Source:
     if narrow is not None:
         table, arm, ordered = narrow
         return _Source(table, (arm,), ordered, (*_one_of("state", states), *asked), priorities)
-    arms = (_Condition("org_id = ? AND state = ?", (org_id, state.value)) for state in states or TaskState)
+    arms = (Condition("org_id = ? AND state = ?", (org_id, state.value)) for state in states or TaskState)
     return _Source("dt_tasks INDEXED BY dt_tasks_list", tuple(arms), True, asked, priorities)
 
 
-def _narrow(org_id: str, wanted: TaskFilter) -> tuple[str, _Condition, bool] | None:
+def _narrow(org_id: str, wanted: TaskFilter) -> tuple[str, Condition, bool] | None:
     """An index that is narrower than that by state, what finds the rows by it, and whether it has the list's order."""
-    own = _Condition("org_id = ?", (org_id,))
+    own = Condition("org_id = ?", (org_id,))
     if wanted.ids:
-        return "dt_tasks", _all_of((*_one_of("id", wanted.ids), own)), False
+        return "dt_tasks", all_of((*_one_of("id", wanted.ids), own)), False
     if wanted.parent_task_id is not None:
-        parent = _Condition("parent_task_id = ?", (wanted.parent_task_id,))
-        return "dt_tasks INDEXED BY dt_tasks_children", _all_of((parent, own)), True
+        parent = Condition("parent_task_id = ?", (wanted.parent_task_id,))
+        return "dt_tasks INDEXED BY dt_tasks_children", all_of((parent, own)), True
     if wanted.workflow_id is not None:
-        group = _Condition("workflow_id = ?", (wanted.workflow_id,))
-        return "dt_tasks INDEXED BY dt_tasks_member", _all_of((group, own)), False
+        group = Condition("workflow_id = ?", (wanted.workflow_id,))
+        return "dt_tasks INDEXED BY dt_tasks_member", all_of((group, own)), False
     if wanted.waiting_for:
-        open_ones = _Condition("mode = 'manual' AND completed_at IS NULL")
-        return "dt_tasks INDEXED BY dt_tasks_inbox", _all_of((open_ones, own)), True
+        open_ones = Condition("mode = 'manual' AND completed_at IS NULL")
+        return "dt_tasks INDEXED BY dt_tasks_inbox", all_of((open_ones, own)), True
     return None
 
 
-def _asked(wanted: TaskFilter, now: float) -> tuple[_Condition, ...]:
+def _asked(wanted: TaskFilter, now: float) -> tuple[Condition, ...]:
     """What the filter asks of a row, state and priority left out."""
-    found: list[_Condition] = []
+    found: list[Condition] = []
     for column in ("space_id", "workflow_id", "capability", "mode", "created_by", "parent_task_id"):
         value = getattr(wanted, column)
         if value is not None:
-            found.append(_Condition(f"{column} IS ?", (str(value),)))
+            found.append(Condition(f"{column} IS ?", (str(value),)))
     if wanted.assigned_to is not None:
-        found.append(_Condition(f"{_HOLDER} IS ?", (wanted.assigned_to,)))
+        found.append(Condition(f"{_HOLDER} IS ?", (wanted.assigned_to,)))
     for label in wanted.labels:
-        found.append(_Condition("EXISTS (SELECT 1 FROM json_each(labels) WHERE value = ?)", (label,)))
+        found.append(Condition("EXISTS (SELECT 1 FROM json_each(labels) WHERE value = ?)", (label,)))
     if wanted.waiting_for:
         found.append(_waiting(wanted.waiting_for))
     if wanted.overdue is not None:
-        found.append(_Condition(f"{_OVERDUE} IS ?", (now, wanted.overdue)))
+        found.append(Condition(f"{_OVERDUE} IS ?", (now, wanted.overdue)))
     if wanted.text is not None:
-        found.append(_containing(wanted.text))
+        found.append(containing(wanted.text, ("title", "description")))
     return tuple(found)
 
 
@@ -219,30 +219,30 @@ _OVERDUE = (
 )
 
 
-def _waiting(names: Sequence[str]) -> _Condition:
+def _waiting(names: Sequence[str]) -> Condition:
     marks = ", ".join("?" * len(names))
     free = f"({_HOLDER} IS NULL AND state = 'pending' AND stop_by IS NULL)"
-    return _Condition(f"mode = 'manual' AND completed_at IS NULL AND ({_HOLDER} IN ({marks}) OR {free})", tuple(names))
+    return Condition(f"mode = 'manual' AND completed_at IS NULL AND ({_HOLDER} IN ({marks}) OR {free})", tuple(names))
 
 
-def _containing(text: str) -> _Condition:
+def containing(text: str, columns: Sequence[str]) -> Condition:
     """SQLite knows upper and lower case of ASCII only, so others are looked for as words are commonly written. A
     search for a plain part, not for a pattern: its cost is known whatever the text is."""
     spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title(), text.capitalize()}
-    places = [(column, spelling) for spelling in sorted(spellings) for column in ("title", "description")]
+    places = [(column, spelling) for spelling in sorted(spellings) for column in columns]
     sql = " OR ".join(f"instr(lower({column}), lower(?)) > 0" for column, _ in places)
-    return _Condition(f"({sql})", tuple(spelling for _, spelling in places))
+    return Condition(f"({sql})", tuple(spelling for _, spelling in places))
 
 
-def _one_of(column: str, values: Sequence[Any]) -> tuple[_Condition, ...]:
+def _one_of(column: str, values: Sequence[Any]) -> tuple[Condition, ...]:
     """Nothing, when there is no choice."""
     if not values:
         return ()
-    return (_Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values)),)
+    return (Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values)),)
 
 
-def _all_of(conditions: Sequence[_Condition]) -> _Condition:
-    return _Condition(
+def all_of(conditions: Sequence[Condition]) -> Condition:
+    return Condition(
         " AND ".join(condition.sql for condition in conditions),
         tuple(value for condition in conditions for value in condition.values),
     )

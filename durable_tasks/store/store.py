@@ -6,7 +6,7 @@ It must not know who calls, nor hold any state that is not in the file.
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from durable_tasks.access import Principal
 from durable_tasks.errors import InvalidOutput
@@ -33,6 +33,7 @@ from durable_tasks.store import (
     dispatch,
     due,
     events,
+    group_listing,
     groups,
     listing,
     many,
@@ -297,10 +298,21 @@ class Store(HandoverStore):
         return await self.read(lambda conn: groups.members(conn, org_id, workflow_id))
 
     async def page_groups(
-        self, org_id: str, *, states: Sequence[WorkflowState], space_id: str | None, limit: int, cursor: str | None
+        self,
+        org_id: str,
+        *,
+        states: Sequence[WorkflowState],
+        space_id: str | None,
+        text: str | None,
+        limit: int,
+        cursor: str | None,
     ) -> Page[Workflow]:
+        wanted: dict[str, Any] = {"states": states, "space_id": space_id, "text": text}
+        return await self.read(lambda conn: group_listing.page(conn, org_id, **wanted, limit=limit, cursor=cursor))
+
+    async def group_attempts(self, org_id: str, workflow_id: str, *, limit: int, cursor: str | None) -> Page[Attempt]:
         return await self.read(
-            lambda conn: groups.page(conn, org_id, states=states, space_id=space_id, limit=limit, cursor=cursor)
+            lambda conn: group_listing.attempts(conn, org_id, workflow_id, limit=limit, cursor=cursor)
         )
 
     # ----- events

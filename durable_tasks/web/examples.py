@@ -116,6 +116,7 @@ _SAID: Mapping[str, Any] = {
     "list_events": answers.Events(items=(_EVENT,)),
     "create_workflow": _WORKFLOW,
     "list_workflows": answers.Listed[Workflow](items=(_WORKFLOW,)),
+    "list_workflow_attempts": answers.Listed[Attempt](items=(_ATTEMPT,), next_cursor=_CURSOR),
     "get_workflow": answers.WorkflowWithTasks(workflow=_WORKFLOW, tasks=(_PENDING,)),
     "graph_workflow": answers.Graph(workflow_id=_GROUP, nodes=(_NODE,)),
     "add_tasks": answers.Tasks(items=(_PENDING,)),

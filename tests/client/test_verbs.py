@@ -151,6 +151,10 @@ async def test_workflows(org: Tasks) -> None:
     ended = await org.wait_workflow(made.id, timeout=DEADLINE)
     assert (ended.state, ended.total, ended.metadata) == ("completed", 3, {"for": "ann"})
     assert [task.output for task in await org.workflow_tasks(made.id)] == [0, 2, 4]
+    executions = await org.workflow_attempts(made.id, limit=2)
+    assert (len(executions.items), executions.next_cursor is not None) == (2, True)
+    assert len((await org.workflow_attempts(made.id, cursor=executions.next_cursor)).items) == 1
+    assert (await org.list_workflows(text="DOUBL")).items == [ended]
     pipeline = await org.pipeline("two", [NewTask(name="a"), NewTask(name="b")], created_by="ann")
     (added,) = await org.add_tasks(pipeline.id, [NewTask(name="c")])
     assert added.workflow_id == pipeline.id

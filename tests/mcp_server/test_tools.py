@@ -25,8 +25,8 @@ from tests.mcp_server.agents import agent, principal
 
 READING = {
     "count_tasks", "explain_task", "get_me", "get_task", "get_workflow", "graph_workflow", "list_attempts",
-    "list_events", "list_orgs", "list_queues", "list_tasks", "list_workflows", "measure_org", "wait_task",
-    "wait_workflow",
+    "list_events", "list_orgs", "list_queues", "list_tasks", "list_workflow_attempts", "list_workflows",
+    "measure_org", "wait_task", "wait_workflow",
 }  # fmt: skip
 WORKING = READING | {
     "add_tasks", "cancel_task", "cancel_workflow", "claim_task", "complete_task", "create_task", "create_tasks",

@@ -17,7 +17,16 @@ from durable_tasks.store import reader, writer
 from durable_tasks.store.connection import connect
 from durable_tasks.store.tasks import draft
 
-GROWING = ("dt_tasks", "dt_events", "dt_attempts", "dt_dependencies", "dt_submissions", "dt_outbox", "dt_idempotency")
+GROWING = (
+    "dt_tasks",
+    "dt_workflows",
+    "dt_events",
+    "dt_attempts",
+    "dt_dependencies",
+    "dt_submissions",
+    "dt_outbox",
+    "dt_idempotency",
+)
 FILTERS: Sequence[FilterFields] = (
     {}, {"text": "m"}, {"waiting_for": ["ana"]}, {"waiting_for": ["ana"], "state": "pending"}, {"parent_task_id": "x"},
     {"ids": ["x"]}, {"workflow_id": "x"}, {"state": "pending", "labels": ["a"], "overdue": False, "mode": "manual"},
@@ -73,6 +82,8 @@ async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path
         await acme.cancel_many(state="blocked", text="nothing")
         await acme.retry_many(labels=["nobody's"])
         await acme.list(workflow_id=group.id)
+        await acme.list_workflows(text="g", space_id="default", limit=1)
+        await acme.workflow_attempts(group.id)
         await acme.cancel_workflow(group.id)
         await acme.retry_workflow(group.id)
         await acme.events(task_id=first.id)

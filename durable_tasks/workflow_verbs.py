@@ -1,0 +1,156 @@
+"""One organisation's workflows: the verbs that concern a group of tasks, checked and handed to the store.
+
+It must not know SQL, Temporal or other organisations, nor the verbs of one task.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from durable_tasks.checks import check_batch, check_reason, check_text, one_or_more, page_limit
+from durable_tasks.engine.waiters import Waiters
+from durable_tasks.errors import InvalidInput
+from durable_tasks.grouping import group_draft
+from durable_tasks.models import (
+    Attempt,
+    Engine,
+    FailurePolicy,
+    Join,
+    Mode,
+    NewTask,
+    Page,
+    Placement,
+    Task,
+    Workflow,
+    WorkflowKind,
+    WorkflowState,
+)
+from durable_tasks.ports import Clock, Ids
+from durable_tasks.store.store import Store
+from durable_tasks.store.tasks import Draft, draft
+
+_ALL = Join("all")
+
+
+class Host(Protocol):
+    """What an Org needs of the DurableTasks it belongs to."""
+
+    clock: Clock
+    ids: Ids
+    waiters: Waiters
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises Closed when there is none here."""
+        ...
+
+    def place(self, new: NewTask) -> tuple[Mode, Placement, Engine]:
+        """How a new task is to run. Raises InvalidInput."""
+        ...
+
+
+class Workflows:
+    """Half of an Org: what it can do with workflows."""
+
+    def __init__(self, host: Host, org_id: str) -> None:
+        self._host = host
+        self.id = org_id
+
+    async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:
+        """Steps one after the other; each handler sees the outputs before it as `ctx.prior`.
+
+        Options of all three: description, metadata, space_id, created_by, idempotency_key, failure_policy."""
+        return await self._group("pipeline", name, steps, options, default_policy="fail_fast")
+
+    async def fan_out(
+        self,
+        name: str,
+        tasks: Sequence[NewTask],
+        *,
+        join: Literal["all", "any"] | int = "all",
+        max_parallel: int | None = None,
+        **options: Any,
+    ) -> Workflow:
+        """Tasks side by side, at most `max_parallel` at once; done when all, any or `join` of them completed."""
+        return await self._group("fan_out", name, tasks, options, join=Join(join), max_parallel=max_parallel)
+
+    async def dag(self, name: str, tasks: Sequence[NewTask], **options: Any) -> Workflow:
+        """Tasks that depend on each other by name."""
+        return await self._group("dag", name, tasks, options)
+
+    async def get_workflow(self, workflow_id: str) -> Workflow:
+        """The workflow and how many members stand where. Raises NotFound."""
+        return await self._host.store.get_group(self.id, workflow_id)
+
+    async def workflow_tasks(self, workflow_id: str) -> Sequence[Task]:
+        """Its members in input order."""
+        return await self._host.store.members(self.id, workflow_id)
+
+    async def workflow_attempts(
+        self, workflow_id: str, *, limit: int = 100, cursor: str | None = None
+    ) -> Page[Attempt]:
+        """A page of the executions of all its members, oldest first. Raises NotFound."""
+        return await self._host.store.group_attempts(self.id, workflow_id, limit=page_limit(limit), cursor=cursor)
+
+    async def list_workflows(
+        self,
+        *,
+        state: WorkflowState | str | Sequence[WorkflowState | str] | None = None,
+        space_id: str | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> Page[Workflow]:
+        """A page of workflows, newest first. `text`: a part of the name or the description."""
+        try:
+            states = [WorkflowState(one) for one in one_or_more(state)]
+        except ValueError as error:
+            raise InvalidInput(f"{error}; use {', '.join(WorkflowState)}", state=state) from error
+        part = None if text is None else check_text(text, "text", 256)
+        return await self._host.store.page_groups(
+            self.id, states=states, space_id=space_id, text=part, limit=page_limit(limit), cursor=cursor
+        )
+
+    async def add_tasks(
+        self, workflow_id: str, tasks: Sequence[NewTask], *, command_id: str | None = None
+    ) -> Sequence[Task]:
+        """Add members to an open workflow; a pipeline grows at its end."""
+        check_batch(tasks)
+        drafts = [self._draft(new) for new in tasks]
+        return await self._host.store.add_members(self.id, workflow_id, drafts, command_id)
+
+    async def cancel_workflow(
+        self, workflow_id: str, *, reason: str | None = None, command_id: str | None = None
+    ) -> Workflow:
+        """Cancel the workflow and its open members."""
+        return await self._host.store.cancel_group(self.id, workflow_id, check_reason(reason), command_id)
+
+    async def retry_workflow(self, workflow_id: str, *, command_id: str | None = None) -> Workflow:
+        """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
+        return await self._host.store.retry_group(self.id, workflow_id, command_id)
+
+    async def _group(
+        self,
+        kind: WorkflowKind,
+        name: str,
+        tasks: Sequence[NewTask],
+        options: dict[str, Any],
+        *,
+        join: Join = _ALL,
+        max_parallel: int | None = None,
+        default_policy: FailurePolicy = "continue",
+    ) -> Workflow:
+        drafted = group_draft(
+            kind,
+            name,
+            tasks,
+            options,
+            join=join,
+            max_parallel=max_parallel,
+            default_policy=default_policy,
+            draft=self._draft,
+        )
+        return await self._host.store.create_group(self.id, drafted)
+
+    def _draft(self, new: NewTask) -> Draft:
+        mode, placement, engine = self._host.place(new)
+        return draft(new, mode=mode, placement=placement, engine=engine)
