@@ -85,7 +85,8 @@ _WAITING = WaitingTask(
 )  # fmt: skip
 _DIAGNOSIS = OrgDiagnosis(
     org_id="acme", healthy=False, engine=Engine.TEMPORAL, sqlite="3.53.0", warnings=(), displaced=False,
-    workers=Workers(processes=2, capabilities=("render",), without_capability=False, led=True), tasks={TaskState.PENDING: 1},
+    workers=Workers(processes=2, capabilities=("render",), without_capability=False, led=True),
+    tasks={TaskState.PENDING: 1},
     waiting=(_WAITING,), more_waiting=False, outbox=Outbox("acme", 0, None, 1, None), dead_letters=(_LETTER,),
     temporal=TemporalSide(
         namespace="acme", server_version="1.31.0", capabilities=("eager_workflow_start",), up=True,
