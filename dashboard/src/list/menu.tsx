@@ -2,7 +2,7 @@
 // It must not know what is chosen.
 
 import type { ComponentChildren } from "preact";
-import { useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Icon, type IconName } from "../parts/icon";
 
 export interface Option {
@@ -31,6 +31,9 @@ export function Menu(props: MenuProps) {
   const panel = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState(false);
   const [text, setText] = useState("");
+  useEffect(() => {
+    if (open) panel.current?.querySelector<HTMLElement>("input, button")?.focus();
+  }, [open]);
   const close = () => panel.current?.hidePopover();
   const choose = (value: string) => {
     const others = chosen.filter((each) => each !== value);
@@ -66,7 +69,6 @@ export function Menu(props: MenuProps) {
           const opened = event.newState === "open";
           setOpen(opened);
           setText("");
-          if (opened) panel.current?.querySelector<HTMLElement>("input, button")?.focus();
         }}
         onBeforeToggle={() => placed(button.current, panel.current)}
         onKeyDown={(event) => step(event, panel.current)}
@@ -136,6 +138,8 @@ function placed(button: HTMLElement | null, panel: HTMLElement | null): void {
 }
 
 function step(event: KeyboardEvent, panel: HTMLElement | null): void {
+  // What is pressed in the menu is not meant for the page behind it.
+  event.stopPropagation();
   const direction = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
   if (direction === 0 || !panel) return;
   event.preventDefault();

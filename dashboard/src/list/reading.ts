@@ -79,7 +79,8 @@ export class Reading {
     }
     const missing = Math.min(last + AHEAD, MOST) - this.listing.rows.length;
     if (this.listing.ended || (this.listing.started && missing <= 0)) return false;
-    const limit = bounded(missing);
+    // The first page brings what is seen and little more: it is what the reader waits for.
+    const limit = bounded(this.listing.started ? missing : last);
     const page = await this.ask(this.listing.next, limit, this.#stop.signal);
     if (!this.#stop.signal.aborted) this.listing.append(page, limit);
     return true;

@@ -6,7 +6,7 @@ import type { ComponentChildren, ComponentType } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import type { Row } from "./row";
 import type { Column } from "./tasks";
-import { type Range, revealed, seen, steady } from "./window";
+import { type Range, revealed, seen, steady, type View } from "./window";
 
 /** Rows drawn beyond the edges: a wheel's turn shows no gap. */
 const SPARE = 8;
@@ -69,7 +69,7 @@ export function Rows(props: RowsProps) {
     rest.current = setTimeout(() => {
       resting.value = true;
     }, REST);
-    column.see(seen(now));
+    column.see(wanted(now));
     eye.rest(seen(now));
   }, [view, drawn]);
 
@@ -78,9 +78,9 @@ export function Rows(props: RowsProps) {
     if (!element || height.value === 0) return;
     // Asking the browser for the place would make it lay out at once: only when the place was moved here.
     if (eye.moved()) element.scrollTop = place.top;
-    const now = seen({ ...view, top: place.top });
-    column.see(now);
-    eye.rest(now);
+    const now = { ...view, top: place.top };
+    column.see(wanted(now));
+    eye.rest(seen(now));
   });
   useLayoutEffect(() => measured(box, height), []);
   useEffect(() => () => clearTimeout(rest.current), []);
@@ -211,6 +211,11 @@ function measured(
   const observer = new ResizeObserver(measure);
   observer.observe(element);
   return () => observer.disconnect();
+}
+
+/** What would be seen if the list were long enough: how long it is may not be known yet. */
+function wanted(view: View): Range {
+  return seen({ ...view, count: Number.POSITIVE_INFINITY });
 }
 
 function range({ first, last }: Range): number[] {

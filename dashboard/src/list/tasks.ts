@@ -66,7 +66,7 @@ export class Column {
 
   /** Whether it changed just now, before the reader's eyes. */
   isNew(id: string): boolean {
-    return (this.#news.get(id) ?? 0) > performance.now() - NEW;
+    return (this.#news.get(id) ?? Number.NEGATIVE_INFINITY) > performance.now() - NEW;
   }
 
   hear(id: string, event: Event): void {

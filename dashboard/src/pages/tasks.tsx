@@ -11,7 +11,7 @@ import { placeAt, useTaskLists } from "../list/lists";
 import { MOST } from "../list/reading";
 import { type ItemProps, Rows } from "../list/rows";
 import { ALL, extended, isNothing, isSelected, NONE, type Selection, toggledRow } from "../list/selection";
-import { taskHeight } from "../list/size";
+import { isPhone, taskHeight } from "../list/size";
 import { TaskHead, TaskRow } from "../list/task-row";
 import type { Column, TaskLists } from "../list/tasks";
 import { Button } from "../parts/button";
@@ -87,7 +87,7 @@ export function TasksPage() {
           <strong>{said(selected, !selection.all || (counts?.complete ?? true))} selected</strong>
           {!selection.all && found > selected && (
             <Button small look="quiet" onPress={() => setSelection(ALL)}>
-              Select all {said(found, counts?.complete ?? true)}
+              {isPhone.value ? "All" : "Select all"} {said(found, counts?.complete ?? true)}
             </Button>
           )}
           <span class="selection-space" />
