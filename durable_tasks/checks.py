@@ -91,11 +91,20 @@ def check_groups(groups: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:
-    if not isinstance(value, str) or not (empty or value) or len(value) > longest:
+    if not isinstance(value, str) or not (empty or value) or len(value) > longest or not _is_whole(value):
         raise InvalidInput(
             f"{what} is a text of {0 if empty else 1} to {longest} characters, not {value!r:.200}", value=value
         )
     return value
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it has no half characters, which nothing can store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_reason(reason: str | None) -> str | None:

@@ -119,6 +119,14 @@ class Org(Workflows):
             )
         return await self._host.store.update(self.id, task_id, edited_columns(fields), version, command_id)
 
+    async def comment(
+        self, task_id: str, text: str, *, author: str | None = None, command_id: str | None = None
+    ) -> Event:
+        """Say something about a task, also after its end: the event `task.commented` keeps it. Raises NotFound."""
+        said = check_text(text, "text", ERROR_LIMIT)
+        by = None if author is None else check_text(author, "author", 256)
+        return await self._host.store.comment(self.id, task_id, said, by, command_id)
+
     async def attempts(self, task_id: str) -> Sequence[Attempt]:
         """Every execution of the task, oldest first."""
         return await self._host.store.history(self.id, task_id)

@@ -181,6 +181,10 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
         lambda its: {"task_id": its.task},
         lambda its: {"task_id": its.task, "agent_id": its.agent, "command_id": its.command},
     ],
+    "comment_task": [
+        lambda its: {"task_id": its.task, "text": "x"},
+        lambda its: {"task_id": its.done, "text": "x", "command_id": its.command},
+    ],
     "progress_task": [lambda its: {"task_id": its.task, "token": its.token, "percent": 1}],
     "fail_task": [lambda its: {"task_id": its.task, "token": its.token, "error": "x"}],
     "wait_task": [lambda its: {"task_id": its.task, "timeout": 0}, lambda its: {"task_id": its.done, "timeout": 0}],

@@ -139,7 +139,15 @@ def _event_cells(event: Event) -> list[str]:
         f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
         event.kind,
         event.task_id or str(event.workflow_id),
+        *_comment(event),
     ]
+
+
+def _comment(event: Event) -> list[str]:
+    if event.kind != "task.commented":
+        return []
+    by = event.data["by"]
+    return [event.data["text"] if by is None else f"{by}: {event.data['text']}"]
 
 
 @_cells.register

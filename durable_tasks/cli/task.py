@@ -302,6 +302,17 @@ async def _page_by_page(change: Callable[[str | None], Awaitable[Changed]]) -> C
 
 
 @asking(app)
+async def comment(
+    tasks: Tasks,
+    task_id: Id,
+    text: Annotated[str, typer.Argument()],
+    author: Annotated[str | None, typer.Option(help="Who says it. A server knows that of the token.")] = None,
+) -> Event:
+    """Say something about a task, also after its end."""
+    return await tasks.comment(task_id, text, author=author)
+
+
+@asking(app)
 async def wait(tasks: Tasks, task_id: Id, timeout: Timeout = None) -> Task:
     """Wait for the end of a task."""
     return await tasks.wait(task_id, timeout=timeout)

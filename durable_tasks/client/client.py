@@ -130,6 +130,15 @@ class Client:
         """As Org.update."""
         return await self._task("update_task", task_id, command_id, version=version, **fields)
 
+    async def comment(
+        self, task_id: str, text: str, *, author: str | None = None, command_id: str | None = None
+    ) -> Event:
+        """As Org.comment, but for the author, which is the subject of the token."""
+        if author is not None:
+            raise InvalidInput("over HTTP the author is whom the token stands for; leave it out", author=author)
+        event: Event = await self.call("comment_task", task_id=task_id, text=text, command_id=command_id or self._key())
+        return event
+
     async def attempts(self, task_id: str) -> Sequence[Attempt]:
         """As Org.attempts."""
         found: answers.Attempts = await self.call("list_attempts", task_id=task_id)

@@ -49,6 +49,7 @@ HINTS: Mapping[str, str] = {
     "release_task": f"{_TOKEN} Another agent can take it then.",
     "cancel_task": "Tasks that depend on it are cancelled too, unless they say otherwise.",
     "retry_task": "For a member of an ended workflow use retry_workflow.",
+    "comment_task": "It changes nothing else. list_events of the task has what was said: task.commented, text and by.",
     "wait_task": "When ended is false, call it again.",
     "list_attempts": "",
     "list_events": "Call again with after set to the last seq for what happened since.",

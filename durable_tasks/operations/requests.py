@@ -211,6 +211,10 @@ class CancelTask(Command):
     reason: Reason | None = None
 
 
+class CommentTask(Command):
+    text: Annotated[str, Field(min_length=1, max_length=8192)]
+
+
 class RetryTask(Command):
     """Run it again."""
 

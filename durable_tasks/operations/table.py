@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from durable_tasks.access import Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import WaitTimeout
-from durable_tasks.models import Attempt, Changed, Task, TaskCounts, Workflow
+from durable_tasks.models import Attempt, Changed, Event, Task, TaskCounts, Workflow
 from durable_tasks.operations import answers, durable, many, requests, standing
 from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.requests import given, several
@@ -128,6 +128,13 @@ async def cancel_task(caller: Caller, request: requests.CancelTask) -> Task:
 async def retry_task(caller: Caller, request: requests.RetryTask) -> Task:
     """Run a failed or cancelled task again."""
     return await caller.org.retry(request.task_id, command_id=request.command_id)
+
+
+async def comment_task(caller: Caller, request: requests.CommentTask) -> Event:
+    """Say something about a task, also after its end."""
+    return await caller.org.comment(
+        request.task_id, request.text, author=caller.principal.subject, command_id=request.command_id
+    )
 
 
 async def wait_task(caller: Caller, request: requests.WaitTask) -> answers.Waited:
@@ -268,6 +275,9 @@ _ALL = (
         repeatable=True, destructive=True,
     ),
     Operation("retry_task", Role.AGENT, "POST", f"{_TASK}/retry", requests.RetryTask, Task, retry_task),
+    Operation(
+        "comment_task", Role.AGENT, "POST", f"{_TASK}/comments", requests.CommentTask, Event, comment_task, status=201
+    ),
     Operation(
         "wait_task", Role.VIEWER, "GET", f"{_TASK}/wait", requests.WaitTask, answers.Waited, wait_task,
         repeatable=True,

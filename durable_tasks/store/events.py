@@ -60,6 +60,13 @@ def recorded(row: Row) -> dict[str, Any]:
     }
 
 
+def by_seq(tx: Transaction, org_id: str, seq: int) -> Event:
+    """The event of this number, which exists."""
+    found = tx.one(f"SELECT {EVENT} FROM dt_events WHERE org_id = ? AND seq = ?", (org_id, seq))
+    assert found is not None
+    return to_event(found)
+
+
 def page(
     conn: sqlite3.Connection,
     org_id: str,

@@ -30,6 +30,7 @@ from durable_tasks.standing import Activity, Explanation, Queues
 from durable_tasks.store import (
     claims,
     commands,
+    comments,
     dispatch,
     due,
     events,
@@ -98,6 +99,9 @@ class Store(HandoverStore):
         return await self._command(
             org_id, task_id, command_id, "update", lambda tx: tasks.update(tx, org_id, task_id, fields, version)
         )
+
+    async def comment(self, org_id: str, task_id: str, text: str, author: str | None, command_id: str | None) -> Event:
+        return await self._write(lambda tx: comments.comment(tx, org_id, task_id, text, author, command_id))
 
     async def history(self, org_id: str, task_id: str) -> list[Attempt]:
         def query(conn: sqlite3.Connection) -> list[Attempt]:

@@ -112,6 +112,9 @@ _SAID: Mapping[str, Any] = {
     "release_task": _PENDING.model_copy(update={"attempt": 1, "version": 3}),
     "cancel_task": _PENDING.model_copy(update={"state": TaskState.CANCELLED, "reason": "not needed", "version": 2}),
     "retry_task": _PENDING.model_copy(update={"version": 3}),
+    "comment_task": _EVENT.model_copy(
+        update={"kind": "task.commented", "data": {**_EVENT.data, "text": "Page 5 is missing.", "by": "ann"}}
+    ),
     "wait_task": answers.Waited(ended=True, task=_DONE),
     "list_attempts": answers.Attempts(items=(_ATTEMPT,)),
     "list_events": answers.Events(items=(_EVENT,)),
@@ -169,6 +172,7 @@ BODIES: Mapping[str, Any] = {
     "fail_task": {"token": _TOKEN, "error": "page 5 is missing", "retryable": True},
     "release_task": {"token": _TOKEN},
     "cancel_task": {"reason": "not needed"},
+    "comment_task": {"text": "Page 5 is missing."},
     "create_workflow": {"kind": "pipeline", "name": "review", "tasks": _TWO_STEPS},
     "add_tasks": {"tasks": [{"name": "file", "title": "File it"}]},
     "cancel_workflow": {"reason": "not needed"},

@@ -38,6 +38,7 @@ COMMANDS = {
     "task release": "{task} --token {token}",
     "task cancel": "{task}",
     "task retry": "{task}",
+    "task comment": "{task} x",
     "task wait": "{task} --timeout 0s",
     "task watch": "{task}",
     "task attempts": "{task}",

@@ -77,9 +77,14 @@ async def test_the_life_of_a_manual_task(org: Tasks) -> None:
     done = await org.complete(made.id, {"fine": [1, None, "ü"]}, token=claim.token)
     assert (done.state, done.output) == (TaskState.COMPLETED, {"fine": [1, None, "ü"]})
     assert await org.wait(made.id) == done
+    said = await org.comment(made.id, "Well read.", command_id="c")
+    assert (said.kind, said.data["text"], said.data["state"]) == ("task.commented", "Well read.", "completed")
+    assert await org.comment(made.id, "Well read.", command_id="c") == said
     assert [one.state for one in await org.attempts(made.id)] == ["completed"]
     kinds = [event.kind for event in await org.events(task_id=made.id)]
-    assert kinds == [f"task.{kind}" for kind in ("created", "updated", "claimed", "started", "progress", "completed")]
+    assert kinds == [
+        f"task.{kind}" for kind in ("created", "updated", "claimed", "started", "progress", "completed", "commented")
+    ]
     assert not await org.has_active_task("ann")
     assert await org.next(agent_id="ann") is None
 

@@ -29,7 +29,8 @@ READING = {
     "measure_org", "wait_task", "wait_workflow",
 }  # fmt: skip
 WORKING = READING | {
-    "add_tasks", "cancel_task", "cancel_workflow", "claim_task", "complete_task", "create_task", "create_tasks",
+    "add_tasks", "cancel_task", "cancel_workflow", "claim_task", "comment_task", "complete_task", "create_task",
+    "create_tasks",
     "create_workflow", "fail_task", "heartbeat_task", "next_task", "progress_task", "release_task", "retry_task",
     "retry_workflow", "start_task", "update_task",
 }  # fmt: skip

@@ -4,10 +4,11 @@ It must not test claims as such.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from durable_tasks import Claim, NewTask, Org, errors
+from durable_tasks import Claim, DurableTasks, NewTask, Org, errors
 from tests.store.support import claimed, everything
 
 # ----- reassigning
@@ -155,3 +156,46 @@ async def test_completing_and_taking_the_next_of_the_group(org: Org) -> None:
     await org.create("for legal", assigned_to="group:legal")
     _, after = await org.complete_and_next(claim.task.id, token=claim.token, agent_id="ann", groups=["legal"])
     assert after is not None
+
+
+# ----- comments
+
+
+async def test_what_is_said_is_kept_among_the_events_and_changes_nothing_else(org: Org) -> None:
+    claim = await claimed(org, agent="ann")
+    first = await org.comment(claim.task.id, "which one?", author="bob")
+    assert (first.kind, first.task_id, first.data["by"], first.data["text"]) == (
+        "task.commented", claim.task.id, "bob", "which one?",
+    )  # fmt: skip
+    assert await org.get(claim.task.id) == claim.task
+    await org.complete(claim.task.id, token=claim.token)
+    last = await org.comment(claim.task.id, "ä" * 8192)
+    assert last.data["by"] is None
+    assert [event for event in await org.events(task_id=claim.task.id) if event.kind == "task.commented"] == [
+        first, last,
+    ]  # fmt: skip
+
+
+async def test_a_comment_is_said_once(org: Org, db: Path) -> None:
+    task = await org.create("x")
+    first = await org.comment(task.id, "one", author="ann", command_id="c")
+    before = everything(db)
+    assert await org.comment(task.id, "one", author="ann", command_id="c") == first
+    with pytest.raises(errors.IdempotencyConflict):
+        await org.cancel(task.id, command_id="c")
+    assert everything(db) == before
+
+
+async def test_a_comment_on_nothing_or_of_nothing_is_refused(org: Org, tasks: DurableTasks, db: Path) -> None:
+    task = await org.create("x")
+    before = everything(db)
+    bad: list[Any] = ["", "x" * 8193, 5, "\ud800"]
+    for wrong in bad:
+        with pytest.raises(errors.InvalidInput):
+            await org.comment(task.id, wrong)
+    with pytest.raises(errors.InvalidInput):
+        await org.comment(task.id, "x", author="")
+    for stranger in (org.comment("nobody", "x"), tasks.org("umbrella").comment(task.id, "x")):
+        with pytest.raises(errors.NotFound):
+            await stranger
+    assert everything(db) == before

@@ -91,3 +91,16 @@ async def test_a_group_is_that_of_the_caller_and_of_nobody_who_says_so(tmp_path:
         assert (await client.post("/v1/tasks/next", headers=member)).json()["task"]["assigned_to"] == "ann"
         assert (await client.post(f"{path}/release", headers=member)).json()["assigned_to"] == "group:legal"
         assert (await client.post(f"{path}/claim", headers=member)).status_code == 200
+
+
+async def test_a_comment_is_the_callers(tmp_path: Path) -> None:
+    async with api(tmp_path) as (_, client):
+        made = (await client.post("/v1/tasks", json={"title": "Sign it"})).json()
+        path, once = f"/v1/tasks/{made['id']}/comments", {"Idempotency-Key": "once"}
+        said = await client.post(path, json={"text": "which one?"}, headers=once)
+        assert (said.status_code, said.json()["kind"]) == (201, "task.commented")
+        assert (said.json()["data"]["text"], said.json()["data"]["by"]) == ("which one?", "ann")
+        assert (await client.post(path, json={"text": "which one?"}, headers=once)).json() == said.json()
+        assert (await client.post(path, json={"text": "x", "author": "bob"})).status_code == 422
+        events = (await client.get("/v1/events", params={"task_id": made["id"]})).json()["items"]
+        assert events[1:] == [said.json()]

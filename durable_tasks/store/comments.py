@@ -1,0 +1,21 @@
+"""Comments: what people say about a task, kept in its events.
+
+It must not know who may say something.
+"""
+
+from durable_tasks.models import Event
+from durable_tasks.store import commands
+from durable_tasks.store.events import by_seq, task_event
+from durable_tasks.store.moves import get
+from durable_tasks.store.transaction import Transaction
+
+
+def comment(tx: Transaction, org_id: str, task_id: str, text: str, author: str | None, command_id: str | None) -> Event:
+    """Write it down, whatever the task's state: nothing else of the task changes. Raises NotFound."""
+    row = get(tx, org_id, task_id)
+    said = commands.first_answer(tx, task_id, command_id, "comment")
+    if said is None:
+        task_event(tx, row, "task.commented", {"text": text, "by": author})
+        said = tx.last_seq[org_id]
+        commands.remember_answer(tx, task_id, command_id, "comment", said)
+    return by_seq(tx, org_id, said)
