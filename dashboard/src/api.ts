@@ -29,6 +29,8 @@ export interface FieldError {
   /** JSON Pointer into what was sent. */
   pointer: string;
   message: string;
+  /** Which rule was broken, if a rule was. */
+  code?: string;
 }
 
 /** The server answered, and said no. `detail` is for people. */
@@ -124,9 +126,10 @@ export function refusal(status: number, body: unknown): Refused {
 
 function fieldError(error: Record<string, unknown>): FieldError {
   const message = String(error.message ?? "");
-  if (typeof error.pointer === "string") return { pointer: error.pointer, message };
+  const code = String(error.code ?? "");
+  if (typeof error.pointer === "string") return { pointer: error.pointer, message, code };
   const path = String(error.field ?? "");
-  return { pointer: path ? `/${path.split(".").join("/")}` : "", message };
+  return { pointer: path ? `/${path.split(".").join("/")}` : "", message, code };
 }
 
 function address(

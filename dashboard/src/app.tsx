@@ -55,7 +55,7 @@ function Door() {
   return (
     <main class="door">
       {standing.value === "away" && (
-        <Empty icon="operations" title="The server does not answer">
+        <Empty icon="operations" title="The server does not answer" page>
           <p>It is asked again and again; this page goes on by itself.</p>
         </Empty>
       )}
@@ -69,7 +69,9 @@ function Shell() {
     { key: "?", does: "Show the keys", act: () => setHelp(true) },
     ...PLACES.map(({ page, title, key }) => ({ key, does: `Go to ${title}`, act: () => go(href(page)) })),
   ]);
-  const { page } = route.value;
+  const { page, id } = route.value;
+  // Another page is read from its top.
+  useEffect(() => document.getElementById("main")?.scrollTo(0, 0), [page, id]);
   const title = PLACES.find((place) => place.page === page)?.title;
   useEffect(() => {
     document.title = title ? `${title} · Durable tasks` : "Durable tasks";
@@ -96,7 +98,7 @@ function Page() {
   if (page === "workflows") return id ? <WorkflowPage key={id} id={id} /> : <WorkflowsPage />;
   if (page === "operations") return <OperationsPage />;
   return (
-    <Empty icon="search" title="No such page">
+    <Empty icon="search" title="No such page" page>
       <p>
         <a href={href("inbox")}>Go to the inbox</a>
       </p>

@@ -18,6 +18,7 @@ export type Draft =
 type Parts = Readonly<Record<string, Draft>>;
 
 const NOTHING = Symbol("nothing");
+const EMAIL = /^[^\s@]+@[^\s@]+$/;
 
 export const partsOf = (draft: Draft): Parts =>
   typeof draft === "object" && draft !== null && !Array.isArray(draft) ? (draft as Parts) : {};
@@ -135,8 +136,12 @@ class Reader {
     if (text === "") return this.missing(question, required, pointer);
     if (text.length < question.shortest)
       return this.wrong(pointer, `At least ${question.shortest} characters.`);
-    if (question.longest !== null && [...text].length > question.longest)
+    if (question.longest !== null && length > question.longest)
       return this.wrong(pointer, `At most ${question.longest} characters.`);
+    if (question.look === "email" && !EMAIL.test(text))
+      return this.wrong(pointer, "This is no e-mail address.");
+    if (question.look === "url" && !URL.canParse(text))
+      return this.wrong(pointer, "A whole address is needed, such as https://example.com.");
     if (question.look === "datetime-local") return new Date(text).toISOString();
     if (question.look === "time") return zonedTime(text);
     return text;
@@ -255,6 +260,16 @@ function zonedTime(text: string): string {
   return `${/^\d\d:\d\d$/.test(text) ? `${text}:00` : text}Z`;
 }
 
+/** What is said instead of words that speak of schemas. */
+const WORDS: Readonly<Record<string, string>> = {
+  required: "An answer is needed.",
+  anyOf: "This does not fit what is asked.",
+  oneOf: "This does not fit what is asked.",
+  not: "This is not allowed here.",
+  pattern: "This is not written in the way that is asked for.",
+  additionalProperties: "There is something here that nobody asked for.",
+};
+
 /** Each error at the control nearest to what it speaks of, by that control's pointer. */
 export function placed(
   question: Question,
@@ -262,7 +277,8 @@ export function placed(
   errors: readonly FieldError[],
 ): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
-  for (const { pointer, message } of errors) {
+  for (const { pointer, message: said, code = "" } of errors) {
+    const message = WORDS[code] ?? said;
     const path = pointer.split("/").slice(1);
     const place = nearest(question, draft, path);
     const left = path.slice(place.length).join("/");

@@ -22,6 +22,7 @@ const NEEDS_SEARCH = 8;
 export function InboxPage({ id }: { id: string | null }) {
   const [search, setSearch] = useState("");
   const field = useRef<HTMLInputElement>(null);
+  const pane = useRef<HTMLDivElement>(null);
   const groups = grouped([...(waiting.value?.values() ?? [])], search);
   const order = groups.flatMap(({ tasks }) => tasks);
   const first = order[0]?.id;
@@ -30,6 +31,9 @@ export function InboxPage({ id }: { id: string | null }) {
   useEffect(() => {
     if (!id && first && matchMedia(WIDE).matches) go(href("inbox", first), { replace: true });
   }, [id, first]);
+
+  // Another task is read from its top.
+  useEffect(() => pane.current?.scrollTo(0, 0), [id]);
 
   const move = (by: number) => {
     const at = order.findIndex((task) => task.id === id);
@@ -63,7 +67,7 @@ export function InboxPage({ id }: { id: string | null }) {
         </header>
         <Groups groups={groups} open={id} search={search} />
       </section>
-      <div class="inbox-task">
+      <div ref={pane} class="inbox-task">
         {id ? <WaitingTask key={id} id={id} /> : waiting.value?.size ? <NoneOpen /> : null}
       </div>
     </div>

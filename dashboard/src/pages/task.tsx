@@ -34,7 +34,7 @@ export function TaskPage({ id }: { id: string }) {
   const loaded = useTask(id);
   if (loaded.value) return <Known task={loaded.value} loaded={loaded} />;
   if (!loaded.error) return <Loading lines={8} />;
-  return <Trouble error={loaded.error} what="this task" onRetry={loaded.reload} />;
+  return <Trouble error={loaded.error} what="this task" page onRetry={loaded.reload} />;
 }
 
 function Known({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {

@@ -16,12 +16,18 @@ interface DialogProps {
   onSubmit?: () => unknown;
 }
 
+/** What was come for; the button that closes stands before it. */
+const FIRST = ".dialog-content :is(input, textarea, select, button):not(:disabled)";
+
 export function Dialog({ title, children, actions, wide, onClose, onSubmit }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
     const dialog = element.current;
     dialog?.showModal();
+    const first =
+      dialog?.querySelector<HTMLElement>("[autofocus]") ?? dialog?.querySelector<HTMLElement>(FIRST);
+    (first ?? dialog?.querySelector<HTMLElement>("footer [type=submit]"))?.focus();
     return () => dialog?.close();
   }, []);
   return (

@@ -9,33 +9,44 @@ import { Icon, type IconName } from "./icon";
 interface EmptyProps {
   icon: IconName;
   title: string;
+  /** Whether it stands for a whole page. */
+  page?: boolean;
   children?: ComponentChildren;
 }
 
-export function Empty({ icon, title, children }: EmptyProps) {
+export function Empty({ icon, title, page, children }: EmptyProps) {
+  const Title = page ? "h1" : "p";
   return (
     <div class="empty">
       <span class="empty-icon">
         <Icon name={icon} size={20} />
       </span>
-      <p class="empty-title">{title}</p>
+      <Title class="empty-title">{title}</Title>
       {children && <div class="empty-text">{children}</div>}
     </div>
   );
 }
 
-/** Something could not be read. `what`: "this task". */
-export function Trouble({ error, what, onRetry }: { error: unknown; what: string; onRetry?: () => void }) {
+interface TroubleProps {
+  error: unknown;
+  /** "this task". */
+  what: string;
+  page?: boolean;
+  onRetry?: () => void;
+}
+
+/** Something could not be read. */
+export function Trouble({ error, what, page, onRetry }: TroubleProps) {
   if (error instanceof Refused && error.status === 404)
     return (
-      <Empty icon="search" title="Not found">
+      <Empty icon="search" title="Not found" page={page}>
         <p>
           There is no such thing in your organisation: {what} may have been removed, or the address is wrong.
         </p>
       </Empty>
     );
   return (
-    <Empty icon="alert" title={`Could not read ${what}`}>
+    <Empty icon="alert" title={`Could not read ${what}`} page={page}>
       <p>{said(error)}</p>
       {onRetry && <Button onPress={onRetry}>Try again</Button>}
     </Empty>

@@ -26,7 +26,7 @@ export function Value({ value, label, raw: rawFirst = false }: ValueProps) {
   if (value === null || value === undefined) return <p class="faint">none</p>;
   const text = () => JSON.stringify(value, null, 2);
   return (
-    <section class="value" aria-label={label}>
+    <div class="value">
       {raw ? (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
         <pre class="raw" tabIndex={0}>
@@ -44,13 +44,14 @@ export function Value({ value, label, raw: rawFirst = false }: ValueProps) {
             look="quiet"
             small
             icon="copy"
+            label={`Copy ${label}`}
             onPress={() => attempt(() => navigator.clipboard.writeText(text()), "Copied")}
           >
             Copy
           </Button>
         </p>
       )}
-    </section>
+    </div>
   );
 }
 
@@ -76,15 +77,16 @@ function Text({ text }: { text: string }) {
 /** Text in which addresses can be followed. */
 export function withLinks(text: string): ComponentChildren {
   const parts = text.split(/(https?:\/\/[^\s<>"')\]]+)/g);
-  return parts.map((part, at) => (at % 2 ? <Link key={part} to={part} /> : part));
+  return parts.map((part, at) => (at % 2 ? <Link key={part} to={part} inline /> : part));
 }
 
-function Link({ to }: { to: string }) {
-  const file = FILE.test(to);
+/** `inline`: in the middle of a text. */
+function Link({ to, inline = false }: { to: string; inline?: boolean }) {
+  const file = FILE.test(to) && !inline;
   const name = file ? decodedName(to) : to.replace(/^(https?:\/\/|mailto:)/, "");
   return (
     <a class={file ? "file-link" : undefined} href={to} target="_blank" rel="noreferrer noopener" title={to}>
-      <Icon name={file ? "file" : "out"} size={14} />
+      {!inline && <Icon name={file ? "file" : "out"} size={14} />}
       {name}
     </a>
   );
