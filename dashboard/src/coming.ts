@@ -12,28 +12,9 @@ type Op<Path, Query, Body, Answer> = {
 type None = never;
 
 export interface Coming {
-  list_workflows: Op<
-    None,
-    {
-      state?: Schemas["WorkflowState"][];
-      space_id?: string | null;
-      text?: string | null;
-      limit?: number;
-      cursor?: string | null;
-    },
-    None,
-    Schemas["Listed_Workflow_"]
-  >;
-  list_workflow_attempts: Op<
-    { workflow_id: string },
-    { limit?: number; cursor?: string | null },
-    None,
-    { items: Schemas["Attempt"][]; next_cursor: string | null }
-  >;
   comment_task: Op<{ task_id: string }, None, { text: string }, Schemas["Event"]>;
 }
 
 export const COMING = {
-  list_workflow_attempts: ["GET", "workflows/{workflow_id}/attempts", false],
   comment_task: ["POST", "tasks/{task_id}/comments", false],
 } as const;

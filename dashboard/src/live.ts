@@ -12,7 +12,7 @@ const SILENT_FOR = 40_000;
 /** The server speaks at least every 15 s: after this long the connection is dead, whatever the network says. */
 const STALE_FOR = 20_000;
 /** Silence after which a page that comes back to the front does not trust its connection. */
-const LONGEST_PAUSE = 8_000;
+const LONGEST_PAUSE = 4_000;
 
 export type Listener = (events: readonly Event[]) => void;
 

@@ -5,6 +5,9 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { Event } from "./described";
 import { epoch, onEvents } from "./live";
 
+const PAUSE = 200;
+/** Milliseconds between two readings. */
+
 export interface Loaded<T> {
   /** What was read last; it stays while it is read anew. Undefined: nothing yet. */
   value: T | undefined;
@@ -36,9 +39,13 @@ export function useLoaded<T>(
     reading.current = mine;
     const done = (found: { value?: T; error?: unknown }) => {
       if (mine.ended.signal.aborted) return;
-      reading.current = null;
       setState((old) => ({ value: old.value, ...found }));
-      if (mine.again) reload();
+      // Until the pause is over whatever happens leads to one more reading only.
+      setTimeout(() => {
+        if (mine.ended.signal.aborted) return;
+        reading.current = null;
+        if (mine.again) reload();
+      }, PAUSE);
     };
     latest.current.load(mine.ended.signal).then(
       (value) => done({ value, error: undefined }),

@@ -17,7 +17,6 @@ import { WaitingTask } from "../task/waiting";
 import { more, refresh, trouble, waiting } from "../waiting";
 
 const WIDE = "(min-width: 62rem)";
-const NEEDS_SEARCH = 8;
 
 export function InboxPage({ id }: { id: string | null }) {
   const [search, setSearch] = useState("");
@@ -54,7 +53,7 @@ export function InboxPage({ id }: { id: string | null }) {
       <section class="inbox-list" aria-label="Waiting for me">
         <header class="inbox-head">
           <h1>Inbox</h1>
-          {(waiting.value?.size ?? 0) >= NEEDS_SEARCH || search ? (
+          {waiting.value?.size || search ? (
             <input
               ref={field}
               type="search"

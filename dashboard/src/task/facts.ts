@@ -1,8 +1,10 @@
 // Facts: a task and all that belongs to it, read from the server and kept as it is now.
 // It must not know how any of it is shown.
 
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
 import type { Event, Task } from "../described";
+import { onEvents } from "../live";
 import { type Loaded, useLoaded } from "../loaded";
 
 const PAGE = 500;
@@ -18,20 +20,30 @@ export function useTask(id: string): Loaded<Task> {
   );
 }
 
+/** Read once; what happens from then on comes by itself. */
 export function useHistory(id: string): Loaded<Event[]> {
-  return useLoaded(
-    async (signal) => {
-      const found: Event[] = [];
-      for (;;) {
-        const after = found.at(-1)?.seq ?? 0;
-        const { items } = await call("list_events", { query: { task_id: id, after, limit: PAGE }, signal });
-        found.push(...items);
-        if (items.length < PAGE || found.length >= MOST) return found;
-      }
-    },
-    [id],
-    (event) => event.task_id === id,
-  );
+  const [fresh, setFresh] = useState<readonly Event[]>([]);
+  const read = useLoaded((signal) => readHistory(id, signal), [id]);
+  useEffect(() => {
+    setFresh([]);
+    return onEvents((events) => {
+      const mine = events.filter((event) => event.task_id === id);
+      if (mine.length > 0) setFresh((old) => [...old, ...mine]);
+    });
+  }, [id]);
+  const last = read.value?.at(-1)?.seq ?? 0;
+  const value = read.value && [...read.value, ...fresh.filter(({ seq }) => seq > last)];
+  return { ...read, value };
+}
+
+async function readHistory(id: string, signal: AbortSignal): Promise<Event[]> {
+  const found: Event[] = [];
+  for (;;) {
+    const after = found.at(-1)?.seq ?? 0;
+    const { items } = await call("list_events", { query: { task_id: id, after, limit: PAGE }, signal });
+    found.push(...items);
+    if (items.length < PAGE || found.length >= MOST) return found;
+  }
 }
 
 /** The tasks that this one waited for: what they found out is what it is about. */
@@ -41,11 +53,14 @@ export function usePrior(task: Task): Loaded<Task[]> {
 }
 
 export function useChildren(id: string): Loaded<Task[]> {
-  return useLoaded(
+  const known = useRef<ReadonlySet<string>>(new Set());
+  const read = useLoaded(
     async (signal) => (await call("list_tasks", { query: { parent_task_id: id, limit: 100 }, signal })).items,
     [id],
-    (event) => event.kind === "task.created",
+    (event) => event.kind === "task.created" || known.current.has(event.task_id ?? ""),
   );
+  known.current = new Set(read.value?.map((task) => task.id));
+  return read;
 }
 
 function useTasks(ids: readonly string[], key: string): Loaded<Task[]> {
