@@ -228,10 +228,15 @@ def _waiting(names: Sequence[str]) -> Condition:
 def containing(text: str, columns: Sequence[str]) -> Condition:
     """SQLite knows upper and lower case of ASCII only, so others are looked for as words are commonly written. A
     search for a plain part, not for a pattern: its cost is known whatever the text is."""
-    spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title(), text.capitalize()}
+    spellings = {_lower(spelling) for spelling in (text, text.lower(), text.upper(), text.title(), text.capitalize())}
     places = [(column, spelling) for spelling in sorted(spellings) for column in columns]
-    sql = " OR ".join(f"instr(lower({column}), lower(?)) > 0" for column, _ in places)
+    sql = " OR ".join(f"instr(lower({column}), ?) > 0" for column, _ in places)
     return Condition(f"({sql})", tuple(spelling for _, spelling in places))
+
+
+def _lower(text: str) -> str:
+    """As SQLite's lower() does it."""
+    return "".join(character.lower() if character.isascii() else character for character in text)
 
 
 def _one_of(column: str, values: Sequence[Any]) -> tuple[Condition, ...]:
