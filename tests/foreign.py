@@ -78,6 +78,8 @@ async def foreign(tasks: DurableTasks, org_id: str = "rival") -> Foreign:
     await org.retry_workflow(workflow.id, command_id=words.retrying)
     await org.pipeline(SECRET, [NewTask(name=SECRET)], **options)
     await org.create(SECRET, mode="manual", assigned_to=SECRET, parent_task_id=task.id)
+    cancelled = await org.create(SECRET, assigned_to=words.agent, parent_task_id=task.id, **described)
+    await org.cancel(cancelled.id)
     cursor = (await org.list(limit=1)).next_cursor
     workflows_cursor = (await org.list_workflows(limit=1)).next_cursor
     assert cursor is not None
@@ -140,16 +142,15 @@ _WORKFLOW: Mapping[str, Sequence[Arguments]] = {
     name: [lambda its: {"workflow_id": its.workflow}]
     for name in ("get_workflow", "graph_workflow", "list_workflow_attempts")
 }
-_FILTERS: Sequence[Arguments] = [
-    lambda its: {"workflow_id": its.workflow},
+_NAMES: Sequence[Arguments] = [
     lambda its: {"labels": [its.label]},
     lambda its: {"capability": its.capability},
     lambda its: {"space_id": its.space},
     lambda its: {"assigned_to": its.agent},
-    lambda its: {"waiting_for": [its.agent]},
-    lambda its: {"ids": [its.task, its.done]},
     lambda its: {"parent_task_id": its.task},
 ]
+_IDS: Sequence[Arguments] = [lambda its: {"workflow_id": its.workflow}, lambda its: {"ids": [its.task, its.done]}]
+_FILTERS: Sequence[Arguments] = [*_NAMES, *_IDS, lambda its: {"waiting_for": [its.agent]}]
 _ONE_STEP = {"kind": "dag", "name": "x"}
 
 CALLS: Mapping[str, Sequence[Arguments]] = {
@@ -166,8 +167,8 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
     ],
     "list_tasks": [*_FILTERS, lambda its: {"cursor": its.cursor}],
     "count_tasks": _FILTERS,
-    "cancel_tasks": [*_FILTERS, lambda its: {"labels": [its.label], "cursor": its.cursor}],
-    "retry_tasks": _FILTERS,
+    "cancel_tasks": [*_NAMES, *_IDS, lambda its: {"labels": [its.label], "cursor": its.cursor}],
+    "retry_tasks": _NAMES,
     "next_task": [
         lambda its: {"space_id": its.space},
         lambda its: {"space_id": its.space, "capabilities": [its.capability], "agent_id": its.agent},

@@ -113,6 +113,34 @@ async def test_no_statement_of_a_tasks_life_scans_a_growing_table(tmp_path: Path
     assert scans(tmp_path / "tasks.db", overheard) == []
 
 
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({}, "COVERING INDEX dt_tasks_list (org_id=? AND state=? AND priority=? AND seq>?"),
+        ({"text": "x"}, "INDEX dt_tasks_list (org_id=? AND state=? AND priority=? AND seq>?"),
+        ({"waiting_for": ["ana"], "state": "pending"}, "INDEX dt_tasks_inbox (org_id=? AND priority=? AND seq>?"),
+        ({"parent_task_id": "x"}, "INDEX dt_tasks_children (parent_task_id=? AND priority=? AND seq>?"),
+        ({"workflow_id": "x"}, "INDEX dt_tasks_member (workflow_id=?"),
+        ({"ids": ["x"] * 100, "state": "pending"}, "INDEX sqlite_autoindex_dt_tasks_1 (id=?"),
+    ],
+    ids=str,
+)
+async def test_each_list_goes_straight_to_where_its_page_begins(
+    tmp_path: Path, overheard: set[str], filters: FilterFields, index: str
+) -> None:
+    async with DurableTasks(Settings(db=tmp_path / "tasks.db")) as tasks:
+        overheard.clear()
+        await tasks.org("acme").list(**filters)
+        await tasks.org("acme").count(**filters)
+    conn = sqlite3.connect(tmp_path / "tasks.db")
+    lists = [said for said in overheard if said.startswith("SELECT") and "LIMIT" in said and "dt_tasks" in said]
+    steps = [[row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {said}")] for said in lists if "seq >" in said]
+    conn.close()
+    assert steps
+    for each in steps:
+        assert all(index in step for step in each if step.startswith(("SEARCH dt_tasks", "SCAN dt_tasks")))
+
+
 def test_a_scan_would_be_found(tmp_path: Path) -> None:
     connect(tmp_path / "x.db").executescript("CREATE TABLE dt_tasks (a, b)")
     assert scans(tmp_path / "x.db", {"SELECT * FROM dt_tasks WHERE b = 1"})
