@@ -5,6 +5,7 @@ import { useMemo, useState } from "preact/hooks";
 import type { Attempt, TaskState } from "../described";
 import { memo } from "../memo";
 import { Button } from "../parts/button";
+import { Find } from "../parts/find";
 import { Person } from "../parts/person";
 import { StateBadge, StateMark } from "../parts/state";
 import { Lasted } from "../parts/time";
@@ -30,29 +31,22 @@ export function Members({ picture }: { picture: Picture }) {
     <section class="panel" aria-labelledby="members-title">
       <header class="panel-head">
         <h2 id="members-title">Tasks</h2>
-        {/* biome-ignore lint/a11y/useSemanticElements: a fieldset's legend would be drawn */}
-        <div class="chips" role="group" aria-label="State">
+        <fieldset class="states">
+          <legend class="visually-hidden">State</legend>
           {ordered(counts).map(([one, count]) => (
             <button
               key={one}
               type="button"
-              class={`chip state-${one}`}
+              class={`state-choice state-${one}`}
               aria-pressed={state === one}
               onClick={() => setState(state === one ? null : one)}
             >
               <StateMark state={one} size={14} />
-              {one} <span class="number">{count.toLocaleString()}</span>
+              {one} <span class="state-count">{count.toLocaleString()}</span>
             </button>
           ))}
-        </div>
-        <input
-          class="search"
-          type="search"
-          aria-label="Find in titles"
-          placeholder="Find in titles"
-          value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
-        />
+        </fieldset>
+        <Find label="Find in titles" rest={0} text={text} onText={setText} />
       </header>
       <div class="table-frame">
         <table class="table">
