@@ -2,7 +2,8 @@
 // It must not know what is drawn.
 
 import type { RefObject } from "preact";
-import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useWidth } from "../measured";
 import type { Box, Point, Size } from "./shape";
 import { fitted, kept, panned, revealed, type View, zoomed } from "./view";
 
@@ -23,8 +24,13 @@ const SHARE = 0.68;
 /** Pixels that a graph may be high. */
 export const highest = () => Math.round(innerHeight * SHARE);
 
-export function useCamera(element: RefObject<SVGSVGElement | null>, bounds: Box): Camera {
-  const width = useWidth(element);
+/** `frame`: what `element` is to fill. */
+export function useCamera(
+  element: RefObject<SVGSVGElement | null>,
+  frame: RefObject<Element | null>,
+  bounds: Box,
+): Camera {
+  const width = useWidth(frame);
   const size = { width, height: heightFor(bounds, width) };
   // Null: nobody has moved it, so it shows the whole graph, also when that grows.
   const [moved, setMoved] = useState<View | null>(null);
@@ -55,20 +61,6 @@ export function useCamera(element: RefObject<SVGSVGElement | null>, bounds: Box)
 function heightFor(bounds: Box, width: number): number {
   const natural = bounds.height * Math.min(1, width / Math.max(1, bounds.width));
   return Math.round(Math.max(LEAST, Math.min(natural, highest())));
-}
-
-function useWidth(element: RefObject<SVGSVGElement | null>): number {
-  const [width, setWidth] = useState(800);
-  useLayoutEffect(() => {
-    const frame = element.current?.parentElement;
-    if (!frame) return;
-    const measure = () => frame.clientWidth && setWidth(frame.clientWidth);
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(frame);
-    return () => observer.disconnect();
-  }, [element]);
-  return width;
 }
 
 type Move = (change: (view: View, size: Size) => View) => void;

@@ -36,7 +36,8 @@ const STEP = 60;
 export function Stage({ arranged, picture, label, join, onToggle }: StageProps) {
   const { plan, layout } = arranged;
   const svg = useRef<SVGSVGElement>(null);
-  const camera = useCamera(svg, layout.bounds);
+  const frame = useRef<HTMLDivElement>(null);
+  const camera = useCamera(svg, frame, layout.bounds);
   const { view, size } = camera;
   const places = reachable(arranged);
   const { stop, onKeyDown, onFocus } = useRoving(svg, places, camera);
@@ -46,7 +47,7 @@ export function Stage({ arranged, picture, label, join, onToggle }: StageProps) 
   const detail: Detail = far ? "far" : layout.slim ? "slim" : "card";
   const standings = new Map(plan.items.map((item) => [item.id, standingOf(item, picture)]));
   return (
-    <div class={plan.items.length > 150 ? "stage calm" : "stage"}>
+    <div ref={frame} class={plan.items.length > 150 ? "stage calm" : "stage"}>
       {/* biome-ignore lint/a11y/useSemanticElements: SVG has no fieldset */}
       <svg
         ref={svg}

@@ -1,8 +1,9 @@
 // Timeline: the attempts of all members as bars along one axis of time; what runs grows.
 // It must not know where the attempts come from.
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Workflow } from "../described";
+import { useWidth } from "../measured";
 import { Button } from "../parts/button";
 import { attempt as attempted } from "../parts/toasts";
 import { go, href } from "../router";
@@ -93,7 +94,7 @@ const PER_TICK = 96;
 
 function Bars({ rows, created }: { rows: readonly Row[]; created: number }) {
   const frame = useRef<HTMLDivElement>(null);
-  const width = useInnerWidth(frame);
+  const width = useWidth(frame);
   const [top, setTop] = useState(0);
   const goesOn = rows.some((row) => row.bars.some((bar) => bar.to === null));
   const moment = useMoment(goesOn);
@@ -221,19 +222,6 @@ function worded({ kind, from, to, attempt }: Bar, moment: number): string {
   if (attempt?.agent_id) said.push(attempt.agent_id);
   if (attempt?.error) said.push([attempt.error.type, attempt.error.message].filter(Boolean).join(": "));
   return `${said.join(" · ")}\n${full(from)}`;
-}
-
-function useInnerWidth(frame: { current: HTMLDivElement | null }): number {
-  const [width, setWidth] = useState(800);
-  useLayoutEffect(() => {
-    if (!frame.current) return;
-    const measure = () => frame.current?.clientWidth && setWidth(frame.current.clientWidth);
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(frame.current);
-    return () => observer.disconnect();
-  }, [frame]);
-  return width;
 }
 
 const BEAT = 200;
