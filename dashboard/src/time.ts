@@ -25,6 +25,7 @@ const UNITS: readonly [seconds: number, name: string][] = [
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return "–";
   const size = Math.abs(seconds);
+  if (size === 0) return "0 s";
   if (size < 1) return `${Math.round(size * 1000)} ms`;
   if (size < 10) return `${size.toFixed(1).replace(/\.0$/, "")} s`;
   const whole = Math.round(size);

@@ -1,7 +1,7 @@
 // Stage: the drawing itself: edges, nodes and groups, of which one can be reached with the keyboard at a time.
 // It must not know where the workflow comes from.
 
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Button } from "../parts/button";
 import type { Arranged } from "./arranged";
 import { type Camera, useCamera } from "./camera";
@@ -39,8 +39,12 @@ export function Stage({ arranged, picture, label, join, onToggle }: StageProps) 
   const frame = useRef<HTMLDivElement>(null);
   const camera = useCamera(svg, frame, layout.bounds);
   const { view, size } = camera;
-  const places = reachable(arranged);
-  const { stop, onKeyDown, onFocus } = useRoving(svg, places, camera);
+  const places = useMemo(() => reachable(arranged), [arranged]);
+  const { stop, onKeyDown, onFocus, hold } = useRoving(svg, places, camera);
+  const toggle = (id: string) => {
+    hold(id);
+    onToggle(id);
+  };
   const window = seenBy(view, size);
   const seen = widened(window);
   const far = view.scale < FAR;
@@ -85,7 +89,8 @@ export function Stage({ arranged, picture, label, join, onToggle }: StageProps) 
           return (
             <Group
               key={item.id}
-              {...{ item, box, picture, direction, seen, onToggle }}
+              {...{ item, box, picture, direction, seen }}
+              onToggle={toggle}
               far={few}
               stop={inside}
             />
@@ -133,11 +138,12 @@ function TaskNode({ id, box, detail, picture, stop }: TaskNodeProps) {
 
 function End({ kind, box, join }: { kind: "start" | "join"; box: Box; join: string }) {
   const { x, y, width, height } = box;
-  if (kind === "start") return <circle class="end" cx={x + width / 2} cy={y + height / 2} r={width / 2} />;
+  if (kind === "start")
+    return <circle class="terminal" cx={x + width / 2} cy={y + height / 2} r={width / 2} />;
   return (
     <g transform={`translate(${x} ${y})`}>
-      <rect class="end" width={width} height={height} rx={height / 2} />
-      <text class="end-text" x={width / 2} y={height / 2 + 4}>
+      <rect class="terminal" width={width} height={height} rx={height / 2} />
+      <text class="terminal-text" x={width / 2} y={height / 2 + 4}>
         {join}
       </text>
     </g>
@@ -175,9 +181,12 @@ function reachable({ plan, layout }: Arranged): Map<string, Box> {
 function useRoving(svg: { current: SVGSVGElement | null }, places: ReadonlyMap<string, Box>, camera: Camera) {
   const [current, setCurrent] = useState<string | undefined>();
   const wanted = useRef<string | undefined>(undefined);
+  const held = useRef<ReadonlyMap<string, Box> | undefined>(undefined);
   const stop = current !== undefined && places.has(current) ? current : places.keys().next().value;
   useLayoutEffect(() => {
-    if (wanted.current === undefined) return;
+    // What was toggled is drawn anew once its layout is there; until then its place is the old one.
+    if (wanted.current === undefined || held.current === places) return;
+    held.current = undefined;
     const element = svg.current?.querySelector<SVGElement>(`[data-id="${CSS.escape(wanted.current)}"]`);
     if (element) wanted.current = undefined;
     element?.focus({ preventScroll: true });
@@ -210,7 +219,13 @@ function useRoving(svg: { current: SVGSVGElement | null }, places: ReadonlyMap<s
     setCurrent(id);
     if ((event.target as Element).matches(":focus-visible")) camera.reveal(box);
   };
-  return { stop, onKeyDown, onFocus };
+  /** Keeps the focus at what is about to be drawn anew. */
+  const hold = (id: string) => {
+    setCurrent(id);
+    wanted.current = id;
+    held.current = places;
+  };
+  return { stop, onKeyDown, onFocus, hold };
 }
 
 function pixelsOf(key: string) {

@@ -1,6 +1,7 @@
 // Timeline: the attempts of all members as bars along one axis of time; what runs grows.
 // It must not know where the attempts come from.
 
+import type { RefObject } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Workflow } from "../described";
 import { useWidth } from "../measured";
@@ -95,6 +96,7 @@ const PER_TICK = 96;
 function Bars({ rows, created }: { rows: readonly Row[]; created: number }) {
   const frame = useRef<HTMLDivElement>(null);
   const width = useWidth(frame);
+  const list = useRef<HTMLElement>(null);
   const [top, setTop] = useState(0);
   const goesOn = rows.some((row) => row.bars.some((bar) => bar.to === null));
   const moment = useMoment(goesOn);
@@ -107,6 +109,7 @@ function Bars({ rows, created }: { rows: readonly Row[]; created: number }) {
   const marks = ticks(from, to, Math.max(2, Math.floor((width - left) / PER_TICK)));
   const height = rows.length * ROW + 8;
   const ran = rows.filter((row) => row.began !== null).length;
+  const touched = useFollowing(list, goesOn && rows.length > SHOWN ? ran : 0);
   return (
     <div class="timeline" ref={frame}>
       <svg class="timeline-axis" width={width} height={AXIS} aria-hidden="true">
@@ -117,9 +120,13 @@ function Bars({ rows, created }: { rows: readonly Row[]; created: number }) {
         ))}
       </svg>
       <section
+        ref={list}
         class={rows.length > SHOWN ? "timeline-rows long" : "timeline-rows"}
         tabIndex={rows.length > SHOWN ? 0 : undefined}
         aria-label="Attempts along time"
+        onWheel={touched}
+        onPointerDown={touched}
+        onKeyDown={touched}
         onScroll={(event) => setTop(event.currentTarget.scrollTop)}
       >
         <svg
@@ -222,6 +229,18 @@ function worded({ kind, from, to, attempt }: Bar, moment: number): string {
   if (attempt?.agent_id) said.push(attempt.agent_id);
   if (attempt?.error) said.push([attempt.error.type, attempt.error.message].filter(Boolean).join(": "));
   return `${said.join(" · ")}\n${full(from)}`;
+}
+
+/** What began last stays in sight, until somebody scrolls: what it returns is to be called then. */
+function useFollowing(list: RefObject<HTMLElement | null>, ran: number): () => void {
+  const free = useRef(false);
+  useEffect(() => {
+    const shown = list.current;
+    if (shown && ran && !free.current) shown.scrollTop = (ran + 2) * ROW - shown.clientHeight;
+  }, [list, ran]);
+  return () => {
+    free.current = true;
+  };
 }
 
 const BEAT = 200;

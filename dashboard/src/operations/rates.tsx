@@ -50,7 +50,7 @@ export function Rates({ activity }: { activity: Activity }) {
   );
 }
 
-const HEIGHT = 132;
+const HEIGHT = 176;
 const FOOT = 18;
 const LEFT = 34;
 
@@ -103,7 +103,7 @@ function Columns({ minutes }: { minutes: readonly Minute[] }) {
             −{before} min
           </text>
         ))}
-        <text class="columns-when end" x={width} y={HEIGHT - 3}>
+        <text class="columns-when newest" x={width} y={HEIGHT - 3}>
           now
         </text>
       </svg>
