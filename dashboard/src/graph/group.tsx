@@ -152,7 +152,7 @@ function Toggle({ item, box, open, stop, label, onToggle, children }: ToggleProp
       aria-expanded={open}
       aria-label={label}
       data-id={item.id}
-      tabIndex={stop ? 0 : -1}
+      tabindex={stop ? 0 : -1}
       transform={`translate(${box.x} ${box.y})`}
       onClick={() => onToggle(item.id)}
       onKeyDown={press}
@@ -256,7 +256,7 @@ function Cell({
         href={href("tasks", member.id)}
         data-id={member.id}
         aria-label={`${member.title}, ${member.state}`}
-        tabIndex={stop ? 0 : -1}
+        tabindex={stop ? 0 : -1}
         draggable={false}
       >
         <rect class="face" width={box.width} height={box.height} rx={titled ? 7 : 5} />

@@ -39,7 +39,7 @@ export const Node = memo(({ member, box, detail, attempt, progress, spoken, stop
         href={href("tasks", member.id)}
         data-id={member.id}
         aria-label={spoken}
-        tabIndex={stop ? 0 : -1}
+        tabindex={stop ? 0 : -1}
         draggable={false}
       >
         {member.state === "running" && (

@@ -189,7 +189,7 @@ function About({ workflow }: { workflow: Workflow }) {
       <div class="panel-body">
         {description && <p class="about-text">{description}</p>}
         <Value
-          label="About it"
+          label="Its id, space and metadata"
           value={{ id, space: space_id, ...(Object.keys(metadata).length ? { metadata } : {}) }}
         />
       </div>
