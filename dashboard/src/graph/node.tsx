@@ -10,7 +10,7 @@ import type { Progress } from "./follow";
 import { Mark } from "./mark";
 import type { Member } from "./plan";
 import type { Box } from "./shape";
-import { remark } from "./words";
+import { remark, spoken } from "./words";
 
 /** card: title and remark. slim: the title. far: a coloured block, for letters would be specks. */
 export type Detail = "card" | "slim" | "far";
@@ -21,7 +21,8 @@ interface NodeProps {
   detail: Detail;
   attempt: Attempt | undefined;
   progress: Progress | undefined;
-  spoken: string;
+  /** What it comes after, in words. */
+  after: string;
   /** Whether Tab stops here: at one place of the whole graph. */
   stop: boolean;
 }
@@ -30,7 +31,7 @@ const TITLE = 13;
 const REMARK = 11.5;
 const LEFT = 38;
 
-export const Node = memo(({ member, box, detail, attempt, progress, spoken, stop }: NodeProps) => {
+export const Node = memo(({ member, box, detail, attempt, progress, after, stop }: NodeProps) => {
   const { x, y, width, height } = box;
   return (
     <g transform={`translate(${x} ${y})`}>
@@ -38,7 +39,7 @@ export const Node = memo(({ member, box, detail, attempt, progress, spoken, stop
         class={`node state-${member.state} ${detail}`}
         href={href("tasks", member.id)}
         data-id={member.id}
-        aria-label={spoken}
+        aria-label={spoken(member, after, progress)}
         tabindex={stop ? 0 : -1}
         draggable={false}
       >

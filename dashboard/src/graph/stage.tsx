@@ -13,7 +13,7 @@ import { type Detail, Node } from "./node";
 import type { Item } from "./plan";
 import { around, type Box, cellBox, grid, overlaps } from "./shape";
 import { neighbour, window as seenBy } from "./view";
-import { spoken } from "./words";
+import { afterWhat } from "./words";
 
 interface StageProps {
   arranged: Arranged;
@@ -49,7 +49,13 @@ export function Stage({ arranged, picture, label, join, onToggle }: StageProps) 
   const seen = widened(window);
   const far = view.scale < FAR;
   const detail: Detail = far ? "far" : layout.slim ? "slim" : "card";
-  const standings = new Map(plan.items.map((item) => [item.id, standingOf(item, picture)]));
+  const standings = useMemo(
+    () => new Map(plan.items.map((item) => [item.id, standingOf(item, picture)])),
+    [plan, picture.members],
+  );
+  const areas = useMemo(() => layout.routes.map((route) => around([], route.points, 1)), [layout]);
+  // What a task comes after does not change while it is drawn.
+  const afters = useMemo(() => aftersOf(picture), [arranged]);
   return (
     <div ref={frame} class={plan.items.length > 150 ? "stage calm" : "stage"}>
       {/* biome-ignore lint/a11y/useSemanticElements: SVG has no fieldset */}
@@ -65,9 +71,10 @@ export function Stage({ arranged, picture, label, join, onToggle }: StageProps) 
         onFocusIn={onFocus}
       >
         <Heads />
-        {layout.routes.map((route) => {
+        {layout.routes.map((route, at) => {
+          const area = areas[at];
           const [from, to] = [standings.get(route.from), standings.get(route.to)];
-          if (!from || !to || !overlaps(around([], route.points, 1), seen)) return null;
+          if (!from || !to || !area || !overlaps(area, seen)) return null;
           return (
             <Edge
               key={`${route.from}>${route.to}`}
@@ -81,7 +88,13 @@ export function Stage({ arranged, picture, label, join, onToggle }: StageProps) 
           const box = layout.boxes.get(item.id);
           if (!box || (!overlaps(box, seen) && !holds(item, stop))) return null;
           if (item.kind === "task")
-            return <TaskNode key={item.id} {...{ id: item.member, box, detail, picture, stop }} />;
+            return (
+              <TaskNode
+                key={item.id}
+                {...{ id: item.member, box, detail, picture, stop }}
+                after={afters.get(item.id) ?? ""}
+              />
+            );
           if (item.kind !== "group") return <End key={item.id} kind={item.kind} box={box} join={join} />;
           const inside = holds(item, stop) ? stop : undefined;
           const { direction } = layout;
@@ -117,10 +130,11 @@ interface TaskNodeProps {
   box: Box;
   detail: Detail;
   picture: Picture;
+  after: string;
   stop: string | undefined;
 }
 
-function TaskNode({ id, box, detail, picture, stop }: TaskNodeProps) {
+function TaskNode({ id, box, detail, picture, after, stop }: TaskNodeProps) {
   const member = picture.members.get(id);
   if (!member) return null;
   return (
@@ -130,7 +144,7 @@ function TaskNode({ id, box, detail, picture, stop }: TaskNodeProps) {
       detail={detail}
       attempt={picture.attempts.get(id)?.at(-1)}
       progress={picture.progress.get(id)}
-      spoken={spoken(member, picture)}
+      after={after}
       stop={stop === id}
     />
   );
@@ -148,6 +162,10 @@ function End({ kind, box, join }: { kind: "start" | "join"; box: Box; join: stri
       </text>
     </g>
   );
+}
+
+function aftersOf({ members }: Picture): Map<string, string> {
+  return new Map([...members.values()].map((member) => [member.id, afterWhat(member, members)]));
 }
 
 function holds(item: Item, id: string | undefined): boolean {

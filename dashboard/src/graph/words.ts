@@ -4,7 +4,7 @@
 import type { Attempt, TaskState } from "../described";
 import { TASK_STATES } from "../parts/state";
 import { duration } from "../time";
-import { counted, type Picture } from "./follow";
+import { counted, type Picture, type Progress } from "./follow";
 import type { Member } from "./plan";
 
 /** "212 completed, 8 running", in the order of a task's life. */
@@ -75,18 +75,19 @@ export function remark(
   return said.join(" · ");
 }
 
+/** What a task comes after, in words; empty when it is among the first. */
+export function afterWhat(member: Member, members: ReadonlyMap<string, Member>): string {
+  const known = member.depends_on.flatMap((id) => members.get(id)?.title ?? []);
+  const outside = member.depends_on.length - known.length;
+  const said = known.length > 3 ? [`${known.length} tasks`] : known;
+  if (outside) said.push(`${outside} ${outside === 1 ? "task" : "tasks"} of other workflows`);
+  return said.join(", ");
+}
+
 /** Everything a node shows, and what its arrows show, as one sentence. */
-export function spoken(member: Member, picture: Picture): string {
-  const titles = (ids: readonly string[]) => {
-    const known = membersOf(picture, ids).map((one) => one.title);
-    return known.length > 3 ? `${known.length} tasks` : known.join(", ");
-  };
-  const outside = member.depends_on.filter((id) => !picture.members.has(id)).length;
-  const after = titles(member.depends_on);
-  const said = [member.title, member.state as string];
-  const progress = picture.progress.get(member.id);
-  if (progress && member.state === "running") said.push(`${Math.round(progress.percent)} percent`);
+export function spoken({ title, state }: Member, after: string, progress: Progress | undefined): string {
+  const said = [title, state as string];
+  if (progress && state === "running") said.push(`${Math.round(progress.percent)} percent`);
   if (after) said.push(`after ${after}`);
-  if (outside) said.push(`after ${outside} ${outside === 1 ? "task" : "tasks"} of other workflows`);
   return said.join(", ");
 }
