@@ -81,7 +81,7 @@ $(VENV)/.dev: $(INPUTS) | $(BIN)/python
 # Node.js from the PATH, or else from PyPI.
 $(MODULES): dashboard/package.json dashboard/package-lock.json | $(BIN)/python
 	@$(NPM) --version >/dev/null 2>&1 || $(INSTALL) --group node
-	$(NPM) ci --silent
+	$(NPM) ci --loglevel error --no-progress
 	@touch $@
 
 # All of its source, and what the API says of itself: the types are made of that.
