@@ -39,6 +39,8 @@ _VALUES = frozenset({"const", "enum", "required"})
 _OWN = "#/$defs/"
 _COUNTED_PATTERN = 1000
 """The weight of a regular expression with a counted repetition, of which each byte may meet a thousand states."""
+_MULTIPLE = 2000
+"""The weight of `multipleOf`: 1e300 is divided as a fraction of a thousand bits."""
 
 
 def check_form(text: str) -> None:
@@ -210,6 +212,7 @@ def _own_weight(schema: Mapping[str, Any]) -> int:
     patterns = [schema["pattern"]] if "pattern" in schema else []
     patterns += schema.get("patternProperties", ())
     values = sum(_count(schema[keyword]) for keyword in _VALUES & schema.keys())
+    values += _MULTIPLE * ("multipleOf" in schema)
     return 1 + len(schema) + values + sum(len(p) + _COUNTED_PATTERN * ("{" in p) for p in patterns)
 
 

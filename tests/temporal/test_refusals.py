@@ -1,0 +1,32 @@
+"""Refusals in Temporal's words: what the sender of an update can read of them.
+They must not know how a command is obeyed.
+"""
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from durable_tasks.activities.refusals import obeyed
+from durable_tasks.errors import DurableTasksError, InvalidOutput, StaleToken, StoreBusy
+
+MISFITS = [{"pointer": "/amount", "code": "minimum", "message": "too little"}]
+
+
+async def refuse(error: DurableTasksError) -> ApplicationError:
+    async def asking() -> None:
+        raise error
+
+    with pytest.raises(ApplicationError) as refused:
+        await obeyed(asking())
+    return refused.value
+
+
+async def test_what_does_not_fit_is_in_the_details() -> None:
+    failure = await refuse(InvalidOutput("the output does not fit", task_id="x", errors=MISFITS))
+    assert (failure.type, failure.non_retryable) == ("invalid_output", True)
+    assert list(failure.details) == [{"errors": MISFITS}]
+
+
+async def test_other_refusals_say_all_in_their_message() -> None:
+    final, passing = await refuse(StaleToken("late", task_id="x")), await refuse(StoreBusy("busy"))
+    assert (final.type, final.non_retryable, list(final.details)) == ("stale_token", True, [])
+    assert (passing.type, passing.non_retryable) == ("store_busy", False)
