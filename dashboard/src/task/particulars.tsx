@@ -94,7 +94,7 @@ function execution(task: Task): readonly (Fact | false)[] {
   const { initial = 0, coefficient = 1, maximum = 0 } = task.retry;
   return [
     fact("Capability", task.capability, mono),
-    ["Mode", `${task.mode}, ${task.placement}`],
+    ["Mode", task.mode === task.placement ? task.mode : `${task.mode}, ${task.placement}`],
     fact("Queue", task.queue, mono),
     ["Engine", `${task.engine}, generation ${task.generation}`],
     ["Attempt", task.attempt],
