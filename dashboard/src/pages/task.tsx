@@ -105,7 +105,7 @@ function Above({ task }: { task: Task }) {
       </a>
       {task.workflow_id && (
         <>
-          {" · "}
+          <span aria-hidden="true">·</span>
           <a href={href("workflows", task.workflow_id)}>Workflow</a>
         </>
       )}
