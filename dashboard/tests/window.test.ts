@@ -14,6 +14,7 @@ test("rows that are partly in sight are seen", () => {
 test("spare rows end where the list ends", () => {
   assert.deepEqual(seen({ ...view, top: 30 }, 5), { first: 0, last: 10 });
   assert.deepEqual(seen({ ...view, top: 30 * 990, count: 992 }, 5), { first: 985, last: 992 });
+  assert.deepEqual(seen({ ...view, top: 600 }, 1, 6), { first: 19, last: 30 });
   assert.deepEqual(seen({ ...view, count: 0 }, 5), { first: 0, last: 0 });
 });
 

@@ -8,8 +8,9 @@ import type { Row } from "./row";
 import type { Column } from "./tasks";
 import { type Range, revealed, seen, steady, type View } from "./window";
 
-/** Rows drawn beyond the edges: a wheel's turn shows no gap. */
-const SPARE = 8;
+/** Rows drawn beyond the edge towards which it is scrolled, so that a wheel's turn shows no gap, and behind it. */
+const AHEAD = 8;
+const BEHIND = 2;
 /** Milliseconds without scrolling after which the elements are put in the order of what they show. */
 const REST = 150;
 
@@ -54,14 +55,14 @@ export function Rows(props: RowsProps) {
   const { rows } = column;
   const count = column.reading.listing.ended ? rows.length : Math.max(rows.length, props.total);
   const view = { top: eye.top(), height: height.value, rowHeight, count };
-  const drawn = seen(view, SPARE);
+  const drawn = seen(view, ...eye.spare());
 
   const look = useCallback(() => {
     const element = box.current;
     if (!element) return;
     eye.scrolled(element.scrollTop);
     const now = { ...view, top: element.scrollTop, height: height.peek() };
-    if (!isSame(seen(now, SPARE), drawn)) {
+    if (!isSame(seen(now, ...eye.spare()), drawn)) {
       resting.value = false;
       scrolled.value++;
     }
@@ -92,7 +93,7 @@ export function Rows(props: RowsProps) {
 
   // While it is scrolled an element that goes out of sight comes back at the other end with another row: making and
   // moving elements is what costs. At rest they are put in order, for those who hear the list instead of seeing it.
-  const slots = Math.ceil(height.value / rowHeight) + 2 * SPARE + 1;
+  const slots = Math.ceil(height.value / rowHeight) + AHEAD + BEHIND + 1;
   const indexes = resting.value
     ? range(drawn)
     : range(drawn).sort((one, other) => (one % slots) - (other % slots));
@@ -151,18 +152,19 @@ function Bone({ top }: { top: number }) {
 /** What the reader looks at: when rows come or go above it, the box is scrolled so that it stays. */
 function useEye(column: Column, place: { top: number }, rowHeight: number, current: string | null) {
   const state = useRef({
-    revision: -1,
+    version: -1,
     first: 0,
     ids: [] as string[],
     pointed: null as string | null,
     told: 0,
+    down: true,
   });
   const eye = state.current;
   return {
     top(): number {
-      const revision = column.revision.value;
-      if (revision === eye.revision) return place.top;
-      eye.revision = revision;
+      void column.drawing.value;
+      if (column.version === eye.version) return place.top;
+      eye.version = column.version;
       const pinned = [eye.pointed, current].filter((id) => id !== null && eye.ids.includes(id));
       // At the very top what is new is what the reader came for, unless they point at something.
       if (place.top === 0 && pinned.length === 0) return 0;
@@ -174,6 +176,10 @@ function useEye(column: Column, place: { top: number }, rowHeight: number, curre
       }
       return place.top;
     },
+    /** Rows to draw before and after what is seen. */
+    spare(): [number, number] {
+      return eye.down ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
+    },
     /** Whether the box must be told where it is: at first, and when rows came or went above. */
     moved(): boolean {
       const moved = eye.told !== place.top;
@@ -181,6 +187,7 @@ function useEye(column: Column, place: { top: number }, rowHeight: number, curre
       return moved;
     },
     scrolled(top: number): void {
+      if (top !== place.top) eye.down = top > place.top;
       place.top = top;
       eye.told = top;
     },

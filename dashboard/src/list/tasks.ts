@@ -19,7 +19,7 @@ const COUNTING = 1000;
 /** Milliseconds after which a refused or unanswered reading is tried again. */
 const AGAIN = 2000;
 /** Milliseconds that a row in sight stays after it left the filter: the eye sees what became of it. */
-const FAREWELL = 700;
+const FAREWELL = 400;
 /** Milliseconds that a change is marked as new. */
 const NEW = 1200;
 
@@ -31,10 +31,13 @@ export interface Counts {
 
 /** One list: all states, or the column of one. */
 export class Column {
-  readonly revision = signal(0);
+  /** Changes when there is something new to draw: once a frame, however much changed. */
+  readonly drawing = signal(0);
+  readonly #news = new Map<string, number>();
+  #version = 0;
+  #asked = false;
   readonly leaving = new Set<string>();
   readonly reading: Reading;
-  readonly #news = new Map<string, number>();
   #seen: Range = { first: 0, last: 0 };
 
   constructor(
@@ -49,6 +52,11 @@ export class Column {
   ) {
     const changed = () => this.#changed();
     this.reading = new Reading((...given) => ask(states, ...given), { changed, failed });
+  }
+
+  /** Counts the changes. */
+  get version(): number {
+    return this.#version;
   }
 
   get rows(): readonly Row[] {
@@ -106,7 +114,13 @@ export class Column {
   }
 
   #changed(): void {
-    this.revision.value++;
+    this.#version++;
+    if (this.#asked) return;
+    this.#asked = true;
+    requestAnimationFrame(() => {
+      this.#asked = false;
+      this.drawing.value++;
+    });
   }
 }
 

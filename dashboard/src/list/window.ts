@@ -14,10 +14,10 @@ export interface Range {
   last: number;
 }
 
-/** The rows that a view shows, and `spare` more on either side. */
-export function seen(view: View, spare = 0): Range {
-  const first = Math.floor(view.top / view.rowHeight) - spare;
-  const last = Math.ceil((view.top + view.height) / view.rowHeight) + spare;
+/** The rows that a view shows, and some more before and after it. */
+export function seen(view: View, before = 0, after = before): Range {
+  const first = Math.floor(view.top / view.rowHeight) - before;
+  const last = Math.ceil((view.top + view.height) / view.rowHeight) + after;
   return { first: within(first, view.count), last: within(last, view.count) };
 }
 

@@ -50,7 +50,7 @@ export function TasksPage() {
     () => (props: ItemProps) => <TaskRow {...props} onSelect={operates ? select : undefined} />,
     [select, operates],
   );
-  const nothing = column.revision.value > 0 && column.reading.listing.ended && column.rows.length === 0;
+  const nothing = column.drawing.value > 0 && column.reading.listing.ended && column.rows.length === 0;
   return (
     <div class="page lists">
       <h1 class="visually-hidden">Tasks</h1>
