@@ -19,7 +19,7 @@ const COUNTING = 1000;
 /** Milliseconds after which a refused or unanswered reading is tried again. */
 const AGAIN = 2000;
 /** Milliseconds that a row in sight stays after it left the filter: the eye sees what became of it. */
-const FAREWELL = 400;
+const FAREWELL = 300;
 /** Milliseconds that a change is marked as new. */
 const NEW = 1200;
 
