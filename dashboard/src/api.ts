@@ -1,7 +1,8 @@
 // Api: calls of the server's operations, typed by its own description, and how it refuses.
 // It must not know who is signed in beyond the header it is given, nor what a page does with an answer.
 
-import { type Described, OPERATIONS, type OperationName } from "./described";
+import type { Described, OperationName } from "./described";
+import { OPERATIONS } from "./generated/operations";
 
 type Operation<Name extends OperationName> = Described[Name];
 type Part<T, Key extends string> = T extends { [K in Key]?: infer V } ? Exclude<V, undefined> : never;

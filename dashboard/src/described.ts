@@ -1,20 +1,18 @@
 // Described: the operations and models of the server by their names.
 // It must not know how they are called.
 
-import { COMING, type Coming } from "./coming";
-import { OPERATIONS as LANDED } from "./generated/operations";
+import type { OPERATIONS } from "./generated/operations";
 import type { components, operations } from "./generated/schema";
 
-export type Described = Omit<operations, keyof Coming> & Coming;
-export const OPERATIONS = { ...COMING, ...LANDED };
-export type OperationName = keyof typeof OPERATIONS & keyof Described;
+export type Described = operations;
+export type OperationName = keyof typeof OPERATIONS;
 
 type Schemas = components["schemas"];
 
 /** A JSON Schema, as far as anybody needs to know. */
 export type Schema = Readonly<Record<string, unknown>>;
 
-export type Task = Schemas["Task"] & { form?: Schema | null };
+export type Task = Schemas["Task"];
 export type TaskState = Schemas["TaskState"];
 export type Priority = Schemas["Priority"];
 export type Attempt = Schemas["Attempt"];

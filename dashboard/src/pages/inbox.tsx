@@ -34,9 +34,13 @@ export function InboxPage({ id }: { id: string | null }) {
   // Another task is read from its top.
   useEffect(() => pane.current?.scrollTo(0, 0), [id]);
 
+  const place = useRef(0);
+  const at = order.findIndex((task) => task.id === id);
+  if (at >= 0) place.current = at;
   const move = (by: number) => {
-    const at = order.findIndex((task) => task.id === id);
-    const next = order[at < 0 ? 0 : Math.min(Math.max(at + by, 0), order.length - 1)];
+    // What is open and no longer waits has left its place to the one after it.
+    const to = at >= 0 ? at + by : by > 0 ? place.current : place.current - 1;
+    const next = order[Math.min(Math.max(to, 0), order.length - 1)];
     if (next) go(href("inbox", next.id), { replace: id !== null });
   };
   useKeys([
