@@ -65,10 +65,13 @@ function Door() {
 
 function Shell() {
   const [help, setHelp] = useState(false);
-  useKeys([
-    { key: "?", does: "Show the keys", act: () => setHelp(true) },
-    ...PLACES.map(({ page, title, key }) => ({ key, does: `Go to ${title}`, act: () => go(href(page)) })),
-  ]);
+  useKeys(
+    [
+      { key: "?", does: "Show the keys", act: () => setHelp(true) },
+      ...PLACES.map(({ page, title, key }) => ({ key, does: `Go to ${title}`, act: () => go(href(page)) })),
+    ],
+    { everywhere: true },
+  );
   const { page, id } = route.value;
   // Another page is read from its top.
   useEffect(() => document.getElementById("main")?.scrollTo(0, 0), [page, id]);

@@ -12,19 +12,33 @@ export interface Key {
   act: (event: KeyboardEvent) => void;
 }
 
-const sets = signal<readonly (readonly Key[])[]>([]);
+interface Keys {
+  keys: readonly Key[];
+  everywhere: boolean;
+}
 
-/** Everything that can be pressed now, the page's own first. */
-export const listed = () => sets.value.toReversed().flatMap((set) => set.filter((key) => key.does));
+const sets = signal<readonly Keys[]>([]);
+
+/** Everything that can be pressed now, in the order in which it is looked for. */
+export const listed = () => known(sets.value).filter((key) => key.does);
+
+/** Those of the page before those of every page; of several, those that came last. */
+function known(all: readonly Keys[]): readonly Key[] {
+  const newest = all.toReversed();
+  return [...newest.filter((set) => !set.everywhere), ...newest.filter((set) => set.everywhere)].flatMap(
+    (set) => set.keys,
+  );
+}
 
 /** Makes `keys` work while the component is shown. The newest component that wants a key has it. */
-export function useKeys(keys: readonly Key[]): void {
+export function useKeys(keys: readonly Key[], { everywhere = false } = {}): void {
   const latest = useRef(keys);
   latest.current = keys;
   const names = keys.map((key) => key.key + (key.does ?? "")).join();
   // Only the names: the actions are looked up when they are wanted.
   useEffect(() => {
-    const mine = keys.map((each, at): Key => ({ ...each, act: (event) => latest.current[at]?.act(event) }));
+    const live = keys.map((each, at): Key => ({ ...each, act: (event) => latest.current[at]?.act(event) }));
+    const mine = { keys: live, everywhere };
     sets.value = [...sets.peek(), mine];
     return () => {
       sets.value = sets.peek().filter((set) => set !== mine);
@@ -36,14 +50,10 @@ export function listen(): void {
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]") || (isTyped(event.target) && event.key !== "Escape")) return;
-    for (const set of sets.peek().toReversed()) {
-      const found = set.find((key) => key.key === event.key);
-      if (!found) continue;
-      if (event.key === "Enter" && isPressable(event.target)) return;
-      event.preventDefault();
-      found.act(event);
-      return;
-    }
+    const found = known(sets.peek()).find((key) => key.key === event.key);
+    if (!found || isItsOwn(event)) return;
+    event.preventDefault();
+    found.act(event);
   });
 }
 
@@ -57,7 +67,9 @@ function isTyped(target: EventTarget | null): boolean {
   );
 }
 
-/** Where Enter has a meaning of its own. */
-function isPressable(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.closest("a,button,summary,label") !== null;
+/** Whether the key means something where the cursor is: Enter presses, arrows choose and scroll. */
+function isItsOwn({ key, target }: KeyboardEvent): boolean {
+  if (!(target instanceof HTMLElement)) return false;
+  if (key === "Enter") return target.closest("a,button,summary,label") !== null;
+  return key.startsWith("Arrow") && target.matches("input,pre,section[tabindex]");
 }

@@ -104,6 +104,8 @@ function decodedName(address: string): string {
 function List({ items, depth }: { items: readonly unknown[]; depth: number }) {
   const [all, setAll] = useState(false);
   if (items.length === 0) return <span class="faint">empty list</span>;
+  if (items.length <= SHORT && items.every(isShort))
+    return <span class="text">{items.map(String).join(", ")}</span>;
   const shown = all ? items : items.slice(0, SHORT);
   return (
     <>
@@ -122,6 +124,11 @@ function List({ items, depth }: { items: readonly unknown[]; depth: number }) {
     </>
   );
 }
+
+/** What can stand in one line with others. */
+const isShort = (item: unknown) =>
+  typeof item === "number" ||
+  (typeof item === "string" && item.length <= 24 && item !== "" && !LINK.test(item));
 
 function Fields({ fields, depth }: { fields: readonly (readonly [string, unknown])[]; depth: number }) {
   if (fields.length === 0) return <span class="faint">nothing</span>;
