@@ -25,26 +25,14 @@ interface MenuProps {
 }
 
 export function Menu(props: MenuProps) {
-  const { name, options, chosen, many, typed } = props;
+  const { name, chosen } = props;
   const id = useId();
   const button = useRef<HTMLButtonElement>(null);
   const panel = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState(false);
-  const [text, setText] = useState("");
   useEffect(() => {
     if (open) panel.current?.querySelector<HTMLElement>("input, button")?.focus();
   }, [open]);
-  const close = () => panel.current?.hidePopover();
-  const choose = (value: string) => {
-    const others = chosen.filter((each) => each !== value);
-    props.onChange(others.length < chosen.length ? others : many ? [...others, value] : [value]);
-    if (!many) close();
-  };
-  const wanted = text.trim();
-  const extra = chosen.filter((value) => !options.some((option) => option.value === value));
-  const shown = [...extra.map((value) => ({ value, label: value })), ...options].filter(
-    ({ value }) => !typed || value.toLowerCase().includes(wanted.toLowerCase()),
-  );
   return (
     <div class="menu">
       <button
@@ -65,67 +53,86 @@ export function Menu(props: MenuProps) {
         popover="auto"
         role="group"
         aria-label={name}
-        onToggle={(event) => {
-          const opened = event.newState === "open";
-          setOpen(opened);
-          setText("");
-        }}
+        onToggle={(event) => setOpen(event.newState === "open")}
         onBeforeToggle={() => placed(button.current, panel.current)}
         onKeyDown={(event) => step(event, panel.current)}
       >
-        {open && typed && (
-          <form
-            class="menu-typed"
-            onSubmit={(event) => {
-              event.preventDefault();
-              if (wanted) choose(wanted);
-              setText("");
-            }}
-          >
-            <input
-              type="text"
-              aria-label={typed}
-              placeholder={typed}
-              value={text}
-              autocomplete="off"
-              spellcheck={false}
-              onInput={(event) => setText(event.currentTarget.value)}
-            />
-          </form>
-        )}
-        {open && (
-          <ul class="menu-options">
-            {shown.map(({ value, label }) => (
-              <li key={value}>
-                <button type="button" aria-pressed={chosen.includes(value)} onClick={() => choose(value)}>
-                  <span class="menu-label">{label}</span>
-                  {chosen.includes(value) && <Icon name="check" size={14} />}
-                </button>
-              </li>
-            ))}
-            {typed && wanted !== "" && !shown.some(({ value }) => value === wanted) && (
-              <li>
-                <button type="button" onClick={() => choose(wanted)}>
-                  <span class="menu-label">Only “{wanted}”</span>
-                </button>
-              </li>
-            )}
-          </ul>
-        )}
-        {open && chosen.length > 0 && (
-          <button
-            type="button"
-            class="menu-clear"
-            onClick={() => {
-              props.onChange([]);
-              close();
-            }}
-          >
-            Any
-          </button>
-        )}
+        {open && <Choices {...props} close={() => panel.current?.hidePopover()} />}
       </div>
     </div>
+  );
+}
+
+function Choices({ options, chosen, many, typed, onChange, close }: MenuProps & { close: () => void }) {
+  const [text, setText] = useState("");
+  const wanted = text.trim();
+  const extra = chosen.filter((value) => !options.some((option) => option.value === value));
+  const all: Option[] = [...extra.map((value) => ({ value, label: value })), ...options];
+  const shown = all.filter(({ value }) => value.toLowerCase().includes(wanted.toLowerCase()));
+  const isNew = wanted !== "" && !all.some(({ value }) => value === wanted);
+  const choose = (value: string) => {
+    const others = chosen.filter((each) => each !== value);
+    onChange(others.length < chosen.length ? others : many ? [...others, value] : [value]);
+    setText("");
+    if (!many) close();
+  };
+  return (
+    <>
+      {typed && (
+        <form
+          class="menu-typed"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (wanted) choose(wanted);
+          }}
+        >
+          <input
+            type="text"
+            aria-label={typed}
+            placeholder={typed}
+            value={text}
+            autocomplete="off"
+            spellcheck={false}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+        </form>
+      )}
+      <ul class="menu-options">
+        {shown.map(({ value, label }) => (
+          <Choice key={value} label={label} chosen={chosen.includes(value)} onChoose={() => choose(value)} />
+        ))}
+        {isNew && <Choice label={`Only “${wanted}”`} chosen={false} onChoose={() => choose(wanted)} />}
+      </ul>
+      {chosen.length > 0 && (
+        <button
+          type="button"
+          class="menu-clear"
+          onClick={() => {
+            onChange([]);
+            close();
+          }}
+        >
+          Any
+        </button>
+      )}
+    </>
+  );
+}
+
+interface ChoiceProps {
+  label: ComponentChildren;
+  chosen: boolean;
+  onChoose: () => void;
+}
+
+function Choice({ label, chosen, onChoose }: ChoiceProps) {
+  return (
+    <li>
+      <button type="button" aria-pressed={chosen} onClick={onChoose}>
+        <span class="menu-label">{label}</span>
+        {chosen && <Icon name="check" size={14} />}
+      </button>
+    </li>
   );
 }
 

@@ -4,13 +4,11 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren, ComponentType } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import { AHEAD, BEHIND, useEye } from "./eye";
 import type { Row } from "./row";
 import type { Column } from "./tasks";
-import { type Range, revealed, seen, steady, type View } from "./window";
+import { type Range, revealed, seen, type View } from "./window";
 
-/** Rows drawn beyond the edge towards which it is scrolled, so that a wheel's turn shows no gap, and behind it. */
-const AHEAD = 8;
-const BEHIND = 2;
 /** Milliseconds without scrolling after which the elements are put in the order of what they show. */
 const REST = 150;
 
@@ -44,7 +42,64 @@ interface RowsProps {
 export const elementId = (id: string) => `row-${id}`;
 
 export function Rows(props: RowsProps) {
-  const { column, rowHeight, kind, head, current, Item, place } = props;
+  const { column, rowHeight, kind, current } = props;
+  const { rows } = column;
+  const count = column.reading.listing.ended ? rows.length : Math.max(rows.length, props.total);
+  const { box, drawn, slots, resting, look, point } = useScrolling(props, count);
+  const drawnHere = current !== null && rows.slice(drawn.first, drawn.last).some((row) => row.id === current);
+  const isGrid = kind === "grid";
+  return (
+    <div
+      ref={box}
+      class={`rows rows-${kind}`}
+      role={kind}
+      aria-label={props.label}
+      aria-rowcount={isGrid ? count + 1 : undefined}
+      aria-multiselectable={isGrid ? true : undefined}
+      aria-activedescendant={isGrid && drawnHere ? elementId(current) : undefined}
+      tabIndex={0}
+      onScroll={look}
+      onPointerOver={point}
+      onPointerLeave={() => point(null)}
+    >
+      {props.head}
+      <div
+        class="rows-all"
+        role={isGrid ? "rowgroup" : "presentation"}
+        style={{ height: `${count * rowHeight}px` }}
+      >
+        {inOrder(range(drawn), slots, resting).map((index) => drawnRow(props, index, index % slots))}
+      </div>
+    </div>
+  );
+}
+
+function drawnRow({ column, rowHeight, current, isSelected, Item }: RowsProps, index: number, slot: number) {
+  const row = column.rows[index];
+  const top = index * rowHeight;
+  if (!row) return <Bone key={`bone-${slot}`} top={top} />;
+  return (
+    <Item
+      key={slot}
+      row={row}
+      index={index}
+      top={top}
+      current={row.id === current}
+      selected={isSelected?.(row.id) ?? false}
+      leaving={column.leaving.has(row.id)}
+      changed={column.isNew(row.id)}
+    />
+  );
+}
+
+/** While it is scrolled an element that goes out of sight comes back at the other end with another row: making and
+ * moving elements is what costs. At rest they are put in order, for those who hear the list instead of seeing it. */
+function inOrder(indexes: number[], slots: number, resting: boolean): number[] {
+  return resting ? indexes : indexes.sort((one, other) => (one % slots) - (other % slots));
+}
+
+/** Follows where the box is scrolled to: what is to be drawn, and what is to be read. */
+function useScrolling({ column, rowHeight, current, place }: RowsProps, count: number) {
   const box = useRef<HTMLDivElement>(null);
   const height = useSignal(0);
   const scrolled = useSignal(0);
@@ -52,16 +107,18 @@ export function Rows(props: RowsProps) {
   const rest = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   const eye = useEye(column, place, rowHeight, current);
   void scrolled.value;
-  const { rows } = column;
-  const count = column.reading.listing.ended ? rows.length : Math.max(rows.length, props.total);
   const view = { top: eye.top(), height: height.value, rowHeight, count };
   const drawn = seen(view, ...eye.spare());
+  const rests = (now: View) => {
+    column.see(wanted(now));
+    eye.rest(seen(now));
+  };
 
   const look = useCallback(() => {
     const element = box.current;
     if (!element) return;
     eye.scrolled(element.scrollTop);
-    const now = { ...view, top: element.scrollTop, height: height.peek() };
+    const now = { ...view, top: place.top, height: height.peek() };
     if (!isSame(seen(now, ...eye.spare()), drawn)) {
       resting.value = false;
       scrolled.value++;
@@ -70,8 +127,7 @@ export function Rows(props: RowsProps) {
     rest.current = setTimeout(() => {
       resting.value = true;
     }, REST);
-    column.see(wanted(now));
-    eye.rest(seen(now));
+    rests(now);
   }, [view, drawn]);
 
   useLayoutEffect(() => {
@@ -79,9 +135,7 @@ export function Rows(props: RowsProps) {
     if (!element || height.value === 0) return;
     // Asking the browser for the place would make it lay out at once: only when the place was moved here.
     if (eye.moved()) element.scrollTop = place.top;
-    const now = { ...view, top: place.top };
-    column.see(wanted(now));
-    eye.rest(seen(now));
+    rests({ ...view, top: place.top });
   });
   useLayoutEffect(() => measured(box, height), []);
   useEffect(() => () => clearTimeout(rest.current), []);
@@ -90,54 +144,8 @@ export function Rows(props: RowsProps) {
     const index = current === null ? -1 : column.reading.listing.indexOf(current);
     if (element && index >= 0) element.scrollTop = revealed(index, { ...view, top: element.scrollTop });
   }, [current]);
-
-  // While it is scrolled an element that goes out of sight comes back at the other end with another row: making and
-  // moving elements is what costs. At rest they are put in order, for those who hear the list instead of seeing it.
   const slots = Math.ceil(height.value / rowHeight) + AHEAD + BEHIND + 1;
-  const indexes = resting.value
-    ? range(drawn)
-    : range(drawn).sort((one, other) => (one % slots) - (other % slots));
-  const drawnHere = current !== null && rows.slice(drawn.first, drawn.last).some((row) => row.id === current);
-  return (
-    <div
-      ref={box}
-      class={`rows rows-${kind}`}
-      role={kind}
-      aria-label={props.label}
-      aria-rowcount={kind === "grid" ? count + 1 : undefined}
-      aria-multiselectable={kind === "grid" ? true : undefined}
-      aria-activedescendant={kind === "grid" && drawnHere ? elementId(current) : undefined}
-      tabIndex={0}
-      onScroll={look}
-      onPointerOver={(event) => eye.point(event)}
-      onPointerLeave={() => eye.point(null)}
-    >
-      {head}
-      <div
-        class="rows-all"
-        role={kind === "grid" ? "rowgroup" : "presentation"}
-        style={{ height: `${count * rowHeight}px` }}
-      >
-        {indexes.map((index) => {
-          const row = rows[index];
-          const top = index * rowHeight;
-          if (!row) return <Bone key={`bone-${index % slots}`} top={top} />;
-          return (
-            <Item
-              key={index % slots}
-              row={row}
-              index={index}
-              top={top}
-              current={row.id === current}
-              selected={props.isSelected?.(row.id) ?? false}
-              leaving={column.leaving.has(row.id)}
-              changed={column.isNew(row.id)}
-            />
-          );
-        })}
-      </div>
-    </div>
-  );
+  return { box, drawn, slots, resting: resting.value, look, point: eye.point };
 }
 
 /** A row that is on its way. */
@@ -147,61 +155,6 @@ function Bone({ top }: { top: number }) {
       <span class="bone" />
     </div>
   );
-}
-
-/** What the reader looks at: when rows come or go above it, the box is scrolled so that it stays. */
-function useEye(column: Column, place: { top: number }, rowHeight: number, current: string | null) {
-  const state = useRef({
-    version: -1,
-    first: 0,
-    ids: [] as string[],
-    pointed: null as string | null,
-    told: 0,
-    down: true,
-  });
-  const eye = state.current;
-  return {
-    top(): number {
-      void column.drawing.value;
-      if (column.version === eye.version) return place.top;
-      eye.version = column.version;
-      const pinned = [eye.pointed, current].filter((id) => id !== null && eye.ids.includes(id));
-      // At the very top what is new is what the reader came for, unless they point at something.
-      if (place.top === 0 && pinned.length === 0) return 0;
-      for (const id of [...pinned, ...eye.ids] as string[]) {
-        const after = column.reading.listing.indexOf(id);
-        if (after < 0 || column.leaving.has(id)) continue;
-        place.top = steady(place.top, eye.first + eye.ids.indexOf(id), after, rowHeight);
-        break;
-      }
-      return place.top;
-    },
-    /** Rows to draw before and after what is seen. */
-    spare(): [number, number] {
-      return eye.down ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
-    },
-    /** Whether the box must be told where it is: at first, and when rows came or went above. */
-    moved(): boolean {
-      const moved = eye.told !== place.top;
-      eye.told = place.top;
-      return moved;
-    },
-    scrolled(top: number): void {
-      if (top !== place.top) eye.down = top > place.top;
-      place.top = top;
-      eye.told = top;
-    },
-    rest({ first, last }: Range): void {
-      eye.first = first;
-      eye.ids = column.rows.slice(first, last).map((row) => row.id);
-    },
-    point(event: PointerEvent | null): void {
-      if (event?.pointerType === "touch") return;
-      const element =
-        event?.target instanceof Element ? event.target.closest<HTMLElement>("[data-id]") : null;
-      eye.pointed = element?.dataset.id ?? null;
-    },
-  };
 }
 
 function measured(

@@ -83,28 +83,13 @@ export function TasksPage() {
         </p>
       )}
       {!isNothing(selection) && (
-        <div class="selection-bar" role="toolbar" aria-label="Selected tasks">
-          <strong>{said(selected, !selection.all || (counts?.complete ?? true))} selected</strong>
-          {!selection.all && found > selected && (
-            <Button small look="quiet" onPress={() => setSelection(ALL)}>
-              {isPhone.value ? "All" : "Select all"} {said(found, counts?.complete ?? true)}
-            </Button>
-          )}
-          <span class="selection-space" />
-          <Button small icon="again" onPress={() => setAsking("retry")}>
-            Retry…
-          </Button>
-          <Button small look="danger" icon="slash" onPress={() => setAsking("cancel")}>
-            Cancel…
-          </Button>
-          <Button
-            small
-            look="quiet"
-            icon="close"
-            label="Clear the selection"
-            onPress={() => setSelection(NONE)}
-          />
-        </div>
+        <SelectionBar
+          selection={selection}
+          found={found}
+          complete={counts?.complete ?? true}
+          onChange={setSelection}
+          onAsk={setAsking}
+        />
       )}
       {asking && (
         <BulkDialog
@@ -119,6 +104,37 @@ export function TasksPage() {
           }}
         />
       )}
+    </div>
+  );
+}
+
+interface SelectionBarProps {
+  selection: Selection;
+  found: number;
+  /** Whether `found` is all of them. */
+  complete: boolean;
+  onChange: (selection: Selection) => void;
+  onAsk: (verb: Verb) => void;
+}
+
+function SelectionBar({ selection, found, complete, onChange, onAsk }: SelectionBarProps) {
+  const selected = selection.all ? found : selection.ids.size;
+  return (
+    <div class="selection-bar" role="toolbar" aria-label="Selected tasks">
+      <strong>{said(selected, !selection.all || complete)} selected</strong>
+      {!selection.all && found > selected && (
+        <Button small look="quiet" onPress={() => onChange(ALL)}>
+          {isPhone.value ? "All" : "Select all"} {said(found, complete)}
+        </Button>
+      )}
+      <span class="selection-space" />
+      <Button small icon="again" onPress={() => onAsk("retry")}>
+        Retry…
+      </Button>
+      <Button small look="danger" icon="slash" onPress={() => onAsk("cancel")}>
+        Cancel…
+      </Button>
+      <Button small look="quiet" icon="close" label="Clear the selection" onPress={() => onChange(NONE)} />
     </div>
   );
 }
