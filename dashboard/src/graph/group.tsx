@@ -252,7 +252,7 @@ function Cell({
   return (
     <g transform={`translate(${box.x} ${box.y})`}>
       <a
-        class={`node cell state-${member.state}`}
+        class={`node ${titled ? "cell" : "cell bare"} state-${member.state}`}
         href={href("tasks", member.id)}
         data-id={member.id}
         aria-label={`${member.title}, ${member.state}`}
