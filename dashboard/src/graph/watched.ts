@@ -4,7 +4,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
 import type { Attempt, Event, Workflow } from "../described";
-import { epoch, onEvents } from "../live";
+import { connected, epoch, onEvents } from "../live";
 import { useLoaded } from "../loaded";
 import { type Followed, follow, type Picture, pictureOf, withAttempts } from "./follow";
 import type { Member } from "./plan";
@@ -94,6 +94,11 @@ function useMembers(id: string) {
   }, [cursor, id, show]);
 
   const again = epoch.value;
+  const live = connected.value;
+  // What could not be read while the server was away is read once it is back.
+  useEffect(() => {
+    if (live && error) void reload();
+  }, [live]);
   useEffect(() => void reload(), [reload, again]);
   useEffect(() => {
     const errands = new Errands(

@@ -22,11 +22,11 @@ export function lastHour(minutes: readonly Minute[], now: number): Minute[] {
   });
 }
 
-/** The least of 1, 2, 5, 10, 20, 50 … that is not below any of them. */
+/** The least round number that is not below any of them. */
 export function ceilingOf(minutes: readonly Minute[]): number {
   const most = Math.max(1, ...minutes.map((one) => Math.max(one.created, ended(one))));
   const power = 10 ** Math.floor(Math.log10(most));
-  return [1, 2, 5, 10].map((step) => step * power).find((one) => one >= most) ?? most;
+  return [1, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((one) => one >= most) ?? most;
 }
 
 export function ended(minute: Minute): number {

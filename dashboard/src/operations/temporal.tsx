@@ -4,6 +4,7 @@
 import type { Answer } from "../api";
 import { Icon } from "../parts/icon";
 import { me } from "../session";
+import { Fact } from "./fact";
 import { Subject } from "./subject";
 
 type Side = NonNullable<Answer<"diagnose_org">["temporal"]>;
@@ -86,25 +87,6 @@ function Drift({ drift }: { drift: NonNullable<Side["drift"]> }) {
           ))}
         </tbody>
       </table>
-    </div>
-  );
-}
-
-interface FactProps {
-  name: string;
-  good: boolean;
-  children: preact.ComponentChildren;
-}
-
-/** A line whose mark says whether it needs a person. */
-export function Fact({ name, good, children }: FactProps) {
-  return (
-    <div class={good ? "fact" : "fact bad"}>
-      <dt>
-        <Icon name={good ? "check" : "alert"} size={14} />
-        {name}
-      </dt>
-      <dd>{children}</dd>
     </div>
   );
 }

@@ -8,6 +8,7 @@ import { useAsked } from "../operations/asked";
 import { OutboxPanel } from "../operations/outbox";
 import { QueuesPanel } from "../operations/queues";
 import { Rates } from "../operations/rates";
+import { ServerPanel } from "../operations/server";
 import { TemporalPanel } from "../operations/temporal";
 import { WaitingPanel } from "../operations/waiting";
 import { Loading, Trouble } from "../parts/empty";
@@ -34,13 +35,20 @@ export function OperationsPage() {
       {found && <Health diagnosis={found} />}
       {found && <Open tasks={found.tasks} />}
       {activity.value ? <Rates activity={activity.value} /> : <Loading />}
-      {queues.value && <QueuesPanel queues={queues.value} pollers={pollersOf(found?.temporal ?? null)} />}
+      {queues.value && (
+        <QueuesPanel
+          queues={queues.value}
+          pollers={pollersOf(found?.temporal ?? null)}
+          workers={found?.workers ?? null}
+        />
+      )}
       {found && (
         <>
           <WaitingPanel waiting={found.waiting} more={found.more_waiting} />
           {found.temporal && (
             <OutboxPanel outbox={found.outbox} letters={found.dead_letters} onRedriven={diagnosis.reload} />
           )}
+          <ServerPanel diagnosis={found} />
           <TemporalPanel side={found.temporal ?? null} />
         </>
       )}
