@@ -3,7 +3,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { Event } from "./described";
-import { epoch, onEvents } from "./live";
+import { connected, epoch, onEvents } from "./live";
 
 const PAUSE = 200;
 /** Milliseconds between two readings. */
@@ -28,6 +28,8 @@ export function useLoaded<T>(
   const [state, setState] = useState<{ value?: T; error?: unknown }>({});
   const latest = useRef({ load, concerns });
   latest.current = { load, concerns };
+  /** Whether what happened since the reading began may have been missed. */
+  const blind = useRef(false);
   const reading = useRef<{ again: boolean; ended: AbortController } | null>(null);
 
   const reload = useCallback(() => {
@@ -37,6 +39,7 @@ export function useLoaded<T>(
     }
     const mine = { again: false, ended: new AbortController() };
     reading.current = mine;
+    blind.current = !connected.peek();
     const done = (found: { value?: T; error?: unknown }) => {
       if (mine.ended.signal.aborted) return;
       setState((old) => ({ value: old.value, ...found }));
@@ -55,6 +58,10 @@ export function useLoaded<T>(
 
   const put = useCallback((value: T) => setState({ value }), []);
   const generation = epoch.value;
+  const live = connected.value;
+  useEffect(() => {
+    if (live && blind.current) reload();
+  }, [live, reload]);
   useEffect(() => {
     setState({});
     reload();

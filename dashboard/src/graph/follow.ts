@@ -91,6 +91,18 @@ export function withAttempts(picture: Picture, read: readonly Attempt[]): Pictur
   return { ...picture, attempts };
 }
 
+/** With what running tasks have reported so far. */
+export function withProgress(
+  picture: Picture,
+  running: readonly { id: string; progress: number; progress_message: string | null }[],
+): Picture {
+  const told = running.filter((task) => task.progress > 0);
+  const progress = new Map(
+    told.map((task) => [task.id, { percent: task.progress, message: task.progress_message }]),
+  );
+  return { ...picture, progress };
+}
+
 function note(attempts: Map<string, readonly Attempt[]>, task: string, event: Event): void {
   const number = Number(event.data.attempt ?? 0);
   const list = attempts.get(task) ?? [];

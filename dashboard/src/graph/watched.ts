@@ -6,7 +6,7 @@ import { call } from "../api";
 import type { Attempt, Event, Workflow } from "../described";
 import { connected, epoch, onEvents } from "../live";
 import { useLoaded } from "../loaded";
-import { type Followed, follow, type Picture, pictureOf, withAttempts } from "./follow";
+import { type Followed, follow, type Picture, pictureOf, withAttempts, withProgress } from "./follow";
 import type { Member } from "./plan";
 
 export interface Watched {
@@ -23,6 +23,8 @@ export interface Watched {
 }
 
 const PAGE = 1000;
+/** Running tasks whose progress is asked for; that of others shows when they report it next. */
+const MOST_RUNNING = 50;
 /** Milliseconds for which changes that must be read are gathered. */
 const GATHER = 250;
 /** Attempts whose errors are asked for one by one; of more, only the type is shown. */
@@ -59,7 +61,9 @@ function useMembers(id: string) {
   const [error, setError] = useState<unknown>();
   const [cursor, setCursor] = useState<string | null>(null);
   const latest = useRef<Picture | undefined>(undefined);
-  const missed = useRef<Event[]>([]);
+  /** What happens while it is read; null: nothing is being read. */
+  const meanwhile = useRef<Event[] | null>(null);
+  const blind = useRef(false);
 
   const show = useCallback((picture: Picture, members?: readonly Member[]) => {
     latest.current = picture;
@@ -67,20 +71,28 @@ function useMembers(id: string) {
   }, []);
 
   const reload = useCallback(async () => {
-    missed.current = [];
+    const events: Event[] = [];
+    meanwhile.current = events;
+    blind.current = !connected.peek();
     try {
       const path = { workflow_id: id };
-      const [graph, page] = await Promise.all([
+      const [graph, page, running] = await Promise.all([
         call("graph_workflow", { path }),
         call("list_workflow_attempts", { path, query: { limit: PAGE } }),
+        call("list_tasks", { query: { workflow_id: id, state: ["running"], limit: MOST_RUNNING } }),
       ]);
-      const fresh = pictureOf(graph.nodes, page.items);
-      show(follow(fresh, id, missed.current).picture, graph.nodes);
+      if (meanwhile.current !== events) return; // it is being read anew already
+      const fresh = withProgress(pictureOf(graph.nodes, page.items), running.items);
+      const followed = follow(fresh, id, events);
+      show(followed.picture, graph.nodes);
       setCursor(page.next_cursor ?? null);
       setError(undefined);
+      meanwhile.current = null;
+      if (followed.graph) void reload();
     } catch (problem) {
-      setError(problem);
+      if (meanwhile.current === events) setError(problem);
     }
+    if (meanwhile.current === events) meanwhile.current = null;
   }, [id, show]);
 
   const readAttempts = useCallback(async () => {
@@ -95,10 +107,10 @@ function useMembers(id: string) {
 
   const again = epoch.value;
   const live = connected.value;
-  // What could not be read while the server was away is read once it is back.
+  // What was read, or could not be, before the events arrive is read again once they do.
   useEffect(() => {
-    if (live && error) void reload();
-  }, [live]);
+    if (live && blind.current) void reload();
+  }, [live, reload]);
   useEffect(() => void reload(), [reload, again]);
   useEffect(() => {
     const errands = new Errands(
@@ -106,7 +118,7 @@ function useMembers(id: string) {
       (task) => readErrors(task, latest, show),
     );
     const forget = onEvents((events) => {
-      missed.current.push(...events);
+      meanwhile.current?.push(...events);
       if (!latest.current) return;
       const followed = follow(latest.current, id, events);
       if (followed.picture !== latest.current) show(followed.picture);

@@ -4,7 +4,7 @@
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
 import type { Workflow, WorkflowState } from "../described";
-import { epoch, onEvents } from "../live";
+import { connected, epoch, onEvents } from "../live";
 
 export interface Sought {
   readonly state: readonly WorkflowState[];
@@ -53,7 +53,9 @@ export function useWorkflows(sought: Sought): Listing {
       },
     });
 
+  const blind = useRef(false);
   const reload = useCallback(async () => {
+    blind.current = !connected.peek();
     try {
       const { items, next_cursor } = await page(null);
       if (current.current !== key) return;
@@ -78,6 +80,10 @@ export function useWorkflows(sought: Sought): Listing {
     show({ cursor: null });
     void reload();
   }, [reload, show]);
+  const live = connected.value;
+  useEffect(() => {
+    if (live && blind.current) void reload();
+  }, [live, reload]);
   useEffect(() => {
     const changed = new Set<string>();
     let timer: ReturnType<typeof setTimeout> | undefined;
