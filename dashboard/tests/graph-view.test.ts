@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fit, fitMiddle, widthOf } from "../src/graph/fit";
+import { fit, fitMiddle, fitTitle, widthOf } from "../src/graph/fit";
 import { fitted, kept, neighbour, revealed, window, zoomed } from "../src/graph/view";
 
 const SIZE = { width: 400, height: 200 };
@@ -62,4 +62,6 @@ test("text that does not fit is cut where it says least", () => {
   assert.ok(cut.endsWith("…") && widthOf(cut, 13) <= 100);
   const path = fitMiddle("Count durable_tasks/store/submissions.py", 160, 13);
   assert.ok(path.startsWith("Count") && path.endsWith("s.py") && widthOf(path, 13) <= 160 + 13);
+  assert.ok(fitTitle("Forecast demand per warehouse", 120, 13).startsWith("Forecast"));
+  assert.ok(fitTitle("Render assets/photo-007.jpg", 120, 13).endsWith("7.jpg"));
 });

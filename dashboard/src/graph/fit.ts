@@ -41,6 +41,11 @@ export function fitMiddle(text: string, width: number, size: number): string {
   return `${letters.slice(0, head).join("")}…${letters.slice(letters.length - tail).join("")}`;
 }
 
+/** Words say most at their beginning; paths and numbers differ at their end. */
+export function fitTitle(title: string, width: number, size: number): string {
+  return /[\d/]/.test(title) ? fitMiddle(title, width, size) : fit(title, width, size);
+}
+
 function emsOf(letter: string): number {
   if (NARROW.test(letter)) return 0.34;
   if (WIDE.test(letter)) return 0.9;

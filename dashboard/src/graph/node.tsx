@@ -5,7 +5,7 @@ import type { Attempt } from "../described";
 import { memo } from "../memo";
 import { href } from "../router";
 import { now } from "../time";
-import { fit, fitMiddle } from "./fit";
+import { fit, fitMiddle, fitTitle } from "./fit";
 import type { Progress } from "./follow";
 import { Mark } from "./mark";
 import type { Member } from "./plan";
@@ -69,7 +69,7 @@ function Words({
     <>
       <Mark state={member.state} x={12} y={box.height / 2 - 8} />
       <text class="node-title" x={LEFT} y={box.height / 2 - 4}>
-        {fit(member.title, room, TITLE)}
+        {fitTitle(member.title, room, TITLE)}
       </text>
       <text class="node-remark" x={LEFT} y={box.height / 2 + 14}>
         {fit(remark(member, attempt, percent, moment), room, REMARK)}

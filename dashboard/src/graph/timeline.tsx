@@ -86,7 +86,7 @@ function Key() {
 const ROW = 26;
 const BAR = 12;
 const AXIS = 28;
-const LABELS = { wide: 220, narrow: 112 };
+const LABELS = { wide: 220, narrow: 136 };
 const NARROW = 560;
 /** So that the newest bar does not touch the edge. */
 const RIGHT = 28;

@@ -101,7 +101,8 @@ function troublesOf({ displaced, outbox, temporal }: Diagnosis): string[] {
   if (outbox.dead_letters) found.push(`Temporal refuses ${outbox.dead_letters} of what it was told.`);
   if (temporal && !temporal.server_version) found.push("Temporal does not answer.");
   else if (temporal?.up === false) found.push(`The namespace ${temporal.namespace} is not served.`);
-  if (temporal?.drift?.length) found.push(`Temporal disagrees about ${temporal.drift.length}.`);
+  if (temporal?.drift?.length)
+    found.push(`Temporal disagrees about ${temporal.drift.length} of what is handed to it.`);
   return found;
 }
 
