@@ -1,10 +1,11 @@
-"""Fixtures that every test may use.
+"""Fixtures and options that every test may use.
 
 It must not know the features under test: only what is expensive or shared is made here.
 """
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,13 +14,22 @@ from durable_tasks import errors
 from durable_tasks.temporal.server import EmbeddedServer, find_binary
 
 
-# The session's own loop starts and stops it; in between that loop need not run, so tests keep theirs.
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def temporal_server() -> AsyncIterator[EmbeddedServer]:
-    """One Temporal server per run: see `.address` and `.binary`. Take your own task queue or namespace."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, help="a folder for pictures of every page of the dashboard")
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """Of the Temporal server, as `durable-tasks up` starts it."""
     try:
-        binary = find_binary(os.environ)
+        return find_binary(os.environ)
     except errors.ConfigurationError as error:
         pytest.skip(f"needs a real Temporal server: {error}")
+
+
+# The session's own loop starts and stops it; in between that loop need not run, so tests keep theirs.
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def temporal_server(binary: Path) -> AsyncIterator[EmbeddedServer]:
+    """One Temporal server per run: see `.address` and `.binary`. Take your own task queue or namespace."""
     async with EmbeddedServer(binary=binary) as server:
         yield server

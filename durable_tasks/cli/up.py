@@ -4,6 +4,7 @@ It must not know how any of them works: it starts, restarts and stops them, and 
 """
 
 import asyncio
+import json
 import math
 import os
 import shlex
@@ -174,9 +175,13 @@ class _Supervisor:
     def _ask_for_approval(self, tasks: DurableTasks, run: survey.Run) -> None:
         report = run.report
         say(f"counted {report['files']} files, {report['lines']} lines, {report['words']} words")
-        say("The report waits for a person. Approve it in another terminal:")
-        db = tasks.settings.db.resolve()
-        complete = ["task", "complete", run.approval.id, "--agent", "you", "--db", str(db)]
+        page = self._facts.get("dashboard")
+        if page is not None:
+            say("The report waits for a person. Approve it in the browser:")
+            say(f"  {page}#/inbox/{run.approval.id}")
+        say("or in another terminal:" if page else "The report waits for a person. Approve it in another terminal:")
+        output, db = json.dumps({"approved": True}), str(tasks.settings.db.resolve())
+        complete = ["task", "complete", run.approval.id, "--agent", "you", "--output", output, "--db", db]
         say(f"  {shlex.join([*_this_command(), *complete])}")
 
     def _put_summary(self, figures: dict[str, Any], failed: list[str]) -> None:

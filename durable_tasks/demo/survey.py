@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, Field
+
 from durable_tasks import DurableTasks, Mode, NewTask, NonRetryable, Org, Task, TaskContext, TaskState, Workflow
 from durable_tasks.demo.files import count_file, text_files
 
@@ -24,6 +26,13 @@ Show = Callable[[int, int], None]
 
 class DemoFailed(Exception):
     """A step of the demo did not complete; the message says which and why."""
+
+
+class Approval(BaseModel):
+    """What a person says of the report."""
+
+    approved: bool = Field(description="Whether the figures can be right.")
+    note: str = Field("", max_length=1000, description="What the reader of the report should know.")
 
 
 class Run(NamedTuple):
@@ -90,7 +99,14 @@ async def _close(org: Org, key: str, counting: Workflow | None) -> Workflow:
             on_dependency_failure="run",  # a file that cannot be read is reported, not a reason to give up
             space_id=SPACE,
         ),
-        NewTask(name="approve", title="Approve the report", mode=Mode.MANUAL, space_id=SPACE),
+        NewTask(
+            name="approve",
+            title="Approve the report",
+            description="Every text file has been counted. The step before this one, Report, has the figures.",
+            mode=Mode.MANUAL,
+            form=Approval,
+            space_id=SPACE,
+        ),
     ]
     return await org.pipeline("Report and approval", steps, space_id=SPACE, idempotency_key=f"{key}/closing")
 
@@ -181,8 +197,11 @@ async def approve(org: Org, approval: Task) -> None:
 
 
 async def approved(org: Org, run: Run) -> Run:
-    """The run once somebody has approved it. Raises DemoFailed when it was cancelled or failed."""
-    await _completed(org, run.approval)
+    """The run once somebody has approved it. Raises DemoFailed when it was refused, cancelled or failed."""
+    approval = await _completed(org, run.approval)
+    said = Approval.model_validate(approval.output)  # it fits: the task has the form
+    if not said.approved:
+        raise DemoFailed("the report was not approved" + (f": {said.note}" if said.note else ""))
     await org.wait_workflow(run.workflows[-1].id)
     return run._replace(workflows=tuple([await org.get_workflow(one.id) for one in run.workflows]))
 

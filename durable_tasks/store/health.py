@@ -244,6 +244,8 @@ def _why_blocked(conn: sqlite3.Connection, row: Row) -> str:
     found = conn.execute(sql, (row["id"],)).fetchone()
     if found is None:
         return f"its turn in workflow {row['workflow_id']}"
+    if row["blocked_by"] == 1:
+        return f"its dependency {found[0]}, which is {found[1]}"
     return f"{row['blocked_by']} unfinished dependencies, such as {found[0]}, which is {found[1]}"
 
 

@@ -108,9 +108,9 @@ async def test_temporal_drives_it_a_person_approves_and_ctrl_c_stops_it(
         assert servers
 
         done = await run(
-            "task", "complete", approval, "--agent", "ann", "--output", '{"ok": 1}', "--json", cwd=tmp_path
+            "task", "complete", approval, "--agent", "ann", "--output", '{"approved": true}', "--json", cwd=tmp_path
         )
-        assert (done.code, done.data["state"], done.data["output"]) == (0, "completed", {"ok": 1}), done.err
+        assert (done.code, done.data["state"], done.data["output"]) == (0, "completed", {"approved": True}), done.err
         assert up.process.stdout is not None
         summary = json.loads(await asyncio.wait_for(up.process.stdout.readline(), 30))
         assert (figures(summary), summary["drift"]) == (wc(folder), 0)
@@ -150,7 +150,7 @@ async def test_a_server_that_dies_is_started_again_at_its_address(folder: Path, 
         (server,) = processes(str(binary), "start-dev", str(port))[-1:]
         os.kill(server, signal.SIGKILL)
         await up.hear("runs again")
-        done = await run("task", "complete", approval, "--agent", "ann", cwd=tmp_path)
+        done = await run("task", "complete", approval, "--agent", "ann", "--output", '{"approved": true}', cwd=tmp_path)
         assert done.code == 0, done.err
         assert up.process.stdout is not None
         summary = json.loads(await asyncio.wait_for(up.process.stdout.readline(), 30))

@@ -92,7 +92,7 @@ async def test_what_waits_is_listed_by_state_and_says_for_what(desk: Desk) -> No
     assert said[held.id] == "'ann', who has claimed it, to start"
     assert said[pending.id] == "a claim"
     assert said[unsent.id] == "its start to be sent to Temporal"
-    assert said[blocked.id].startswith("1 unfinished dependencies")
+    assert said[blocked.id].startswith("its dependency ")
     of_file = {one.task_id: one for one in (await desk.store.health(quiet_for=30, limit=100)).waiting}
     assert all(of_file[one.task_id] == one for one in found.waiting)
     assert "secret" in {one.title for one in of_file.values()}

@@ -49,7 +49,7 @@ async def test_each_state_says_what_it_waits_for_and_since_when(org: Org, clock:
     said = {task.id: await org.explain(task.id) for task in (ready, after, held.task)}
     assert (said[ready.id].state, said[ready.id].waits_for) == (S.PENDING, "a claim")
     assert said[ready.id].since == utc(began)
-    assert said[after.id].waits_for == f"1 unfinished dependencies, such as {ready.id}, which is pending"
+    assert said[after.id].waits_for == f"its dependency {ready.id}, which is pending"
     assert said[held.task.id].waits_for == "'ann', who has claimed it, to start"
 
     await org.start(held.task.id, token=held.token)

@@ -150,13 +150,13 @@ function Toggle({ item, box, open, stop, label, onToggle, children }: ToggleProp
       class={open ? "toggle" : "toggle node group"}
       role="button"
       aria-expanded={open}
-      aria-label={label}
       data-id={item.id}
       tabindex={stop ? 0 : -1}
       transform={`translate(${box.x} ${box.y})`}
       onClick={() => onToggle(item.id)}
       onKeyDown={press}
     >
+      <title>{label}</title>
       {children}
     </g>
   );
@@ -255,7 +255,6 @@ function Cell({
         class={`node ${titled ? "cell" : "cell bare"} state-${member.state}`}
         href={href("tasks", member.id)}
         data-id={member.id}
-        aria-label={`${member.title}, ${member.state}`}
         tabindex={stop ? 0 : -1}
         draggable={false}
       >
@@ -269,7 +268,7 @@ function Cell({
           </>
         )}
         {!titled && !far && <path class="glyph" d={MARKS[member.state]} transform="translate(3 3)" />}
-        <title>{`${member.title}: ${member.state}`}</title>
+        <title>{`${member.title}, ${member.state}`}</title>
       </a>
     </g>
   );

@@ -39,7 +39,6 @@ export const Node = memo(({ member, box, detail, attempt, progress, after, stop 
         class={`node state-${member.state} ${detail}`}
         href={href("tasks", member.id)}
         data-id={member.id}
-        aria-label={spoken(member, after, progress)}
         tabindex={stop ? 0 : -1}
         draggable={false}
       >
@@ -49,7 +48,7 @@ export const Node = memo(({ member, box, detail, attempt, progress, after, stop 
         <rect class="face" width={width} height={height} rx={detail === "card" ? 10 : 7} />
         {detail === "card" && <Words {...{ member, box, attempt, progress }} />}
         {detail === "slim" && <Slim member={member} box={box} />}
-        <title>{member.title}</title>
+        <title>{spoken(member, after, progress)}</title>
       </a>
     </g>
   );

@@ -18,6 +18,8 @@ interface DialogProps {
 
 /** What was come for; the button that closes stands before it. */
 const FIRST = ".dialog-content :is(input, textarea, select, button):not(:disabled)";
+/** Where another look is needed, once that was said. */
+const WRONG = "[aria-invalid='true']";
 
 export function Dialog({ title, children, actions, wide, onClose, onSubmit }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
@@ -48,6 +50,7 @@ export function Dialog({ title, children, actions, wide, onClose, onSubmit }: Di
         onSubmit={(event) => {
           event.preventDefault();
           onSubmit?.();
+          requestAnimationFrame(() => element.current?.querySelector<HTMLElement>(WRONG)?.focus());
         }}
       >
         <header>

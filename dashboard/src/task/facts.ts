@@ -52,6 +52,11 @@ export function usePrior(task: Task): Loaded<Task[]> {
   return useTasks(ids, ids.join());
 }
 
+/** At most one. */
+export function useParent({ parent_task_id: id }: Task): Loaded<Task[]> {
+  return useTasks(id === null ? [] : [id], id ?? "");
+}
+
 export function useChildren(id: string): Loaded<Task[]> {
   const known = useRef<ReadonlySet<string>>(new Set());
   const read = useLoaded(

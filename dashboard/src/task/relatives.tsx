@@ -1,13 +1,14 @@
-// Relatives: the tasks that a task waited for, and those that it has made.
+// Relatives: the tasks that a task waited for, the one that made it, and those that it has made.
 // It must not know how one comes to be the other.
 
 import type { Task } from "../described";
 import { StateMark } from "../parts/state";
 import { href } from "../router";
-import { useChildren, usePrior } from "./facts";
+import { useChildren, useParent, usePrior } from "./facts";
 
 export function Relatives({ task }: { task: Task }) {
   const prior = usePrior(task).value ?? [];
+  const parent = useParent(task).value ?? [];
   const children = useChildren(task.id).value ?? [];
   const more = task.depends_on.length - prior.length;
   return (
@@ -17,6 +18,7 @@ export function Relatives({ task }: { task: Task }) {
           {more > 0 ? `and ${more} more` : null}
         </Links>
       )}
+      {parent.length > 0 && <Links title="Part of" tasks={parent} />}
       {children.length > 0 && <Links title="Children" tasks={children} />}
     </>
   );
