@@ -56,6 +56,10 @@ export class Unreachable extends Error {
   }
 }
 
+/** Whether the same call may go well a little later. */
+export const isPassing = (error: unknown) =>
+  error instanceof Unreachable || (error instanceof Refused && (error.status >= 500 || error.status === 429));
+
 /** The API beside the page, wherever both are mounted. */
 export const BASE = typeof document === "undefined" ? "" : new URL("../v1/", document.baseURI).href;
 
@@ -154,7 +158,13 @@ export function randomKey(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Refusals whose detail speaks of what people never see. */
+const WORDS: Readonly<Record<string, string>> = {
+  stale_token: "This task is not in your hands any more: it has ended, or somebody else has it.",
+};
+
 /** What to tell a person about `error`. */
 export function said(error: unknown): string {
+  if (error instanceof Refused && error.code in WORDS) return WORDS[error.code] ?? error.detail;
   return error instanceof Error ? error.message : String(error);
 }

@@ -2,11 +2,13 @@
 // It must not know what is read.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { isPassing } from "./api";
 import type { Event } from "./described";
 import { connected, epoch, onEvents } from "./live";
 
 const PAUSE = 200;
 /** Milliseconds between two readings. */
+const PAUSE_IN_TROUBLE = 2500;
 
 export interface Loaded<T> {
   /** What was read last; it stays while it is read anew. Undefined: nothing yet. */
@@ -44,11 +46,15 @@ export function useLoaded<T>(
       if (mine.ended.signal.aborted) return;
       setState((old) => ({ value: old.value, ...found }));
       // Until the pause is over whatever happens leads to one more reading only.
-      setTimeout(() => {
-        if (mine.ended.signal.aborted) return;
-        reading.current = null;
-        if (mine.again) reload();
-      }, PAUSE);
+      const passing = isPassing(found.error);
+      setTimeout(
+        () => {
+          if (mine.ended.signal.aborted) return;
+          reading.current = null;
+          if (mine.again || passing) reload();
+        },
+        passing ? PAUSE_IN_TROUBLE : PAUSE,
+      );
     };
     latest.current.load(mine.ended.signal).then(
       (value) => done({ value, error: undefined }),

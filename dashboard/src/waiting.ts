@@ -36,18 +36,21 @@ const BRINGS: ReadonlySet<string> = new Set([
 let touched = new Set<string>();
 let all = false;
 let working = false;
-let life = 0;
+/** Stands for the one who is signed in; null: nobody is. What was read for one is never shown to another. */
+let reader: object | null = null;
 
+/** Reads, and follows what happens, until the returned function is called. */
 export function start(): () => void {
-  const mine = ++life;
-  const unheard = onEvents((events) => note(events, mine));
+  reader = {};
+  const unheard = onEvents(note);
   const unfollowed = effect(() => {
     if (epoch.value >= 0) refresh();
   });
   return () => {
-    life++;
+    reader = null;
     unheard();
     unfollowed();
+    touched = new Set();
     waiting.value = null;
     more.value = false;
     trouble.value = null;
@@ -56,45 +59,52 @@ export function start(): () => void {
 
 /** Reads all of them again. */
 export function refresh(): void {
-  if (life === 0) return;
   all = true;
-  void work(life);
+  void work();
 }
 
 /** Takes over what a command answered, before its event comes. */
 export function heard(task: Task): void {
   touched.add(task.id);
-  void work(life);
+  void work();
 }
 
-function note(events: readonly Event[], mine: number): void {
+function note(events: readonly Event[]): void {
   for (const { task_id: id, kind } of events)
     if (id !== null && (BRINGS.has(kind) || waiting.peek()?.has(id))) touched.add(id);
-  if (touched.size > 0) void work(mine);
+  if (touched.size > 0) void work();
 }
 
 /** One reading at a time, until nothing is left to read. */
-async function work(mine: number): Promise<void> {
-  if (working) return;
+async function work(): Promise<void> {
+  const mine = reader;
+  if (working || mine === null) return;
   working = true;
   try {
-    while ((all || touched.size > 0) && mine === life) {
-      const ids = [...touched];
-      const whole = all || ids.length > PAGE || waiting.peek() === null;
-      touched = new Set();
-      all = false;
-      const found = whole ? await readAll() : await readSome(ids);
-      if (mine === life) waiting.value = found;
-      trouble.value = null;
+    while ((all || touched.size > 0) && mine === reader) {
+      await readOnce(mine);
       await new Promise((resolve) => setTimeout(resolve, REST));
     }
   } catch (error) {
-    if (mine !== life) return;
-    trouble.value = error;
-    setTimeout(refresh, AGAIN_AFTER); // what was to be read is forgotten by now
+    if (mine === reader) {
+      trouble.value = error;
+      setTimeout(refresh, AGAIN_AFTER); // what was to be read is forgotten by now
+    }
   } finally {
     working = false;
+    if (mine !== reader) void work();
   }
+}
+
+async function readOnce(mine: object): Promise<void> {
+  const ids = [...touched];
+  const whole = all || ids.length > PAGE || waiting.peek() === null;
+  touched = new Set();
+  all = false;
+  const found = whole ? await readAll() : await readSome(ids);
+  if (mine !== reader) return;
+  waiting.value = found;
+  trouble.value = null;
 }
 
 async function readAll(): Promise<Tasks> {

@@ -1,7 +1,7 @@
 // Task: everything that is known of one task, and what may be done with it.
 // It must not know how any of it is read or done.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { call } from "../api";
 import type { Attempt, Task } from "../described";
 import { useKeys } from "../keys";
@@ -19,9 +19,9 @@ import { Value } from "../parts/value";
 import { href } from "../router";
 import { About } from "../task/about";
 import { claim, retry } from "../task/acts";
-import { allowed, isEnded } from "../task/allowed";
+import { type Asked, allowed, isEnded } from "../task/allowed";
 import { Attempts } from "../task/attempts";
-import { type DialogName, TaskDialog } from "../task/dialogs";
+import { TaskDialog, useDialog } from "../task/dialogs";
 import { Explanation } from "../task/explanation";
 import { useHistory, useTask } from "../task/facts";
 import { History } from "../task/history";
@@ -38,9 +38,10 @@ export function TaskPage({ id }: { id: string }) {
 }
 
 function Known({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
-  const [dialog, setDialog] = useState<DialogName | null>(null);
   const history = useHistory(task.id);
   const attempts = useAttempts(task);
+  const can = allowed(task);
+  const [dialog, setDialog] = useDialog(can);
   useEffect(() => {
     document.title = `${task.title} · Durable tasks`;
   }, [task.title]);
@@ -83,7 +84,9 @@ function Known({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
           <Particulars task={task} />
         </aside>
       </div>
-      {dialog && <TaskDialog name={dialog} task={task} put={loaded.put} onClose={() => setDialog(null)} />}
+      {dialog && isPossible(dialog, can) && (
+        <TaskDialog name={dialog} task={task} put={loaded.put} onClose={() => setDialog(null)} />
+      )}
     </article>
   );
 }
@@ -138,7 +141,7 @@ function Failure({ task }: { task: Task }) {
 interface ActionsProps {
   task: Task;
   put: (task: Task) => void;
-  onDialog: (name: DialogName) => void;
+  onDialog: (name: Asked) => void;
 }
 
 /** Everything that is possible now; the keys are those of the inbox. */

@@ -41,7 +41,8 @@ export function Dialog({ title, children, actions, wide, onClose, onSubmit }: Di
         event.preventDefault();
         onClose();
       }}
-      onMouseDown={(event) => event.target === element.current && onClose()}
+      // Beside the dialog is out of it, unless something may have been typed.
+      onMouseDown={(event) => event.target === element.current && !onSubmit && onClose()}
     >
       <form
         class="dialog-body"

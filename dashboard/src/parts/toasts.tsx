@@ -2,6 +2,7 @@
 // It must not know what was done.
 
 import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { said } from "../api";
 import { Button } from "./button";
 import { Icon } from "./icon";
@@ -44,8 +45,15 @@ function dismiss(which: number): void {
 }
 
 export function Toasts() {
+  const element = useRef<HTMLDivElement>(null);
+  const newest = shown.value.at(-1)?.number;
+  // Shown again it lies over a dialog that was opened since.
+  useEffect(() => {
+    element.current?.hidePopover();
+    element.current?.showPopover();
+  }, [newest]);
   return (
-    <div class="toasts" role="status" aria-live="polite">
+    <div ref={element} class="toasts" popover="manual" role="status" aria-live="polite">
       {shown.value.map((toast) => (
         <div key={toast.number} class={toast.bad ? "toast bad" : "toast"}>
           <Icon name={toast.bad ? "alert" : "check"} />

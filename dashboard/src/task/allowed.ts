@@ -21,6 +21,13 @@ export interface Allowed {
   retry: boolean;
 }
 
+/** What is asked before it is done. */
+export type Asked = "release" | "progress" | "fail" | "reassign" | "cancel";
+
+/** Whether it still makes sense to ask. */
+export const isPossible = (asked: Asked, can: Allowed): boolean =>
+  asked === "reassign" || asked === "cancel" ? can[asked] : can.work;
+
 /** Read in a component, it follows who is signed in. */
 export function allowed(task: Task): Allowed {
   const agent = may("agent");

@@ -1,16 +1,14 @@
 // Dialogs: what is asked before an act on a task is done.
 // It must not know how the acts are told to the server.
 
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Task } from "../described";
 import { Button } from "../parts/button";
 import { Dialog } from "../parts/dialog";
 import { Field, TextField } from "../parts/field";
 import { isMe, me } from "../session";
 import { cancel, fail, progress, reassign, release } from "./acts";
-import { isHeld } from "./allowed";
-
-export type DialogName = "release" | "progress" | "fail" | "reassign" | "cancel";
+import { type Allowed, type Asked, isHeld, isPossible } from "./allowed";
 
 interface DialogProps {
   task: Task;
@@ -18,7 +16,7 @@ interface DialogProps {
   onClose: () => void;
 }
 
-export function TaskDialog({ name, ...props }: DialogProps & { name: DialogName }) {
+export function TaskDialog({ name, ...props }: DialogProps & { name: Asked }) {
   switch (name) {
     case "release":
       return <ReleaseDialog {...props} />;
@@ -31,6 +29,16 @@ export function TaskDialog({ name, ...props }: DialogProps & { name: DialogName 
     case "cancel":
       return <CancelDialog {...props} />;
   }
+}
+
+/** The dialog that is open, while it still makes sense: somebody else may have acted meanwhile. */
+export function useDialog(can: Allowed): [Asked | null, (next: Asked | null) => void] {
+  const [open, setOpen] = useState<Asked | null>(null);
+  const moot = open !== null && !isPossible(open, can);
+  useEffect(() => {
+    if (moot) setOpen(null);
+  }, [moot]);
+  return [moot ? null : open, setOpen];
 }
 
 /** The two buttons at the end: back, and what was come for. */

@@ -1,7 +1,7 @@
 // Waiting: one task of the inbox: what it is about, in whose hands it is, and its answer.
 // It must not know the list beside it.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Task } from "../described";
 import { draft } from "../drafts";
 import { useKeys } from "../keys";
@@ -18,9 +18,9 @@ import { Value } from "../parts/value";
 import { href } from "../router";
 import { About } from "./about";
 import { claim } from "./acts";
-import { allowed, isEnded } from "./allowed";
+import { type Asked, allowed, isEnded } from "./allowed";
 import { Answering } from "./answering";
-import { type DialogName, TaskDialog } from "./dialogs";
+import { TaskDialog, useDialog } from "./dialogs";
 import { useHistory, useTask } from "./facts";
 import { History } from "./history";
 import { Holder } from "./holder";
@@ -52,9 +52,9 @@ function BackLink() {
 }
 
 function Opened({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
-  const [dialog, setDialog] = useState<DialogName | null>(null);
   const history = useHistory(task.id);
   const can = allowed(task);
+  const [dialog, setDialog] = useDialog(can);
   const { put } = loaded;
   const page = useRef<HTMLElement>(null);
   const focus = (selector: string) => page.current?.querySelector<HTMLElement>(selector)?.focus();
@@ -99,7 +99,9 @@ function Opened({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
       <div class="opened-side">
         <History task={task} history={history} />
       </div>
-      {dialog && <TaskDialog name={dialog} task={task} put={put} onClose={() => setDialog(null)} />}
+      {dialog && isPossible(dialog, can) && (
+        <TaskDialog name={dialog} task={task} put={put} onClose={() => setDialog(null)} />
+      )}
     </article>
   );
 }
@@ -156,7 +158,7 @@ function Answer({ task, open, put }: { task: Task; open: boolean; put: (task: Ta
 }
 
 /** What may be done instead of completing it. */
-function Beside({ onDialog }: { onDialog: (name: DialogName) => void }) {
+function Beside({ onDialog }: { onDialog: (name: Asked) => void }) {
   return (
     <p class="opened-beside">
       <Button look="quiet" shortcut="P" onPress={() => onDialog("progress")}>
