@@ -84,9 +84,7 @@ function Known({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
           <Particulars task={task} />
         </aside>
       </div>
-      {dialog && isPossible(dialog, can) && (
-        <TaskDialog name={dialog} task={task} put={loaded.put} onClose={() => setDialog(null)} />
-      )}
+      {dialog && <TaskDialog name={dialog} task={task} put={loaded.put} onClose={() => setDialog(null)} />}
     </article>
   );
 }

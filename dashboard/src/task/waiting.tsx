@@ -99,9 +99,7 @@ function Opened({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
       <div class="opened-side">
         <History task={task} history={history} />
       </div>
-      {dialog && isPossible(dialog, can) && (
-        <TaskDialog name={dialog} task={task} put={put} onClose={() => setDialog(null)} />
-      )}
+      {dialog && <TaskDialog name={dialog} task={task} put={put} onClose={() => setDialog(null)} />}
     </article>
   );
 }
