@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect
 
@@ -37,8 +38,9 @@ async def authenticate(asking: Asking) -> Principal:
 class House:
     """Who visits it sees `acme`'s tasks."""
 
-    def __init__(self, folder: Path, browser: Browser, screenshots: Path | None) -> None:
+    def __init__(self, folder: Path, browser: Browser, screenshots: Path | None, **settings: Any) -> None:
         self.screenshots = screenshots
+        self._settings = settings
         self._db = folder / "tasks.db"
         self._browser = browser
         self._contexts: list[BrowserContext] = []
@@ -48,7 +50,7 @@ class House:
         self.tasks = self._tasks()
 
     def _tasks(self) -> DurableTasks:
-        tasks = DurableTasks(Settings(db=self._db))
+        tasks = DurableTasks(Settings(db=self._db, **self._settings))
         furniture.register(tasks)
         return tasks
 
@@ -118,8 +120,11 @@ async def sign_in(page: Page, token: str, url: str) -> None:
 
 
 @asynccontextmanager
-async def opened(folder: Path, browser: Browser, screenshots: Path | None) -> AsyncIterator[House]:
-    house = House(folder, browser, screenshots)
+async def opened(
+    folder: Path, browser: Browser, screenshots: Path | None = None, **settings: Any
+) -> AsyncIterator[House]:
+    """`settings` are those of the DurableTasks."""
+    house = House(folder, browser, screenshots, **settings)
     await house.open()
     try:
         yield house

@@ -1,11 +1,16 @@
 // Temporal: how a task stands on Temporal's side, and the way to Temporal's own page about it.
 // It must not know the task beyond its id.
 
+import { useEffect } from "preact/hooks";
 import { call, said } from "../api";
 import type { Task } from "../described";
 import { useLoaded } from "../loaded";
 import { Icon } from "../parts/icon";
 import { may, me } from "../session";
+import { isEnded } from "./allowed";
+
+/** Milliseconds: that a Temporal workflow has been started is told by no event. */
+const LOOK_EVERY = 3000;
 
 export function Temporal({ task }: { task: Task }) {
   if (task.engine !== "temporal" || me.value?.engine !== "temporal" || !may("operator")) return null;
@@ -18,6 +23,13 @@ function Side({ task }: { task: Task }) {
     [task.id, task.generation, task.state],
   );
   const view = loaded.value;
+  const { reload } = loaded;
+  const awaited = !isEnded(task) && view?.temporal !== "RUNNING";
+  useEffect(() => {
+    if (!awaited) return;
+    const timer = setInterval(reload, LOOK_EVERY);
+    return () => clearInterval(timer);
+  }, [awaited, reload]);
   return (
     <section class="part" aria-label="Temporal">
       <h2>Temporal</h2>
