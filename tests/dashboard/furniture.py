@@ -91,6 +91,10 @@ async def furnish(org: Org) -> Furniture:
             NewTask(name="sign", title="Sign the accounts", depends_on=("balance", "tax")),
         ],
     )
+    stock = (await org.workflow_tasks(dag.id))[2]
+    counting = await org.claim(stock.id, agent_id="grace", lease=None)
+    await org.start(stock.id, token=counting.token)
+    await org.progress(stock.id, 60, token=counting.token, message="the second hall")
     await org.wait_workflow(fan_out.id, timeout=DEADLINE)
     return Furniture(approval, held, overdue, failed, pipeline, fan_out, dag)
 

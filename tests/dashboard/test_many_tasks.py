@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from durable_tasks import NewTask, Org
 from durable_tasks.access import Role
@@ -28,7 +28,7 @@ async def filled(org: Org, count: int, **fields: Any) -> None:
         )
 
 
-def row(page: Page, title: str) -> Any:
+def row(page: Page, title: str) -> Locator:
     return page.get_by_role("row").filter(has_text=title)
 
 
@@ -129,6 +129,31 @@ async def test_ten_thousand_tasks_are_painted_soon_and_scroll_smoothly(house: Ho
     keep("dashboard-10000", figures)
     assert sorted(paints)[2] < FIRST_PAINT, figures
     assert max(frames) < LONGEST_FRAME, figures
+
+
+@pytest.mark.acceptance
+async def test_what_others_do_is_seen_within_a_second(house: House) -> None:
+    org = house.org
+    page = await house.visit("tasks")
+    seconds = []
+    for number in range(20):
+        title = f"Seen {number}"
+        task = await org.create(title)
+        seconds.append(await seen_after(row(page, title), "pending"))
+        claim = await org.claim(task.id, agent_id="grace")
+        seconds.append(await seen_after(row(page, title), "claimed"))
+        await org.complete(task.id, token=claim.token)
+        seconds.append(await seen_after(row(page, title), "completed"))
+    seconds.sort()
+    figures = {"changes": len(seconds), "p50_s": seconds[30], "p95_s": seconds[57], "max_s": seconds[-1]}
+    keep("dashboard-live", figures)
+    assert seconds[-1] < 1, figures
+
+
+async def seen_after(shown: Locator, text: str) -> float:
+    begun = time.perf_counter()
+    await expect(shown).to_contain_text(text)
+    return time.perf_counter() - begun
 
 
 SCROLL = """() => new Promise((resolve) => {
