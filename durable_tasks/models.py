@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from durable_tasks.durations import Duration, DurationLike
 from durable_tasks.errors import InvalidOrg
+from durable_tasks.form_models import form_of
 
 T = TypeVar("T")
 
@@ -150,7 +151,7 @@ AnyPriority = Annotated[
 
 def _as_schema(form: Any) -> Any:
     is_model = isinstance(form, type) and issubclass(form, BaseModel)
-    return form.model_json_schema() if is_model else form
+    return form_of(form) if is_model else form
 
 
 Form = Annotated[dict[str, Any] | SkipJsonSchema[type[BaseModel]] | None, AfterValidator(_as_schema)]

@@ -6,11 +6,14 @@ It must not test what a refusal leaves of a task.
 import json
 import time
 from contextlib import suppress
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 from durable_tasks.errors import InvalidInput, InvalidOutput, PayloadTooLarge
+from durable_tasks.form_models import form_of
 from durable_tasks.forms import check_form, check_output
 from durable_tasks.store.rows import PAYLOAD_LIMIT
 
@@ -100,6 +103,26 @@ def test_what_is_no_form_is_refused(name: str) -> None:
         check_form(json.dumps(form))
     assert said in refused.value.message, refused.value.message
     assert len(refused.value.message) < 1000
+
+
+class Invoice(BaseModel):
+    total: Decimal
+    price: Annotated[Decimal, Field(gt=0, le=500, max_digits=5, decimal_places=2)]
+    discount: Annotated[Decimal, Field(max_digits=2, decimal_places=2)] = Decimal(0)
+    tip: Decimal | None = None
+
+
+def test_a_decimal_of_a_model_is_a_number_or_its_digits() -> None:
+    form = form_of(Invoice)
+    check_form(json.dumps(form))
+    for total in (1, 0.5, "12345678901234567890.01", "-3", ".5", "1."):
+        for price in (499.99, "0100.50", "1.500"):
+            output = {"total": total, "price": price, "discount": "0.25", "tip": None}
+            check_output(json.dumps(form), json.dumps(output))
+            assert Invoice.model_validate(output)
+    wrong = {"total": "much", "price": 501, "discount": "1.5", "tip": "."}
+    assert misfits(form, wrong).keys() == {"/total", "/price", "/discount", "/tip"}
+    assert misfits(form, {"total": "", "price": "1.005"}).keys() == {"/total", "/price"}
 
 
 EXPENSIVE: dict[str, tuple[Any, Any]] = {
