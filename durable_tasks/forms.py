@@ -26,6 +26,8 @@ NAMED_LIMIT = 50_000
 misfits or none, and naming one costs a hundred times what finding it does."""
 ERROR_LIMIT = 100
 """Errors that one refusal names."""
+PLACE_LIMIT = 256
+"""Characters of a place that a refusal names: an output may have names of a megabyte, and a hundred misfits below one."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ONE = frozenset(
@@ -39,8 +41,13 @@ _VALUES = frozenset({"const", "enum", "required"})
 _OWN = "#/$defs/"
 _COUNTED_PATTERN = 1000
 """The weight of a regular expression with a counted repetition, of which each byte may meet a thousand states."""
-_MULTIPLE = 2000
-"""The weight of `multipleOf`: 1e300 is divided as a fraction of a thousand bits."""
+_COSTLY = {
+    "multipleOf": 2000,  # 1e300 is divided as a fraction of a thousand bits
+    "uniqueItems": 50,  # of short lists each item is compared with each
+    "format": 15,  # names in other alphabets are written anew
+    "const": 5,  # numbers are compared exactly
+}
+"""What a keyword weighs beyond its own step."""
 
 
 def check_form(text: str) -> None:
@@ -96,7 +103,8 @@ def _told(error: "ValidationError") -> dict[str, str]:
 
 
 def _pointer(path: list[str]) -> str:
-    return "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path)
+    whole = "".join(f"/{part[:PLACE_LIMIT].replace('~', '~0').replace('/', '~1')}" for part in path)
+    return whole if len(whole) <= PLACE_LIMIT else f"{whole[: PLACE_LIMIT - 1]}…"
 
 
 class _Form(NamedTuple):
@@ -212,7 +220,7 @@ def _own_weight(schema: Mapping[str, Any]) -> int:
     patterns = [schema["pattern"]] if "pattern" in schema else []
     patterns += schema.get("patternProperties", ())
     values = sum(_count(schema[keyword]) for keyword in _VALUES & schema.keys())
-    values += _MULTIPLE * ("multipleOf" in schema)
+    values += sum(_COSTLY[keyword] for keyword in _COSTLY.keys() & schema.keys())
     return 1 + len(schema) + values + sum(len(p) + _COUNTED_PATTERN * ("{" in p) for p in patterns)
 
 

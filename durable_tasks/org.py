@@ -67,13 +67,14 @@ class Org(Workflows):
 
         Raises InvalidInput, PayloadTooLarge, UnknownDependency, NotFound (parent), IdempotencyConflict."""
         store = self._host.store
-        return await store.create(self.id, self._draft(new_task(title, fields)))
+        (drafted,) = await self._drafts([new_task(title, fields)])
+        return await store.create(self.id, drafted)
 
     async def create_many(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Create all or none, in one transaction. They may depend on each other by name."""
         check_batch(tasks)
         store = self._host.store
-        return await store.create_many(self.id, [self._draft(new) for new in tasks])
+        return await store.create_many(self.id, await self._drafts(tasks))
 
     async def create_in(
         self,
@@ -86,7 +87,7 @@ class Org(Workflows):
         The connection must be to the same file, inside BEGIN IMMEDIATE, with synchronous FULL; else
         ForeignTransaction."""
         host = self._host
-        drafted = self._draft(new_task(title, fields))
+        (drafted,) = await self._drafts([new_task(title, fields)])
         store = host.store
         return await joining.insert(store, connection, self.id, drafted, host.ids)
 

@@ -3,8 +3,9 @@
 It must not know SQL, Temporal or other organisations, nor the verbs of one task.
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 from durable_tasks.checks import check_batch, check_reason, check_text, one_or_more, page_limit
 from durable_tasks.engine.waiters import Waiters
@@ -28,6 +29,7 @@ from durable_tasks.ports import Clock, Ids
 from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import Draft, draft
 
+T = TypeVar("T")
 _ALL = Join("all")
 
 
@@ -115,8 +117,7 @@ class Workflows:
     ) -> Sequence[Task]:
         """Add members to an open workflow; a pipeline grows at its end."""
         check_batch(tasks)
-        drafts = [self._draft(new) for new in tasks]
-        return await self._host.store.add_members(self.id, workflow_id, drafts, command_id)
+        return await self._host.store.add_members(self.id, workflow_id, await self._drafts(tasks), command_id)
 
     async def cancel_workflow(
         self, workflow_id: str, *, reason: str | None = None, command_id: str | None = None
@@ -139,18 +140,31 @@ class Workflows:
         max_parallel: int | None = None,
         default_policy: FailurePolicy = "continue",
     ) -> Workflow:
-        drafted = group_draft(
-            kind,
-            name,
+        drafted = await _aside(
             tasks,
-            options,
-            join=join,
-            max_parallel=max_parallel,
-            default_policy=default_policy,
-            draft=self._draft,
+            lambda: group_draft(
+                kind,
+                name,
+                tasks,
+                options,
+                join=join,
+                max_parallel=max_parallel,
+                default_policy=default_policy,
+                draft=self._draft,
+            ),
         )
         return await self._host.store.create_group(self.id, drafted)
+
+    async def _drafts(self, tasks: Sequence[NewTask]) -> list[Draft]:
+        return await _aside(tasks, lambda: [self._draft(new) for new in tasks])
 
     def _draft(self, new: NewTask) -> Draft:
         mode, placement, engine = self._host.place(new)
         return draft(new, mode=mode, placement=placement, engine=engine)
+
+
+async def _aside(tasks: Sequence[NewTask], make: Callable[[], T]) -> T:
+    """What `make` makes of the tasks; in a thread when they have forms, each of which takes up to a tenth of a second."""
+    if any(isinstance(new, NewTask) and new.form is not None for new in tasks):
+        return await asyncio.to_thread(make)
+    return make()

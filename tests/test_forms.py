@@ -68,6 +68,13 @@ def test_a_refusal_names_a_hundred_misfits_at_most() -> None:
     assert len(misfits({"items": {"type": "string"}}, list(range(200)))) == 100
 
 
+def test_a_refusal_is_short_however_long_the_names_in_an_output_are() -> None:
+    with pytest.raises(InvalidOutput) as refused:
+        check_output('{"additionalProperties": {"items": {"type": "string"}}}', json.dumps({"a" * 900_000: [1] * 100}))
+    assert len(refused.value.message) < 1000
+    assert len(json.dumps(refused.value.errors)) < 100_000
+
+
 TOWER: dict[str, Any] = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(12)}
 CHAIN: dict[str, Any] = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(1500)}
 BAD: dict[str, tuple[Any, str]] = {
@@ -132,6 +139,9 @@ EXPENSIVE: dict[str, tuple[Any, Any]] = {
     "multiples of a fraction": ({"items": {"multipleOf": 0.0000001}}, [1e300]),
     "many expressions": ({"items": {"allOf": [{"pattern": f"1[01]*1[01]*x{n}"} for n in range(100)]}}, ["1011"]),
     "an expression that backtracks elsewhere": ({"items": {"pattern": "^(a|a)*$"}}, ["aaaaaaaaab"]),
+    "short lists of what is unique": ({"items": {"allOf": [{"uniqueItems": True}] * 300}}, [[*range(15)]]),
+    "names in other alphabets": ({"items": {"allOf": [{"format": "idn-hostname"}] * 300}}, ["äb.c"]),
+    "one number or another": ({"items": {"oneOf": [{"const": number} for number in range(300)]}}, [1]),
     "nested choices": (
         {"$ref": "#/$defs/d0", "$defs": {**{f"d{n}": {"anyOf": [{"items": {"$ref": f"#/$defs/d{n + 1}"}}] * 2}
          for n in range(7)}, "d7": {"type": "string"}}}, [[[[[[0]]]]]]),

@@ -94,6 +94,21 @@ async def test_a_task_that_moves_on_while_its_output_is_checked(
     assert (await org.get(claim.task.id)).state == "pending"
 
 
+async def test_forms_are_looked_at_beside_the_event_loop(
+    org: Org, monkeypatch: pytest.MonkeyPatch, tasks: DurableTasks
+) -> None:
+    """Of every call that creates: hundreds of large ones would else keep everybody waiting for a minute."""
+    seen: list[threading.Thread] = []
+    monkeypatch.setattr("durable_tasks.store.tasks.check_form", lambda form: seen.append(threading.current_thread()))
+    new = NewTask(name="one", form=FORM)
+    await org.create("one", form=FORM)
+    await org.create_many([new])
+    workflow = await org.dag("group", [new])
+    await org.add_tasks(workflow.id, [NewTask(name="two", form=FORM)])
+    assert len(seen) == 4
+    assert threading.current_thread() not in seen
+
+
 async def test_only_manual_tasks_have_forms(org: Org, db: Path) -> None:
     before = everything(db)
     for new in (NewTask(name="a", capability="ocr", form=FORM), NewTask(name="a", mode=Mode.AUTO, form=FORM)):
