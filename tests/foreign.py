@@ -170,8 +170,8 @@ CALLS: Mapping[str, Sequence[Arguments]] = {
     "cancel_tasks": [*_NAMES, *_IDS, lambda its: {"labels": [its.label], "cursor": its.cursor}],
     "retry_tasks": _NAMES,
     "next_task": [
-        lambda its: {"space_id": its.space},
-        lambda its: {"space_id": its.space, "capabilities": [its.capability], "agent_id": its.agent},
+        lambda its: {"space_id": its.space, "lease": None},
+        lambda its: {"space_id": its.space, "capabilities": [its.capability], "agent_id": its.agent, "lease": None},
         lambda its: {"space_id": its.space, "agent_id": its.agent, "lease": None, "command_id": its.command},
     ],
     "update_task": [

@@ -25,7 +25,7 @@ COMMANDS = {
     "task list": "--workflow {workflow}",
     "task count": "--workflow {workflow}",
     "task cancel-many": "--workflow {workflow}",
-    "task retry-many": "--id {task}",
+    "task retry-many": "--workflow {workflow}",
     "task get": "{task}",
     "task update": "{task} --title x",
     "task next": "--agent ann",

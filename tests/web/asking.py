@@ -49,11 +49,11 @@ async def api(folder: Path, **settings: Any) -> AsyncIterator[tuple[DurableTasks
 
 
 @asynccontextmanager
-async def api_of_short_streams(folder: Path) -> AsyncIterator[tuple[DurableTasks, httpx.AsyncClient]]:
+async def api_of_short_streams(folder: Path, **settings: Any) -> AsyncIterator[tuple[DurableTasks, httpx.AsyncClient]]:
     """The same, whose streams say where they begin, and end: this client hears of an answer when it is over."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(live, "LONGEST", 0.0)
-        async with api(folder) as made:
+        async with api(folder, **settings) as made:
             yield made
 
 

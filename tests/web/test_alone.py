@@ -156,8 +156,9 @@ async def a_day(folder: Path, *, alone: bool) -> list[str]:
                 said.append(whole(answer))
                 if rival is not None:
                     await rival.work()
-        listening.append(asyncio.create_task(late.get(app, ALL, b"after=0")))
-        said += [await up_to_silence(stream, tasks, clock) for stream in (live, late)]
+        said.append(await up_to_silence(live, tasks, clock))
+        listening.append(asyncio.create_task(late.get(app, ALL, b"after=0")))  # not before: it has its own silence
+        said.append(await up_to_silence(late, tasks, clock))
         for task in listening:
             task.cancel()
     return said

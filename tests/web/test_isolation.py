@@ -38,7 +38,8 @@ class Own(NamedTuple):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One application for all: to make one takes longer than a test. Every test has a rival of its own."""
-    async with api_of_short_streams(tmp_path_factory.mktemp("isolation")) as made:
+    folder, never = tmp_path_factory.mktemp("isolation"), 3600  # what one test cancels does not end in another
+    async with api_of_short_streams(folder, cancel_grace=never) as made:
         yield made
 
 
