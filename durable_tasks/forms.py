@@ -27,7 +27,7 @@ misfits or none, and naming one costs a hundred times what finding it does."""
 ERROR_LIMIT = 100
 """Errors that one refusal names."""
 PLACE_LIMIT = 256
-"""Characters of a place that a refusal names: an output may have names of a megabyte, and a hundred misfits below one."""
+"""Characters of a place that a refusal names: an output may have a name of a megabyte, with a hundred misfits below."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ONE = frozenset(

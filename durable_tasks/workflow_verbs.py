@@ -164,7 +164,7 @@ class Workflows:
 
 
 async def _aside(tasks: Sequence[NewTask], make: Callable[[], T]) -> T:
-    """What `make` makes of the tasks; in a thread when they have forms, each of which takes up to a tenth of a second."""
+    """What `make` makes of the tasks; in a thread when they have forms, each of which may take a tenth of a second."""
     if any(isinstance(new, NewTask) and new.form is not None for new in tasks):
         return await asyncio.to_thread(make)
     return make()

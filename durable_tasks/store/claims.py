@@ -6,6 +6,7 @@ It must not know executors or Temporal.
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
@@ -89,42 +90,43 @@ def undo_next(tx: Transaction, claims: Sequence[Claim], command_id: str) -> None
 
 
 def _next_claimable(tx: Transaction, org_id: str, wanted: Wanted) -> int | None:
-    """One statement, or a few for an agent of many groups; each of their branches is one descent into an index that
-    holds ready rows only."""
-    able: list[tuple[str, tuple[str, ...]]] = (
-        [(_PLAIN, ())] if wanted.capabilities is not None else [(_PLAIN, ()), (_ANY, ())]
+    """One statement: for each whom a task may wait for, and each capability, one descent into an index that holds
+    ready rows only."""
+    holders, able = (None, wanted.agent_id, *wanted.groups), wanted.capabilities or ()
+    sql = _next_sql(len(holders), None if wanted.capabilities is None else len(able))
+    found = tx.one(sql, (*holders, *able, org_id, wanted.space_id))
+    return None if found is None else int(found[0])
+
+
+@lru_cache(maxsize=64)
+def _next_sql(holders: int, able: int | None) -> str:
+    tables, branches = [f"holders (holder) AS (VALUES {_marks(1, holders)})"], [f"{_PLAIN} FROM holders"]
+    if able is None:
+        branches.append(f"{_ANY} FROM holders")
+    elif able:
+        tables.append(f"able (capability) AS (VALUES {_marks(1 + holders, able)})")
+        branches.append(f"{_BY} FROM holders, able")
+    last = holders + (able or 0)
+    found = " UNION ALL ".join(branches).replace(":org", f"?{last + 1}").replace(":space", f"?{last + 2}")
+    return (
+        f"WITH {', '.join(tables)} SELECT seq FROM dt_tasks WHERE seq IN ({found}) ORDER BY priority DESC, seq LIMIT 1"
     )
-    able += [(_BY, (capability,)) for capability in wanted.capabilities or ()]
-    holders = (None, wanted.agent_id, *wanted.groups)
-    branches = [(sql, (org_id, wanted.space_id, holder, *extra)) for holder in holders for sql, extra in able]
-    found = [
-        first
-        for start in range(0, len(branches), _MOST_BRANCHES)
-        if (first := _first(tx, branches[start : start + _MOST_BRANCHES])) is not None
-    ]
-    return min(found, key=lambda first: (-first[1], first[0]))[0] if found else None
 
 
-def _first(tx: Transaction, branches: Sequence[tuple[str, tuple[Any, ...]]]) -> tuple[Any, ...] | None:
-    sql = " UNION ALL ".join(branch for branch, _ in branches)
-    values = [value for _, bound in branches for value in bound]
-    return tx.one(f"SELECT seq, priority FROM ({sql}) ORDER BY priority DESC, seq LIMIT 1", values)
-
-
-_MOST_BRANCHES = 400
-"""SQLite takes 500."""
+def _marks(first: int, count: int) -> str:
+    return ", ".join(f"(?{number})" for number in range(first, first + count))
 
 
 def _branch(index: str, condition: str) -> str:
     return (
-        f"SELECT * FROM (SELECT seq, priority FROM dt_tasks INDEXED BY {index} WHERE {READY} AND mode = 'manual'"
-        f" AND org_id = ? AND space_id = ? AND reserved_for IS ? AND {condition} ORDER BY priority DESC, seq LIMIT 1)"
+        f"SELECT (SELECT seq FROM dt_tasks INDEXED BY {index} WHERE {READY} AND mode = 'manual' AND org_id = :org"
+        f" AND space_id = :space AND reserved_for IS holder AND {condition} ORDER BY priority DESC, seq LIMIT 1)"
     )
 
 
 _PLAIN = _branch("dt_tasks_claimable", "capability IS NULL")
 _ANY = _branch("dt_tasks_claimable_any", "capability IS NOT NULL")
-_BY = _branch("dt_tasks_claimable_by", "capability IS NOT NULL AND capability = ?")
+_BY = _branch("dt_tasks_claimable_by", "dt_tasks.capability IS NOT NULL AND dt_tasks.capability = able.capability")
 
 
 def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Claim:

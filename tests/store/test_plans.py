@@ -53,7 +53,7 @@ def scans(path: Path, statements: set[str]) -> list[str]:
     conn = sqlite3.connect(path)
     found = []
     for statement in statements:
-        if not statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
+        if not statement.lstrip().upper().startswith(("SELECT", "WITH", "UPDATE", "DELETE", "INSERT")):
             continue
         steps = [row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
         if any(step.startswith(f"SCAN {table}") and "USING" not in step for step in steps for table in GROWING):
