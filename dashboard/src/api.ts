@@ -2,6 +2,7 @@
 // It must not know who is signed in beyond the header it is given, nor what a page does with an answer.
 
 import type { Described, OperationName } from "./described";
+import { read as readJson, written } from "./exact";
 import { OPERATIONS } from "./generated/operations";
 
 type Operation<Name extends OperationName> = Described[Name];
@@ -84,7 +85,7 @@ export async function call<Name extends OperationName>(
   if (asked.body !== undefined) headers["content-type"] = "application/json";
   // Under one key a command is done once, so it may be sent again when no answer came.
   if (keyed) headers["idempotency-key"] = randomKey();
-  const body = method === "GET" ? undefined : JSON.stringify(asked.body ?? {});
+  const body = method === "GET" ? undefined : written(asked.body ?? {});
   if (body !== undefined) headers["content-type"] = "application/json";
   const again = keyed || method === "GET";
   const response = await answered(url, { method, headers, body, signal: asked.signal }, again);
@@ -113,7 +114,10 @@ async function answered(url: string, request: RequestInit, again: boolean): Prom
 
 async function read(response: Response): Promise<unknown> {
   if (response.status === 204) return null;
-  const body: unknown = await response.json().catch(() => null);
+  const body: unknown = await response
+    .text()
+    .then(readJson)
+    .catch(() => null);
   if (response.ok) return body;
   if (response.status === 401) identity.rejected();
   throw refusal(response.status, body);

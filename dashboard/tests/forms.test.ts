@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { answer, begin, type Draft, draftOf, placed } from "../src/forms/answer";
+import { plainNumber } from "../src/forms/number";
 import { questionOf } from "../src/forms/question";
 
 const made = (schema: unknown, draft: Draft) => answer(questionOf(schema), draft);
@@ -190,4 +191,85 @@ test("an error is shown at its control, or at the nearest around it", () => {
       ["", "strange: four"],
     ],
   );
+});
+
+const DIGITS = "^[+-]?(0*[0-9]+\\.?|(0*[0-9]+)?\\.[0-9]+0*)$";
+const DECIMAL = {
+  anyOf: [
+    { type: "number", minimum: 0 },
+    { type: "string", pattern: DIGITS },
+  ],
+};
+
+test("a decimal is one number, and text only where a number has not room for its digits", () => {
+  assert.equal(questionOf(DECIMAL).kind, "number");
+  assert.equal(value(DECIMAL, "12.50"), 12.5);
+  assert.equal(value(DECIMAL, "12345678901234567890.01"), "12345678901234567890.01");
+  assert.deepEqual(wrong(DECIMAL, "-1"), [""]);
+});
+
+test("a number that others would read as another is refused, and so is what only a program writes", () => {
+  const number = { type: "number" };
+  assert.equal(value(number, "1 000,5"), 1000.5);
+  assert.equal(value(number, "0.125"), 0.125);
+  for (const typed of ["1,000", "1,000.50", "0x10", "Infinity", "1.2.3"])
+    assert.deepEqual(wrong(number, typed), [""], typed);
+  assert.equal(plainNumber("1.000", ","), null);
+  assert.equal(plainNumber("1.000", "."), "1.000");
+});
+
+test("a whole number keeps its digits or is refused; it is never another", () => {
+  const { value: found, errors } = made({ type: "integer" }, "9007199254740993");
+  assert.ok(errors.length > 0 || found === 9007199254740993n);
+});
+
+test("what was emptied does not come back as the default", () => {
+  assert.equal(value({ type: "string", default: "as usual" }, ""), "");
+  const maybe = { anyOf: [{ type: "string" }, { type: "null" }], default: "as usual" };
+  assert.equal(value(maybe, ""), null);
+  assert.deepEqual(wrong({ type: "integer", default: 5 }, ""), [""]);
+  const list = { type: "array", items: { type: "string" }, default: ["one"] };
+  assert.deepEqual(value({ type: "object", properties: { list } }, { list: [] }), { list: [] });
+});
+
+test("what is optional can be left out however it looks inside, also after it was begun", () => {
+  const line = { type: "object", required: ["sku"], properties: { sku: { type: "string" } } };
+  const colours = { type: "array", uniqueItems: true, minItems: 1, items: { enum: ["red", "blue"] } };
+  const form = {
+    type: "object",
+    properties: { line, lines: { type: "array", minItems: 1, items: line }, colours },
+  };
+  assert.deepEqual(value(form, begin(questionOf(form))), {});
+  assert.deepEqual(value(form, { line: { sku: "" }, lines: [{ sku: "" }], colours: [] }), {});
+  assert.deepEqual(wrong({ ...form, required: ["colours"] }, {}), ["/colours"]);
+});
+
+test("the length of a text is counted as the server counts it", () => {
+  const short = { type: "string", maxLength: 3 };
+  assert.equal(value(short, "👍👍👍"), "👍👍👍");
+  assert.deepEqual(wrong(short, "four"), [""]);
+});
+
+test("defaults of alternatives, of times and of constants are there at first", () => {
+  const either = { anyOf: [{ type: "integer" }, { type: "string" }], default: "soon" };
+  assert.equal(value(either, begin(questionOf(either))), "soon");
+  const at = { type: "string", format: "date-time", default: "2026-05-01T12:30:45.250Z" };
+  assert.equal(value(at, begin(questionOf(at))), "2026-05-01T12:30:45.250Z");
+  const kind = { type: "object", properties: { kind: { const: "cat", default: "cat" } } };
+  assert.deepEqual(value(kind, begin(questionOf(kind))), { kind: "cat" });
+});
+
+test("a time of day is the reader's own, and says so", () => {
+  const time = { type: "string", format: "time" };
+  assert.match(String(value(time, "09:00")), /^09:00:00(Z|[+-]\d\d:\d\d)$/);
+  assert.equal(value(time, draftOf(questionOf(time), value(time, "09:15:30"))), value(time, "09:15:30"));
+});
+
+test("names that every object has are names like others, and what is required is always asked", () => {
+  const form = JSON.parse(
+    '{"type": "object", "required": ["extra"], "properties": {"__proto__": {"type": "string"}, "toString": {"type": "string"}}}',
+  );
+  const draft = JSON.parse('{"__proto__": "a", "extra": "[1]"}');
+  assert.equal(JSON.stringify(value(form, draft)), '{"__proto__":"a","extra":[1]}');
+  assert.deepEqual(wrong(form, {}), ["/extra"]);
 });

@@ -6,7 +6,7 @@ import { useContext, useId } from "preact/hooks";
 import { Button } from "../parts/button";
 import { Field } from "../parts/field";
 import { withLinks } from "../parts/value";
-import { begin, chosen, type Draft, escaped, isAgreed, itemsOf, partsOf, typed } from "./answer";
+import { begin, chosen, type Draft, escaped, isSilent, itemsOf, partsOf, typed } from "./answer";
 import type { Option, Question, Variant } from "./question";
 
 interface FormProps {
@@ -133,7 +133,6 @@ function AskText(props: Of<"text">) {
   const common = {
     value: typed(draft),
     required: required && !question.nullable,
-    maxLength: question.longest ?? undefined,
     onInput: (event: { currentTarget: { value: string } }) => onDraft(event.currentTarget.value),
   };
   return (
@@ -170,11 +169,18 @@ function AskNumber(props: Of<"number">) {
   );
 }
 
-function limitsOf({ least, most }: Of<"number">["question"]): string | undefined {
+function limitsOf({ least, most, above, below }: Of<"number">["question"]): string | undefined {
   if (least !== null && most !== null) return `${least} to ${most}`;
-  if (least !== null) return `At least ${least}`;
-  return most !== null ? `At most ${most}` : undefined;
+  const limits = [
+    least !== null && `at least ${least}`,
+    above !== null && `more than ${above}`,
+    most !== null && `at most ${most}`,
+    below !== null && `less than ${below}`,
+  ].filter((limit) => limit !== false);
+  return limits.length > 0 ? sentence(limits.join(", ")) : undefined;
 }
+
+const sentence = (words: string) => `${words[0]?.toUpperCase()}${words.slice(1)}`;
 
 // ----- choices
 
@@ -253,7 +259,7 @@ function AskChoice(props: Of<"choice">) {
           >
             <option value="">{optional ? "No answer" : "Choose…"}</option>
             {question.options.map((option, at) => (
-              <option key={option.label} value={at}>
+              <option key={at} value={at}>
                 {option.label}
               </option>
             ))}
@@ -265,13 +271,7 @@ function AskChoice(props: Of<"choice">) {
     <Group {...props} role="radiogroup" plain>
       <div class={areShort(question.options) ? "picks flow" : "picks"}>
         {question.options.map((option, at) => (
-          <Pick
-            key={option.label}
-            name={name}
-            option={option}
-            checked={draft === at}
-            onPick={() => onDraft(at)}
-          />
+          <Pick key={at} name={name} option={option} checked={draft === at} onPick={() => onDraft(at)} />
         ))}
         {optional && (
           <Pick
@@ -297,7 +297,7 @@ function AskChoices(props: Of<"choices">) {
       <div class={areShort(question.options) ? "picks flow" : "picks"}>
         {question.options.map((option, at) => (
           <Pick
-            key={option.label}
+            key={at}
             name={name}
             option={option}
             checked={picked.includes(at)}
@@ -315,7 +315,7 @@ function AskConst(props: Of<"const">) {
   const { question, draft, onDraft, pointer, required } = props;
   const error = useError(pointer);
   const id = useId();
-  if (required && !isAgreed(question)) return null;
+  if (isSilent(question, required)) return null;
   const label = question.title || String(question.value);
   return (
     <div class={error ? "field wrong" : "field"}>
@@ -410,7 +410,7 @@ function AskVariants(props: Of<"variants">) {
       <div class="picks flow">
         {question.variants.map(({ label }, place) => (
           <Pick
-            key={label}
+            key={place}
             name={name}
             option={{ value: place, label, help: "" }}
             checked={place === at}

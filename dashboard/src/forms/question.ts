@@ -30,15 +30,22 @@ export interface Variant {
   question: Question;
 }
 
+interface Limits {
+  least: number | null;
+  most: number | null;
+  above: number | null;
+  below: number | null;
+}
+
 export type TextLook = "line" | "lines" | "date" | "datetime-local" | "time" | "email" | "url";
 
 export type Question = Asked &
   (
     | { kind: "text"; look: TextLook; shortest: number; longest: number | null }
-    | { kind: "number"; whole: boolean; least: number | null; most: number | null; step: number | null }
+    | ({ kind: "number"; whole: boolean; digits: boolean } & Limits)
     | { kind: "boolean" }
     | { kind: "choice"; options: readonly Option[] }
-    | { kind: "choices"; options: readonly Option[] }
+    | { kind: "choices"; options: readonly Option[]; fewest: number; most: number | null }
     | { kind: "const"; value: unknown }
     | { kind: "list"; item: Question; fewest: number; most: number | null }
     | { kind: "object"; members: readonly Member[] }
@@ -153,10 +160,28 @@ function alternatives(schema: Schema, about: Asked, ask: Ask, name: string): Que
       initial: about.initial,
     };
   }
+  const decimal = decimalOf(rest);
+  if (decimal) return { ...about, nullable, ...numberOf(together(decimal, around), false), digits: true };
   // An object with alternatives beside its own properties: the server knows what they demand.
   if (isObject(schema.properties)) return null;
   const variants = rest.map((part, at) => variantOf(ask(part), at));
   return { ...about, nullable, kind: "variants", variants };
+}
+
+/** A number, or the text of its digits where they are too many for a number. */
+function decimalOf(parts: readonly Schema[]): Schema | undefined {
+  const number = parts.find(({ type }) => type === "number");
+  const digits = parts.find(({ type, pattern }) => type === "string" && isOfDigits(text(pattern)));
+  return parts.length === 2 && digits ? number : undefined;
+}
+
+function isOfDigits(pattern: string): boolean {
+  try {
+    const expression = new RegExp(pattern, "u");
+    return pattern !== "" && expression.test("1") && !expression.test("a") && !expression.test("1a");
+  } catch {
+    return false; // the server's expressions are not quite those of the browser
+  }
 }
 
 function variantOf(question: Question, at: number): Variant {
@@ -218,26 +243,36 @@ function numberOf(schema: Schema, whole: boolean) {
   return {
     kind: "number",
     whole,
-    least: number(schema.minimum) ?? number(schema.exclusiveMinimum),
-    most: number(schema.maximum) ?? number(schema.exclusiveMaximum),
-    step: number(schema.multipleOf),
+    /** Whether those that are too long for a number are given as text. */
+    digits: false,
+    least: number(schema.minimum),
+    most: number(schema.maximum),
+    above: number(schema.exclusiveMinimum),
+    below: number(schema.exclusiveMaximum),
   } as const;
 }
 
 function listOf(schema: Schema, ask: Ask) {
   if (!isObject(schema.items)) return { kind: "json" } as const;
   const item = ask(schema.items);
+  const size = { fewest: number(schema.minItems) ?? 0, most: number(schema.maxItems) };
   if (item.kind === "choice" && schema.uniqueItems === true)
-    return { kind: "choices", options: item.options } as const;
-  return { kind: "list", item, fewest: number(schema.minItems) ?? 0, most: number(schema.maxItems) } as const;
+    return { kind: "choices", options: item.options, ...size } as const;
+  return { kind: "list", item, ...size } as const;
 }
 
 function objectOf(schema: Schema, ask: Ask) {
-  const required = list(schema.required);
-  const members = Object.entries(schema.properties ?? {}).map(([name, member]) => ({
-    name,
-    required: required.includes(name),
-    question: ask(member, name),
-  }));
+  const required = list(schema.required).filter((name) => typeof name === "string");
+  // What is required and described nowhere can be anything.
+  const undescribed = required.map((name): [string, unknown] => [name, {}]);
+  const properties = Object.fromEntries([...undescribed, ...Object.entries(schema.properties ?? {})]);
+  const order = new Set([...Object.keys(schema.properties ?? {}), ...required]);
+  const members = [...order]
+    .map((name) => [name, properties[name]] as const)
+    .map(([name, member]) => ({
+      name,
+      required: required.includes(name),
+      question: ask(member, name),
+    }));
   return { kind: "object", members } as const;
 }

@@ -3,6 +3,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { written } from "../exact";
 import { worded } from "../words";
 import { Button } from "./button";
 import { Icon } from "./icon";
@@ -24,7 +25,7 @@ interface ValueProps {
 export function Value({ value, label, raw: rawFirst = false }: ValueProps) {
   const [raw, setRaw] = useState(rawFirst);
   if (value === null || value === undefined) return <p class="faint">none</p>;
-  const text = () => JSON.stringify(value, null, 2);
+  const text = () => written(value, 2);
   return (
     <div class="value">
       {raw ? (
@@ -59,9 +60,10 @@ function Shown({ value, depth }: { value: unknown; depth: number }): ComponentCh
   if (value === null || value === undefined) return <span class="faint">none</span>;
   if (typeof value === "string") return <Text text={value} />;
   if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value === "bigint") return <span class="number">{String(value)}</span>;
   if (typeof value === "number")
     return <span class="number">{value.toLocaleString(undefined, NUMBERS)}</span>;
-  if (depth >= DEEPEST) return <code>{JSON.stringify(value)}</code>;
+  if (depth >= DEEPEST) return <code>{written(value)}</code>;
   if (Array.isArray(value)) return <List items={value} depth={depth} />;
   return <Fields fields={Object.entries(value)} depth={depth} />;
 }
@@ -77,7 +79,7 @@ function Text({ text }: { text: string }) {
 /** Text in which addresses can be followed. */
 export function withLinks(text: string): ComponentChildren {
   const parts = text.split(/(https?:\/\/[^\s<>"')\]]+)/g);
-  return parts.map((part, at) => (at % 2 ? <Link key={part} to={part} inline /> : part));
+  return parts.map((part, at) => (at % 2 ? <Link key={at} to={part} inline /> : part));
 }
 
 /** `inline`: in the middle of a text. */
