@@ -50,15 +50,15 @@ class Order(BaseModel):
     note: str = "as usual"
 
 
-async def _claimed(house: House, **new: object) -> tuple[Task, Page]:
-    task = await house.org.create("Order it", **new)
+async def _claimed(house: House, form: type[BaseModel]) -> tuple[Task, Page]:
+    task = await house.org.create("Order it", form=form)
     page = await house.visit(f"inbox/{task.id}")
     await opened(page).get_by_role("button", name="Claim").click()
     return task, page
 
 
 async def test_a_model_of_everything_is_filled_in_and_read_back(house: House) -> None:
-    task, page = await _claimed(house, form=Order)
+    task, page = await _claimed(house, Order)
     await page.get_by_label("Total").fill("12345678901234567890.05")
     await page.get_by_label("Due").fill("2026-05-01")
     await page.get_by_role("radio", name="Flight").check()
