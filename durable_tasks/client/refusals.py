@@ -57,7 +57,7 @@ def may_pass(response: httpx.Response, error: DurableTasksError) -> bool:
 def _problem(response: httpx.Response) -> tuple[str, str, dict[str, Any], list[dict[str, Any]]] | None:
     try:
         said = response.json()
-        return str(said["code"]), str(said["detail"]), dict(said["facts"]), list(said["errors"])
+        return str(said["code"]), str(said["detail"]), dict(said["facts"]), list(said.get("errors", ()))
     except (ValueError, KeyError, TypeError):
         return None
 

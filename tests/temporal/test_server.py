@@ -73,14 +73,6 @@ class Watched:
             os.close(self.fd)
 
 
-@pytest.fixture
-def binary() -> Path:
-    try:
-        return find_binary(os.environ)
-    except errors.ConfigurationError as error:
-        pytest.skip(f"needs a real Temporal server: {error}")
-
-
 def executable(path: Path, text: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{text}\n")
