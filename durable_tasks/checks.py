@@ -60,9 +60,10 @@ def task_filter(fields: Mapping[str, Any]) -> TaskFilter:
     return validated(TaskFilter, given)
 
 
-def as_tuple(values: Iterable[str], what: str) -> tuple[str, ...]:
-    if isinstance(values, str):
-        raise InvalidInput(f"{what} is a list of texts, not the text {values!r}", value=values)
+def as_tuple(values: Any, what: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        kind = "the text " if isinstance(values, str) else ""
+        raise InvalidInput(f"{what} is a list of texts, not {kind}{values!r:.200}", value=values)
     return tuple(values)
 
 
@@ -84,10 +85,10 @@ def check_agent(agent_id: str) -> str:
 
 def check_groups(groups: Iterable[str]) -> tuple[str, ...]:
     """As tasks are assigned to them."""
-    named = set(as_tuple(groups, "groups"))
+    named = {check_text(group, "a group", 256 - len(OF_GROUP)) for group in as_tuple(groups, "groups")}
     if len(named) > MAX_GROUPS:
         raise InvalidInput(f"at most {MAX_GROUPS} groups in one call, not {len(named)}", count=len(named))
-    return assignees(check_text(group, "a group", 256 - len(OF_GROUP)) for group in named)
+    return assignees(named)
 
 
 def check_text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:

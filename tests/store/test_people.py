@@ -118,6 +118,10 @@ async def test_nobody_else_takes_it(org: Org, db: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(errors.InvalidInput):
             await call
+    malformed: list[Any] = [None, 5, [5], [["legal"]]]
+    for groups in malformed:  # signals and updates of Temporal bring whatever their senders write
+        with pytest.raises(errors.InvalidInput):
+            await org.claim(task.id, agent_id="ann", groups=groups)
     assert everything(db) == before
 
 
