@@ -26,7 +26,9 @@ try {
     logLevel: "warning",
   });
   const files = tests.map((name) => join(folder, name.replace(/\.ts$/, ".mjs")));
-  process.exitCode = spawnSync(process.execPath, ["--test", "--test-reporter=spec", ...files], { stdio: "inherit" }).status ?? 1;
+  process.exitCode =
+    spawnSync(process.execPath, ["--test", "--test-reporter=spec", ...files], { stdio: "inherit" }).status ??
+    1;
 } finally {
   await rm(folder, { recursive: true, force: true });
 }

@@ -4,6 +4,7 @@
 import type { Described, OperationName } from "./described";
 import { read as readJson, written } from "./exact";
 import { OPERATIONS } from "./generated/operations";
+import { noteClock } from "./time";
 
 type Operation<Name extends OperationName> = Described[Name];
 type Part<T, Key extends string> = T extends { [K in Key]?: infer V } ? Exclude<V, undefined> : never;
@@ -64,11 +65,15 @@ export const isPassing = (error: unknown) =>
 /** The API beside the page, wherever both are mounted. */
 export const BASE = typeof document === "undefined" ? "" : new URL("../v1/", document.baseURI).href;
 
-const AGAIN_AFTER = [400, 1200];
 /** Milliseconds after which a call that got no answer is tried again. */
+const AGAIN_AFTER = [400, 1200];
 
 /** Set by the session: what proves who calls, and what happens when it does not any more. */
-export const identity: { headers: () => Record<string, string>; rejected: () => void } = {
+export const identity: {
+  headers: () => Record<string, string>;
+  /** The headers that proved nothing: whoever called may have signed in anew meanwhile. */
+  rejected: (headers: Readonly<Record<string, string>>) => void;
+} = {
   headers: () => ({}),
   rejected: () => undefined,
 };
@@ -89,6 +94,8 @@ export async function call<Name extends OperationName>(
   if (body !== undefined) headers["content-type"] = "application/json";
   const again = keyed || method === "GET";
   const response = await answered(url, { method, headers, body, signal: asked.signal }, again);
+  noteClock(response.headers.get("date"));
+  if (response.status === 401) identity.rejected(headers);
   return (await read(response)) as Answer<Name>;
 }
 
@@ -119,7 +126,6 @@ async function read(response: Response): Promise<unknown> {
     .then(readJson)
     .catch(() => null);
   if (response.ok) return body;
-  if (response.status === 401) identity.rejected();
   throw refusal(response.status, body);
 }
 

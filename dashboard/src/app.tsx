@@ -2,12 +2,13 @@
 // It must not know what the pages do.
 
 import { useEffect, useState } from "preact/hooks";
-import { listed, useKeys } from "./keys";
+import { areLetters, listed, switchLetters, useKeys } from "./keys";
+import { forget } from "./list/known";
 import { connected, start, stop } from "./live";
 import { BoardPage } from "./pages/board";
 import { InboxPage } from "./pages/inbox";
 import { OperationsPage } from "./pages/operations";
-import { SignIn } from "./pages/signin";
+import { Barred, SignIn } from "./pages/signin";
 import { TaskPage } from "./pages/task";
 import { TasksPage } from "./pages/tasks";
 import { WorkflowPage } from "./pages/workflow";
@@ -40,6 +41,7 @@ export function App() {
     return () => {
       stopWaiting();
       stop();
+      forget();
     };
   }, [inside]);
   return (
@@ -52,6 +54,7 @@ export function App() {
 
 function Door() {
   if (standing.value === "out") return <SignIn />;
+  if (standing.value === "barred") return <Barred />;
   return (
     <main class="door">
       {standing.value === "away" && (
@@ -192,6 +195,13 @@ function KeysDialog({ onClose }: { onClose: () => void }) {
           </div>
         ))}
       </dl>
+      <label class="pick alone">
+        <input type="checkbox" checked={areLetters.value} onChange={switchLetters} />
+        <span>
+          Keys of one letter, digit or sign
+          <span class="help">Without them nothing happens by mistake when a program types for you.</span>
+        </span>
+      </label>
     </Dialog>
   );
 }

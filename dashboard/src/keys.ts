@@ -17,7 +17,29 @@ interface Keys {
   everywhere: boolean;
 }
 
+const KEPT = "durable-tasks-letters";
+
 const sets = signal<readonly Keys[]>([]);
+
+/** Whether letters, digits and signs alone do something. Who speaks to a computer, or trembles, can do without. */
+export const areLetters = signal(remembered());
+
+export function switchLetters(): void {
+  areLetters.value = !areLetters.value;
+  try {
+    localStorage.setItem(KEPT, String(areLetters.value));
+  } catch {
+    // A browser that stores nothing: it lasts as long as the page.
+  }
+}
+
+function remembered(): boolean {
+  try {
+    return localStorage.getItem(KEPT) !== "false";
+  } catch {
+    return true;
+  }
+}
 
 /** Everything that can be pressed now, in the order in which it is looked for. */
 export const listed = () => known(sets.value).filter((key) => key.does);
@@ -50,6 +72,7 @@ export function listen(): void {
   addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]") || (isTyped(event.target) && event.key !== "Escape")) return;
+    if (event.key.length === 1 && !areLetters.peek()) return;
     const found = known(sets.peek()).find((key) => key.key === event.key);
     if (!found || isItsOwn(event)) return;
     event.preventDefault();

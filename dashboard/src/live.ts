@@ -6,13 +6,15 @@ import { BASE, identity } from "./api";
 import type { Event } from "./described";
 import { SseReader } from "./sse";
 
-const FLUSH_AFTER = 60;
 /** Milliseconds that events are gathered before pages hear of them: a burst is drawn once. */
-const SILENT_FOR = 40_000;
+const FLUSH_AFTER = 60;
 /** The server speaks at least every 15 s: after this long the connection is dead, whatever the network says. */
-const STALE_FOR = 20_000;
+const SILENT_FOR = 40_000;
 /** Silence after which a page that comes back to the front does not trust its connection. */
+const STALE_FOR = 20_000;
 const LONGEST_PAUSE = 4_000;
+/** After this long what was missed is not told event by event, however much it was: all is read anew. */
+const LONGEST_ABSENCE = 10 * 60_000;
 
 export type Listener = (events: readonly Event[]) => void;
 
@@ -25,6 +27,8 @@ const listeners = new Set<Listener>();
 let gathered: Event[] = [];
 let last: number | null = null;
 let heard = 0;
+let caughtUp = 0;
+let missed = false;
 let running: AbortController | null = null;
 let connection: AbortController | null = null;
 let wake: () => void = () => undefined;
@@ -56,6 +60,7 @@ export function stop(): void {
   wake();
   running = null;
   last = null;
+  missed = false;
   gathered = [];
   connected.value = false;
 }
@@ -99,11 +104,15 @@ async function listen(): Promise<number> {
   let status = 0;
   try {
     heard = Date.now();
+    if (last !== null && heard - caughtUp > LONGEST_ABSENCE) {
+      last = null;
+      missed = true;
+    }
     const headers: Record<string, string> = { accept: "text/event-stream", ...identity.headers() };
     if (last !== null) headers["last-event-id"] = String(last);
     const response = await fetch(`${BASE}events/stream`, { headers, signal: aborted, cache: "no-store" });
     status = response.status;
-    if (status === 401) identity.rejected();
+    if (status === 401) identity.rejected(headers);
     if (response.ok && response.body) await take(response.body);
   } catch (error) {
     if (!(error instanceof TypeError || (error instanceof DOMException && error.name === "AbortError")))
@@ -124,14 +133,17 @@ async function take(body: ReadableStream<Uint8Array>): Promise<void> {
     const { done, value } = await reader.read();
     if (done) return;
     heard = Date.now();
-    connected.value = true;
+    caughtUp = heard;
     for (const message of sse.push(value)) {
       const id = Number(message.id);
-      if (first && last !== null && id < last) epoch.value++; // the file was restored: these numbers mean other events
-      first = false;
+      const restored = first && last !== null && id < last; // the file was: these numbers mean other events
       last = id;
+      if (restored || missed) epoch.value++;
+      missed = false;
+      first = false;
       if (message.data) gather(JSON.parse(message.data) as Event);
     }
+    connected.value = true;
   }
 }
 

@@ -6,8 +6,8 @@ import { isPassing } from "./api";
 import type { Event } from "./described";
 import { connected, epoch, onEvents } from "./live";
 
-const PAUSE = 200;
 /** Milliseconds between two readings. */
+const PAUSE = 200;
 const PAUSE_IN_TROUBLE = 2500;
 
 export interface Loaded<T> {
@@ -62,7 +62,14 @@ export function useLoaded<T>(
     );
   }, []);
 
-  const put = useCallback((value: T) => setState({ value }), []);
+  const put = useCallback((value: T) => {
+    setState({ value });
+    if (!reading.current) return;
+    // What is being read may be older than this.
+    reading.current.ended.abort();
+    reading.current = null;
+    reload();
+  }, []);
   const generation = epoch.value;
   const live = connected.value;
   useEffect(() => {
@@ -75,7 +82,12 @@ export function useLoaded<T>(
       reading.current?.ended.abort();
       reading.current = null;
     };
-  }, [...inputs, generation]);
+  }, [...inputs]);
+  const read = useRef(generation);
+  useEffect(() => {
+    if (read.current !== generation) reload();
+    read.current = generation;
+  }, [generation, reload]);
   useEffect(
     () => onEvents((events) => events.some((event) => latest.current.concerns(event)) && reload()),
     [reload],

@@ -11,15 +11,17 @@ export type Role = (typeof ROLES)[number];
 
 /** Who asks; null while that is not known. */
 export const me = signal<Me | null>(null);
-/** asking: the server has not answered yet; away: it does not answer; out: it wants proof of who asks. */
-export const standing = signal<"asking" | "away" | "in" | "out">("asking");
-/** Why the last attempt to sign in was refused. */
+/** asking: the server has not answered yet; away: it does not answer; out: it wants proof of who asks; barred: it knows
+ * who asks, and lets them see nothing. */
+export const standing = signal<"asking" | "away" | "in" | "out" | "barred">("asking");
+/** Why the last attempt to sign in, or to look, was refused. */
 export const rejection = signal<string | null>(null);
 
 let token = kept();
 
 identity.headers = (): Record<string, string> => (token ? { authorization: `Bearer ${token}` } : {});
-identity.rejected = () => {
+identity.rejected = (headers) => {
+  if (headers.authorization !== identity.headers().authorization) return; // of the one who was here before
   if (standing.value === "in") rejection.value = "Your sign-in is not accepted any more. Sign in again.";
   me.value = null;
   standing.value = "out";
@@ -75,10 +77,9 @@ export function signOut(): void {
 }
 
 function refuse(error: Refused): void {
-  if (token !== null) rejection.value = error.detail;
-  else if (error.status !== 401) rejection.value = error.detail;
+  rejection.value = token !== null || error.status !== 401 ? error.detail : null;
   me.value = null;
-  standing.value = "out";
+  standing.value = error.status === 403 ? "barred" : "out";
 }
 
 // In the tab's own storage: it is gone with the tab, and no other page reads it.

@@ -3,12 +3,27 @@
 
 import { signal } from "@preact/signals";
 
+/** Milliseconds by which the server's clock is ahead. All times are its, so "now" is too. */
+let ahead = 0;
+const TOLERATED = 2000;
+
+/** Takes over the server's clock from the header Date of an answer, which is cut to the second. */
+export function noteClock(date: string | null): void {
+  const found = Date.parse(date ?? "") + 500 - Date.now();
+  if (Number.isNaN(found) || Math.abs(found - ahead) < TOLERATED) return;
+  ahead = Math.abs(found) < TOLERATED ? 0 : found;
+  now.value = present();
+}
+
+/** This moment, by the server's clock. */
+export const present = () => Date.now() + ahead;
+
 /** Now, to the second. Read in a component, it is drawn again each second; while the page is hidden it rests. */
-export const now = signal(Date.now());
+export const now = signal(present());
 
 export function startClock(): void {
   const tick = () => {
-    if (document.visibilityState === "visible") now.value = Date.now();
+    if (document.visibilityState === "visible") now.value = present();
   };
   setInterval(tick, 1000);
   document.addEventListener("visibilitychange", tick);

@@ -4,7 +4,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { call } from "./api";
 import type { Event, Task } from "./described";
-import { epoch, onEvents } from "./live";
+import { connected, epoch, onEvents } from "./live";
 
 type Tasks = ReadonlyMap<string, Task>;
 
@@ -17,11 +17,12 @@ export const trouble = signal<unknown>(null);
 export const count = computed(() => waiting.value?.size ?? 0);
 
 const MOST = 300;
-const PAGE = 100;
 /** As many ids as one request may name. */
-const REST = 300;
+const PAGE = 100;
 /** Milliseconds between two readings of what has changed. */
+const REST = 300;
 const AGAIN_AFTER = 3000;
+/** Kinds of events after which a task may wait for me that did not before. */
 const BRINGS: ReadonlySet<string> = new Set([
   "task.created",
   "task.ready",
@@ -31,20 +32,26 @@ const BRINGS: ReadonlySet<string> = new Set([
   "task.retried",
   "task.lost",
 ]);
-/** Kinds of events after which a task may wait for me that did not before. */
 
 let touched = new Set<string>();
 let all = false;
 let working = false;
+let again: ReturnType<typeof setTimeout> | undefined;
 /** Stands for the one who is signed in; null: nobody is. What was read for one is never shown to another. */
 let reader: object | null = null;
 
 /** Reads, and follows what happens, until the returned function is called. */
 export function start(): () => void {
   reader = {};
+  let read = -1;
   const unheard = onEvents(note);
+  let blind = true;
+  // Also what was read before the events came may have changed since.
   const unfollowed = effect(() => {
-    if (epoch.value >= 0) refresh();
+    const begun = connected.value && blind;
+    if (connected.value) blind = false;
+    if (epoch.value !== read || begun) refresh();
+    read = epoch.value;
   });
   return () => {
     reader = null;
@@ -88,7 +95,8 @@ async function work(): Promise<void> {
   } catch (error) {
     if (mine === reader) {
       trouble.value = error;
-      setTimeout(refresh, AGAIN_AFTER); // what was to be read is forgotten by now
+      clearTimeout(again);
+      again = setTimeout(refresh, AGAIN_AFTER); // what was to be read is forgotten by now
     }
   } finally {
     working = false;

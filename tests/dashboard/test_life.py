@@ -3,12 +3,15 @@
 It must not know how events are followed.
 """
 
+import re
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from playwright.async_api import expect
 
 from durable_tasks import TaskState
-from tests.dashboard.house import House
-from tests.dashboard.test_inbox import opened
+from tests.dashboard.house import House, sign_in
+from tests.dashboard.test_inbox import opened, waiting
 from tests.dashboard.test_many_tasks import row
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -76,3 +79,26 @@ async def test_what_is_asked_while_the_server_is_away_is_said_to_have_failed_and
     await opened(page).get_by_role("button", name="Claim").click()
     await expect(opened(page).get_by_role("button", name="Complete")).to_be_visible()
     assert (await house.org.get(task.id)).state is TaskState.CLAIMED
+
+
+async def test_after_a_long_absence_all_is_read_anew_instead_of_replayed(house: House) -> None:
+    page = await house.stranger()
+    await page.clock.install()
+    await sign_in(page, "acme:ada:OPERATOR", f"{house.url}/dashboard/#/tasks")
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    await page.context.set_offline(True)
+    await expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    await page.clock.fast_forward("30:00")
+    await house.org.create("Came in the night")
+    async with page.expect_request(lambda asked: "events/stream" in asked.url) as asked:
+        await page.context.set_offline(False)
+    assert "last-event-id" not in (await asked.value).headers
+    await expect(row(page, "Came in the night")).to_be_visible(timeout=AWAKE)
+
+
+async def test_a_browser_whose_clock_is_wrong_says_what_is_true(house: House) -> None:
+    await house.org.create("Just made")
+    page = await house.stranger()
+    await page.clock.install(time=datetime.now(UTC) - timedelta(hours=3))
+    await sign_in(page, "acme:ada:OPERATOR", f"{house.url}/dashboard/#/inbox")
+    await expect(waiting(page).get_by_role("link")).to_contain_text(re.compile("just now|s ago"))

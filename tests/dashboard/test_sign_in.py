@@ -37,3 +37,21 @@ async def test_a_task_of_another_organisation_is_not_found(house: House) -> None
     page = await house.visit(f"tasks/{secret.id}", role=Role.ADMIN)
     await expect(page.get_by_text("not found", exact=False).first).to_be_visible()
     await expect(page.get_by_text("Their secret plan")).to_have_count(0)
+
+
+async def test_keys_of_one_letter_can_be_switched_off(house: House) -> None:
+    page = await house.visit("inbox")
+    await page.keyboard.press("2")
+    await expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    await page.keyboard.press("?")
+    await page.get_by_role("checkbox", name="Keys of one letter").uncheck()
+    await page.keyboard.press("Escape")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    await page.keyboard.press("1")
+    await page.get_by_role("button", name="Keys").click()
+    await page.get_by_role("checkbox", name="Keys of one letter").check()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("heading", name="Tasks")).to_be_visible()
+    await page.keyboard.press("1")
+    await expect(page.get_by_role("heading", name="Inbox")).to_be_visible()

@@ -8,7 +8,7 @@ import { useWidth } from "../measured";
 import { Button } from "../parts/button";
 import { attempt as attempted } from "../parts/toasts";
 import { go, href } from "../router";
-import { duration, full } from "../time";
+import { duration, full, present } from "../time";
 import { AttemptsTable } from "./attempts";
 import { type Bar, extent, type Row, rowsOf } from "./bars";
 import { fitMiddle } from "./fit";
@@ -247,10 +247,10 @@ const BEAT = 200;
 
 /** Now, more often than once a second while something grows, and never while nobody looks. */
 function useMoment(goesOn: boolean): number {
-  const [moment, setMoment] = useState(Date.now());
+  const [moment, setMoment] = useState(present());
   useEffect(() => {
     if (!goesOn) return;
-    const tick = () => document.visibilityState === "visible" && setMoment(Date.now());
+    const tick = () => document.visibilityState === "visible" && setMoment(present());
     tick();
     const timer = setInterval(tick, BEAT);
     return () => clearInterval(timer);

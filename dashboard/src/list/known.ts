@@ -22,6 +22,11 @@ export function learn(rows: readonly Row[]): void {
   }
 }
 
+/** Nobody else is told what one has met. */
+export function forget(): void {
+  for (const each of Object.values(values)) each.clear();
+}
+
 export function known(field: KnownField): string[] {
   return [...values[field]].sort((one, other) => one.localeCompare(other));
 }

@@ -134,6 +134,8 @@ export class TaskLists {
   readonly #touched = new Set<Column>();
   readonly #during = new Set<string>();
   #flights = 0;
+  /** One for all columns that could not be read. */
+  #again: ReturnType<typeof setTimeout> | undefined;
   readonly #ends: (() => void)[] = [];
 
   /** `filter` without states is what all columns have in common; each column names its own. */
@@ -175,6 +177,7 @@ export class TaskLists {
 
   #end(): void {
     this.#stop.abort();
+    clearTimeout(this.#again);
     this.#changes.close();
     this.#counting.close();
     for (const column of this.columns) column.reading.close();
@@ -274,7 +277,9 @@ export class TaskLists {
     if (this.#stop.signal.aborted) return;
     this.#problem.value = said(error);
     if (error instanceof Refused && error.status < 500) return;
-    const again = setTimeout(() => this.refresh(), AGAIN);
-    this.#ends.push(() => clearTimeout(again));
+    this.#again ??= setTimeout(() => {
+      this.#again = undefined;
+      this.refresh();
+    }, AGAIN);
   }
 }

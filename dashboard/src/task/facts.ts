@@ -8,8 +8,10 @@ import { onEvents } from "../live";
 import { type Loaded, useLoaded } from "../loaded";
 
 const PAGE = 500;
-const MOST = 3000;
 /** Events of one task that are shown. */
+const MOST = 3000;
+/** Pages of them that are read. */
+const PAGES = 40;
 const PRIOR = 20;
 
 export function useTask(id: string): Loaded<Task> {
@@ -28,22 +30,31 @@ export function useHistory(id: string): Loaded<Event[]> {
     setFresh([]);
     return onEvents((events) => {
       const mine = events.filter((event) => event.task_id === id);
-      if (mine.length > 0) setFresh((old) => [...old, ...mine]);
+      if (mine.length > 0) setFresh((old) => folded([...old, ...mine]).slice(-MOST));
     });
   }, [id]);
   const last = read.value?.at(-1)?.seq ?? 0;
-  const value = read.value && [...read.value, ...fresh.filter(({ seq }) => seq > last)];
+  const value = read.value && folded([...read.value, ...fresh.filter(({ seq }) => seq > last)]);
   return { ...read, value };
 }
 
 async function readHistory(id: string, signal: AbortSignal): Promise<Event[]> {
-  const found: Event[] = [];
-  for (;;) {
-    const after = found.at(-1)?.seq ?? 0;
+  let found: Event[] = [];
+  let after = 0;
+  for (let page = 0; page < PAGES && found.length < MOST; page++) {
     const { items } = await call("list_events", { query: { task_id: id, after, limit: PAGE }, signal });
-    found.push(...items);
-    if (items.length < PAGE || found.length >= MOST) return found;
+    found = folded([...found, ...items]);
+    after = items.at(-1)?.seq ?? after;
+    if (items.length < PAGE) break;
   }
+  return found;
+}
+
+/** Of reports of progress in a row the last alone: there may be one each second. */
+function folded(events: readonly Event[]): Event[] {
+  return events.filter(
+    (event, at) => event.kind !== "task.progress" || events[at + 1]?.kind !== "task.progress",
+  );
 }
 
 /** The tasks that this one waited for: what they found out is what it is about. */

@@ -24,7 +24,7 @@ export function History({ task, history }: { task: Task; history: Loaded<Event[]
       <h2 id="history-title">History</h2>
       {history.value ? (
         <ol>
-          {shown(history.value).map((event) => (
+          {history.value.map((event) => (
             <Entry key={event.seq} event={event} task={task} />
           ))}
         </ol>
@@ -35,13 +35,6 @@ export function History({ task, history }: { task: Task; history: Loaded<Event[]
       )}
       {may("agent") && <CommentBox task={task} />}
     </section>
-  );
-}
-
-/** Of reports of progress in a row the last alone. */
-function shown(events: readonly Event[]): readonly Event[] {
-  return events.filter(
-    (event, at) => event.kind !== "task.progress" || events[at + 1]?.kind !== "task.progress",
   );
 }
 
