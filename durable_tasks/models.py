@@ -22,7 +22,7 @@ MAX_LABELS = 64
 MAX_DEPENDENCIES = 10_000
 MAX_IDS = 100
 MAX_NAMES = 500
-MAX_GROUPS = 200
+MAX_GROUPS = 500
 OF_GROUP = "group:"
 """What comes before a group's name where a task is assigned to it."""
 DEFAULT_SPACE = "default"

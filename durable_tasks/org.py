@@ -37,6 +37,7 @@ from durable_tasks.models import (
     Event,
     FilterFields,
     Heartbeat,
+    Mode,
     NewTask,
     Page,
     Task,
@@ -209,9 +210,10 @@ class Org(Workflows):
         return await self._host.store.claim(self.id, task_id, by, lease_seconds(lease), command_id, groups=named)
 
     async def held_token(self, task_id: str, *, agent_id: str) -> str:
-        """The token of the attempt that the agent holds, or has still to stop; empty when there is none. For surfaces
-        whose callers are known by name; every verb refuses an empty one."""
-        return await self._host.store.held_token(self.id, task_id, check_agent(agent_id))
+        """The token of the attempt that the agent has claimed, or has still to stop; empty when there is none. For
+        surfaces whose callers are known by name; every verb refuses an empty one. What handlers run is nobody's, also
+        not of somebody who is called as a queue's workers are."""
+        return await self._host.store.held_token(self.id, task_id, check_agent(agent_id), (Mode.MANUAL,))
 
     async def start(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
         """Say that the work has begun: claimed → running, and the timeout starts."""

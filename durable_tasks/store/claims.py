@@ -218,12 +218,16 @@ def undo_claims(tx: Transaction, claims: Sequence[Claim]) -> None:
             end_released(tx, row, "undone")
 
 
-def held_token(conn: sqlite3.Connection, org_id: str, task_id: str, agent_id: str) -> str:
-    """The token of the attempt that the agent holds, or has still to stop; empty when there is none."""
+def held_token(
+    conn: sqlite3.Connection, org_id: str, task_id: str, agent_id: str, modes: tuple[Mode, ...] = tuple(Mode)
+) -> str:
+    """The token of the attempt that the agent holds, or has still to stop; empty when there is none of those modes."""
     found = conn.execute(
-        "SELECT token FROM dt_tasks WHERE id = ? AND org_id = ? AND assigned_to = ? AND token IS NOT NULL",
+        "SELECT token, mode FROM dt_tasks WHERE id = ? AND org_id = ? AND assigned_to = ? AND token IS NOT NULL",
         (task_id, org_id, agent_id),
     ).fetchone()
+    if found is not None and found[1] not in modes:
+        return ""
     return "" if found is None else str(found[0])
 
 

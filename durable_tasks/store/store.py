@@ -17,6 +17,7 @@ from durable_tasks.models import (
     Claim,
     Event,
     Heartbeat,
+    Mode,
     Page,
     Task,
     TaskCounts,
@@ -147,9 +148,9 @@ class Store(HandoverStore):
         )
         return made
 
-    async def held_token(self, org_id: str, task_id: str, agent_id: str) -> str:
+    async def held_token(self, org_id: str, task_id: str, agent_id: str, modes: tuple[Mode, ...] = tuple(Mode)) -> str:
         """The token of the attempt that the agent holds, or has still to stop; empty when there is none."""
-        return await self.read(lambda conn: claims.held_token(conn, org_id, task_id, agent_id))
+        return await self.read(lambda conn: claims.held_token(conn, org_id, task_id, agent_id, modes))
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(

@@ -201,7 +201,7 @@ async def test_junk_is_refused(text: str) -> None:
     [
         {"roles": []}, {"roles": ["root"]}, {"roles": ["agent", "Admin"]}, {"roles": "agent"}, {"subject": ""},
         {"subject": "a\nb"}, {"subject": "a" * 257}, {"org": ""}, {"org": "a b"}, {"org": "temporal-system"},
-        {"groups": [""]}, {"groups": ["a\nb"]}, {"groups": ["a" * 251]}, {"groups": [f"g{n}" for n in range(201)]},
+        {"groups": [""]}, {"groups": ["a\nb"]}, {"groups": ["a" * 251]}, {"groups": [f"g{n}" for n in range(501)]},
         {"lifetime": "soon"}, {"lifetime": -1}, {"lifetime": "101w2000d100000000h"},
     ],
 )  # fmt: skip

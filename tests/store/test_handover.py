@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +37,7 @@ from durable_tasks.models import (
     Workflow,
     WorkflowState,
 )
+from durable_tasks.org import Org
 from durable_tasks.ports import Asked, Errand, OutboxKind, Room
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
@@ -142,6 +144,12 @@ class TestExternal:
         assert first.execution.to_task().input == {"n": 1}
         now = await store.get(ORG, task.id)
         assert (now.state, now.assigned_to, now.lease_expires_at) == (TaskState.CLAIMED, "queue:gpu", None)
+
+    async def test_who_is_called_as_the_queue_does_not_hold_it(self, store: Store) -> None:
+        task = await add(store, queue="gpu")
+        assert (await begin(store, task)).execution is not None
+        org = Org(SimpleNamespace(store=store), ORG)
+        assert await org.held_token(task.id, agent_id="queue:gpu") == ""
 
     async def test_only_the_workflow_that_drives_it_may_begin(self, store: Store) -> None:
         task = await add(store)
