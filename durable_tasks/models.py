@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.errors import PydanticUserError
 from pydantic.json_schema import SkipJsonSchema
 
 from durable_tasks.durations import Duration, DurationLike
@@ -150,8 +151,12 @@ AnyPriority = Annotated[
 
 
 def _as_schema(form: Any) -> Any:
-    is_model = isinstance(form, type) and issubclass(form, BaseModel)
-    return form_of(form) if is_model else form
+    if not (isinstance(form, type) and issubclass(form, BaseModel)):
+        return form
+    try:
+        return form_of(form)
+    except PydanticUserError as error:  # a field that is no JSON, such as a function
+        raise ValueError(f"{form.__name__} cannot be written as a JSON Schema: {error.message}") from error
 
 
 Form = Annotated[dict[str, Any] | SkipJsonSchema[type[BaseModel]] | None, AfterValidator(_as_schema)]

@@ -5,6 +5,7 @@ It must not test which schemas are accepted, or what fits them.
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,15 @@ async def test_a_model_stands_for_its_schema(org: Org) -> None:
     assert sorted(one["pointer"] for one in refused.value.errors) == ["/approved", "/verdict"]
     done = await org.complete(claim.task.id, Approval(approved=True), token=claim.token)
     assert done.output == {"approved": True, "verdict": "pay"}
+
+
+class Callback(BaseModel):
+    call: Callable[[], None]
+
+
+async def test_a_model_that_is_no_json_is_refused(org: Org) -> None:
+    with pytest.raises(errors.InvalidInput, match="Callback cannot be written as a JSON Schema"):
+        await org.create("ask", form=Callback)
 
 
 async def test_a_refused_output_changes_nothing(org: Org, db: Path) -> None:
