@@ -14,7 +14,7 @@ PAGE := $(DASHBOARD)/index.html
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up dashboard test acceptance check bench openapi format clean
+.PHONY: help up dashboard test tests faults acceptance check bench openapi format clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,14 @@ dashboard: $(PAGE)  ## Build the dashboard, if its source has changed
 
 test: $(VENV)/.dev $(PAGE)  ## Run the tests (ARGS="-k name" narrows them)
 	$(NPM) test --silent
-	@# Faults by themselves: they race real processes against the clock. Code 5: ARGS left nothing to run here.
+	@# Faults beside the rest: they mostly wait for real processes. What each prints comes when it has ended.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync --keep-going tests faults
+
+# Code 5: ARGS left nothing to run here.
+tests:
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/faults $(ARGS) || [ $$? -eq 5 ]
+
+faults:
 	$(BIN)/python -m pytest tests/faults $(ARGS) || [ $$? -eq 5 ]
 
 acceptance: $(VENV)/.dev  ## Run the promised counts and durations, minutes long (OUT=DIR keeps their evidence)
