@@ -284,7 +284,7 @@ class Client:
         reason: str | None = None,
         **filters: Unpack[FilterFields],
     ) -> Changed:
-        """As Org.cancel_many."""
+        """As Org.cancel_many. It is not asked again when it got no answer: it would cancel `limit` more."""
         how = {"dry_run": dry_run, "limit": limit, "cursor": cursor, "reason": reason}
         changed: Changed = await self.call("cancel_tasks", **how, **_said(filters))
         return changed

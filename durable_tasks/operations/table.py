@@ -248,7 +248,7 @@ _ALL = (
     ),
     Operation(
         "cancel_tasks", Role.OPERATOR, "POST", "/tasks/cancel", requests.CancelTasks, Changed, many.cancel_tasks,
-        repeatable=True, destructive=True,
+        destructive=True,
     ),
     Operation("retry_tasks", Role.OPERATOR, "POST", "/tasks/retry", requests.RetryTasks, Changed, many.retry_tasks),
     Operation("next_task", Role.AGENT, "POST", "/tasks/next", requests.NextTask, answers.Claimed | None, next_task),

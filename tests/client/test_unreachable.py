@@ -97,6 +97,14 @@ async def test_a_call_that_could_be_done_twice_is_not_sent_again(line: Cutter) -
         await lost(line, lambda client: client.call("create_task", title="no key"))
 
 
+async def test_no_more_are_cancelled_than_were_asked_for(line: Cutter, tasks: DurableTasks) -> None:
+    org = tasks.org()
+    await org.create_many([NewTask(title="unwanted") for _ in range(3)])
+    with pytest.raises(errors.ServerUnavailable):
+        await lost(line, lambda client: client.cancel_many(text="unwanted", limit=1))
+    assert (await org.count()).counts[TaskState.CANCELLED] == 1
+
+
 async def test_a_server_that_comes_up_late_is_waited_for(tasks: DurableTasks) -> None:
     async with serving(tasks, port=0) as url:
         pass
