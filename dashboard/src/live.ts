@@ -13,6 +13,8 @@ const SILENT_FOR = 40_000;
 /** Silence after which a page that comes back to the front does not trust its connection. */
 const STALE_FOR = 20_000;
 const LONGEST_PAUSE = 4_000;
+/** After this long a page that nobody sees lets go of its connection: a browser has six for all pages of one server. */
+const UNSEEN_FOR = 5_000;
 /** After this long what was missed is not told event by event, however much it was: all is read anew. */
 const LONGEST_ABSENCE = 10 * 60_000;
 
@@ -44,8 +46,12 @@ export function start(): void {
   if (running) return;
   running = new AbortController();
   const { signal: ended } = running;
+  let unseen: ReturnType<typeof setTimeout> | undefined;
   const look = () => {
-    if (document.visibilityState === "visible" && Date.now() - heard > STALE_FOR) reconnect();
+    clearTimeout(unseen);
+    if (!isSeen()) unseen = setTimeout(() => connection?.abort(), UNSEEN_FOR);
+    else if (Date.now() - heard > STALE_FOR) reconnect();
+    else wake();
   };
   document.addEventListener("visibilitychange", look, { signal: ended });
   document.addEventListener("resume", look, { signal: ended });
@@ -65,6 +71,8 @@ export function stop(): void {
   connected.value = false;
 }
 
+const isSeen = () => document.visibilityState === "visible";
+
 function reconnect(): void {
   connection?.abort();
   wake();
@@ -73,6 +81,7 @@ function reconnect(): void {
 async function follow(ended: AbortSignal): Promise<void> {
   let pause = 0;
   while (!ended.aborted) {
+    while (!isSeen() && !ended.aborted) await rest(LONGEST_ABSENCE);
     const begun = Date.now();
     const status = await listen();
     connected.value = false;

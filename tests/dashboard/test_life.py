@@ -102,3 +102,23 @@ async def test_a_browser_whose_clock_is_wrong_says_what_is_true(house: House) ->
     await page.clock.install(time=datetime.now(UTC) - timedelta(hours=3))
     await sign_in(page, "acme:ada:OPERATOR", f"{house.url}/dashboard/#/inbox")
     await expect(waiting(page).get_by_role("link")).to_contain_text(re.compile("just now|s ago"))
+
+
+async def test_a_page_that_nobody_sees_lets_go_of_its_connection_and_catches_up_when_it_is_seen(house: House) -> None:
+    """A browser has six connections for all pages of one server: hidden ones would starve those that are seen."""
+    page = await house.stranger()
+    await page.clock.install()
+    await sign_in(page, "acme:ada:OPERATOR", f"{house.url}/dashboard/#/tasks")
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    await page.evaluate(_VISIBLE, "hidden")
+    await page.clock.run_for(6000)
+    await expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    await house.org.create("Meanwhile")
+    await page.evaluate(_VISIBLE, "visible")
+    await expect(row(page, "Meanwhile")).to_be_visible(timeout=AWAKE)
+
+
+_VISIBLE = """state => {
+  Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""

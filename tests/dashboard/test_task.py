@@ -6,7 +6,7 @@ It must not know how the parts are drawn.
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from durable_tasks import TaskState
 from durable_tasks.access import Role
@@ -80,3 +80,17 @@ CANCEL = """async (id) => {
   const headers = {"content-type": "application/json", authorization: `Bearer ${token}`};
   return (await fetch(`../v1/tasks/${id}/cancel`, {method: "POST", body: "{}", headers})).status;
 }"""
+
+
+async def test_the_longest_words_make_no_page_wider_than_a_phone(house: House) -> None:
+    form = {"type": "object", "properties": {"p" * 200: {"enum": ["o" * 300, "b"]}}}
+    task = await house.org.create(
+        "W" * 512, description="y" * 2000, input={"k" * 300: "v" * 2000}, form=form, created_by="b" * 256
+    )
+    claim = await house.org.claim(task.id, agent_id="ada")
+    await house.org.progress(task.id, 10, token=claim.token, message="m" * 600)
+    page = await house.visit("inbox", size=ViewportSize(width=360, height=740))
+    for place in (f"inbox/{task.id}", f"tasks/{task.id}"):
+        await page.goto(f"{house.url}/dashboard/#/{place}")
+        await expect(page.get_by_text("m" * 600).first).to_be_visible()
+        assert await page.evaluate("document.getElementById('main').scrollWidth <= innerWidth"), place

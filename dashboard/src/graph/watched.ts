@@ -2,7 +2,7 @@
 // It must not know what is drawn of it.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { call } from "../api";
+import { call, isPassing } from "../api";
 import type { Attempt, Event, Workflow } from "../described";
 import { connected, epoch, onEvents } from "../live";
 import { useLoaded } from "../loaded";
@@ -27,6 +27,8 @@ const PAGE = 1000;
 const MOST_RUNNING = 50;
 /** Milliseconds for which changes that must be read are gathered. */
 const GATHER = 250;
+/** Milliseconds after which what failed in passing is read again. */
+const AGAIN_AFTER = 2500;
 /** Attempts whose errors are asked for one by one; of more, only the type is shown. */
 const MOST_ASKED = 20;
 
@@ -64,6 +66,12 @@ function useMembers(id: string) {
   /** What happens while it is read; null: nothing is being read. */
   const meanwhile = useRef<Event[] | null>(null);
   const blind = useRef(false);
+  const trial = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const leave = () => {
+    clearTimeout(trial.current);
+    meanwhile.current = null;
+  };
+  useEffect(() => leave, []);
 
   const show = useCallback((picture: Picture, members?: readonly Member[]) => {
     latest.current = picture;
@@ -90,7 +98,10 @@ function useMembers(id: string) {
       meanwhile.current = null;
       if (followed.graph) void reload();
     } catch (problem) {
-      if (meanwhile.current === events) setError(problem);
+      if (meanwhile.current !== events) return;
+      setError(problem);
+      clearTimeout(trial.current);
+      if (isPassing(problem)) trial.current = setTimeout(() => void reload(), AGAIN_AFTER);
     }
     if (meanwhile.current === events) meanwhile.current = null;
   }, [id, show]);

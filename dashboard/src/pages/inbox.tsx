@@ -82,7 +82,7 @@ function leave(id: string | null): void {
   const { activeElement } = document;
   if (activeElement instanceof HTMLElement && activeElement.matches("input,textarea,select"))
     activeElement.blur();
-  else if (id) go(href("inbox"));
+  else if (id && !matchMedia(WIDE).matches) go(href("inbox"));
 }
 
 function NoneOpen() {

@@ -12,7 +12,7 @@ import { Timeline } from "../graph/timeline";
 import { useWatched } from "../graph/watched";
 import { kindOf, policyOf } from "../graph/workflow-words";
 import { Button } from "../parts/button";
-import { Dialog } from "../parts/dialog";
+import { Dialog, Ends, useOnce } from "../parts/dialog";
 import { Loading, Trouble } from "../parts/empty";
 import { TextField } from "../parts/field";
 import { Icon } from "../parts/icon";
@@ -112,26 +112,17 @@ function Actions({ workflow, counts, onChange }: HeadProps) {
 function CancelDialog({ workflow, counts, onChange, onClose }: HeadProps & { onClose: () => void }) {
   const [reason, setReason] = useState("");
   const open = [...counts].reduce((sum, [state, count]) => sum + (ENDED.has(state) ? 0 : count), 0);
-  const cancel = async () => {
-    const went = await attempt(async () => {
-      const path = { workflow_id: workflow.id };
-      onChange(await call("cancel_workflow", { path, body: { reason: reason.trim() || null } }));
-    }, "The workflow is cancelled");
-    if (went) onClose();
+  const act = async () => {
+    const path = { workflow_id: workflow.id };
+    onChange(await call("cancel_workflow", { path, body: { reason: reason.trim() || null } }));
   };
+  const cancel = useOnce(() => attempt(act, "The workflow is cancelled"), onClose);
   return (
     <Dialog
       title="Cancel this workflow?"
       onClose={onClose}
       onSubmit={cancel}
-      actions={
-        <>
-          <Button onPress={onClose}>Keep it</Button>
-          <Button look="danger" onPress={cancel}>
-            Cancel the workflow
-          </Button>
-        </>
-      }
+      actions={<Ends act="Cancel the workflow" back="Keep it" danger onClose={onClose} />}
     >
       <p>
         {open === 1 ? "One task is" : `${open.toLocaleString()} tasks are`} not ended yet and will be
@@ -151,25 +142,15 @@ function CancelDialog({ workflow, counts, onChange, onClose }: HeadProps & { onC
 
 function RetryDialog({ workflow, counts, onChange, onClose }: HeadProps & { onClose: () => void }) {
   const [failed, cancelled] = [counts.get("failed") ?? 0, counts.get("cancelled") ?? 0];
-  const retry = async () => {
-    const went = await attempt(async () => {
-      onChange(await call("retry_workflow", { path: { workflow_id: workflow.id }, body: {} }));
-    }, "The workflow is open again");
-    if (went) onClose();
-  };
+  const act = async () =>
+    onChange(await call("retry_workflow", { path: { workflow_id: workflow.id }, body: {} }));
+  const retry = useOnce(() => attempt(act, "The workflow is open again"), onClose);
   return (
     <Dialog
       title="Retry this workflow?"
       onClose={onClose}
       onSubmit={retry}
-      actions={
-        <>
-          <Button onPress={onClose}>Leave it</Button>
-          <Button look="primary" icon="again" onPress={retry}>
-            Retry
-          </Button>
-        </>
-      }
+      actions={<Ends act="Retry" back="Leave it" onClose={onClose} />}
     >
       <p>
         What failed ({failed.toLocaleString()}) or was cancelled ({cancelled.toLocaleString()}) is opened

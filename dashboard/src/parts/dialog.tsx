@@ -2,7 +2,7 @@
 // It must not know what is asked.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Button } from "./button";
 
 interface DialogProps {
@@ -63,4 +63,35 @@ export function Dialog({ title, children, actions, wide, onClose, onSubmit }: Di
       </form>
     </dialog>
   );
+}
+
+interface EndsProps {
+  act: string;
+  back?: string;
+  danger?: boolean;
+  onClose: () => void;
+}
+
+/** The two buttons at the end: back, and what was come for. */
+export function Ends({ act, back = "Back", danger, onClose }: EndsProps) {
+  return (
+    <>
+      <Button onPress={onClose}>{back}</Button>
+      <Button look={danger ? "danger" : "primary"} type="submit">
+        {act}
+      </Button>
+    </>
+  );
+}
+
+/** Submits once, and closes when that went well. */
+export function useOnce(act: () => Promise<boolean>, onClose: () => void): () => Promise<void> {
+  const [working, setWorking] = useState(false);
+  return async () => {
+    if (working) return;
+    setWorking(true);
+    const well = await act();
+    setWorking(false);
+    if (well) onClose();
+  };
 }

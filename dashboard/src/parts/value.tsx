@@ -12,6 +12,8 @@ import { attempt } from "./toasts";
 const LINK = /^(https?:\/\/|mailto:)\S+$/i;
 const FILE = /\.(pdf|docx?|xlsx?|csv|txt|md|png|jpe?g|gif|svg|webp|zip|json|html?|mp4|mp3)([?#]|$)/i;
 const SHORT = 12;
+/** Fields that are shown at first. */
+const MANY = 60;
 const DEEPEST = 6;
 
 interface ValueProps {
@@ -68,7 +70,8 @@ function Shown({ value, depth }: { value: unknown; depth: number }): ComponentCh
   return <Fields fields={Object.entries(value)} depth={depth} />;
 }
 
-const NUMBERS: Intl.NumberFormatOptions = { maximumFractionDigits: 20 };
+/** Small ones may be numbers of orders: "4,711" is none. */
+const NUMBERS: Intl.NumberFormatOptions = { maximumFractionDigits: 20, useGrouping: "min2" };
 
 function Text({ text }: { text: string }) {
   if (LINK.test(text)) return <Link to={text} />;
@@ -133,10 +136,12 @@ const isShort = (item: unknown) =>
   (typeof item === "string" && item.length <= 24 && item !== "" && !LINK.test(item));
 
 function Fields({ fields, depth }: { fields: readonly (readonly [string, unknown])[]; depth: number }) {
+  const [all, setAll] = useState(false);
   if (fields.length === 0) return <span class="faint">nothing</span>;
-  return (
+  const shown = all ? fields : fields.slice(0, MANY);
+  const list = (
     <dl class="value-fields">
-      {fields.map(([name, value]) => (
+      {shown.map(([name, value]) => (
         <div key={name}>
           <dt>{worded(name)}</dt>
           <dd>
@@ -145,5 +150,14 @@ function Fields({ fields, depth }: { fields: readonly (readonly [string, unknown
         </div>
       ))}
     </dl>
+  );
+  if (fields.length === shown.length) return list;
+  return (
+    <>
+      {list}
+      <Button look="quiet" small onPress={() => setAll(true)}>
+        {fields.length - shown.length} more
+      </Button>
+    </>
   );
 }

@@ -4,7 +4,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Task } from "../described";
 import { Button } from "../parts/button";
-import { Dialog } from "../parts/dialog";
+import { Dialog, Ends, useOnce } from "../parts/dialog";
 import { Field, TextField } from "../parts/field";
 import { isMe, me } from "../session";
 import { cancel, fail, progress, reassign, release } from "./acts";
@@ -39,30 +39,6 @@ export function useDialog(can: Allowed): [Asked | null, (next: Asked | null) => 
     if (moot) setOpen(null);
   }, [moot]);
   return [moot ? null : open, setOpen];
-}
-
-/** The two buttons at the end: back, and what was come for. */
-function Ends({ act, danger, onClose }: { act: string; danger?: boolean; onClose: () => void }) {
-  return (
-    <>
-      <Button onPress={onClose}>Back</Button>
-      <Button look={danger ? "danger" : "primary"} type="submit">
-        {act}
-      </Button>
-    </>
-  );
-}
-
-/** Submits once, and closes when that went well. */
-function useOnce(act: () => Promise<boolean>, onClose: () => void): () => Promise<void> {
-  const [working, setWorking] = useState(false);
-  return async () => {
-    if (working) return;
-    setWorking(true);
-    const well = await act();
-    setWorking(false);
-    if (well) onClose();
-  };
 }
 
 function ReleaseDialog({ task, put, onClose }: DialogProps) {

@@ -2,7 +2,7 @@
 // It must not know how they look.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
-import { call } from "../api";
+import { call, isPassing } from "../api";
 import type { Workflow, WorkflowState } from "../described";
 import { connected, epoch, onEvents } from "../live";
 
@@ -23,6 +23,8 @@ export interface Listing {
 const PAGE = 50;
 /** Milliseconds for which changes are gathered: a busy workflow changes many times a second. */
 const GATHER = 350;
+/** Milliseconds after which what failed in passing is read again. */
+const AGAIN_AFTER = 2500;
 /** Of those that are not on the first page, so many are asked for by themselves. */
 const MOST_ASKED = 8;
 
@@ -53,6 +55,12 @@ export function useWorkflows(sought: Sought): Listing {
       },
     });
 
+  const trial = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const leave = () => {
+    clearTimeout(trial.current);
+    current.current = "";
+  };
+  useEffect(() => leave, []);
   const blind = useRef(false);
   const reload = useCallback(async () => {
     blind.current = !connected.peek();
@@ -63,7 +71,10 @@ export function useWorkflows(sought: Sought): Listing {
       const kept = next_cursor ? tail(old.rows ?? [], items) : [];
       show({ rows: [...items, ...kept], cursor: kept.length ? old.cursor : (next_cursor ?? null) });
     } catch (error) {
-      if (current.current === key) show({ ...latest.current, error });
+      if (current.current !== key) return;
+      show({ ...latest.current, error });
+      clearTimeout(trial.current);
+      if (isPassing(error)) trial.current = setTimeout(() => void reload(), AGAIN_AFTER);
     }
   }, [key, show]);
 
