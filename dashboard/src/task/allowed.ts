@@ -2,10 +2,10 @@
 // It must not know how they are offered. The server decides; this only spares people what it would refuse.
 
 import type { Task } from "../described";
+import { ENDED } from "../parts/state";
 import { isMe, isMineToTake, may } from "../session";
 
 const HELD: ReadonlySet<string> = new Set(["claimed", "running"]);
-const ENDED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
 
 export const isHeld = (task: Task) => HELD.has(task.state);
 export const isEnded = (task: Task) => ENDED.has(task.state);
