@@ -40,7 +40,7 @@ async def test_thousands_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.acceptance
 async def test_twenty_thousand_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await asked_by_generators(tmp_path, monkeypatch, seeds=[1, 2, 3], examples=75) >= 20_000
+    assert await asked_by_generators(tmp_path, monkeypatch, seeds=[1, 2, 3], examples=100) >= 20_000
 
 
 async def asked_by_generators(
