@@ -7,7 +7,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -162,7 +162,8 @@ async def test_an_attempt_ended_in_the_commit_that_began_it_never_runs(db: Path)
 async def _cancel_all(org: Org) -> None:
     page = await org.list(capability="auto")
     for task in page.items:
-        await org.cancel(task.id)
+        with suppress(errors.IllegalMove):  # on a busy machine it may have completed before
+            await org.cancel(task.id)
 
 
 async def test_a_lease_begins_when_the_lock_is_had(tasks: DurableTasks, org: Org, db: Path) -> None:
