@@ -2,7 +2,7 @@
 // It must not know what the actions are.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 export interface Key {
   /** As KeyboardEvent.key says it. */
@@ -57,8 +57,8 @@ export function useKeys(keys: readonly Key[], { everywhere = false } = {}): void
   const latest = useRef(keys);
   latest.current = keys;
   const names = keys.map((key) => key.key + (key.does ?? "")).join();
-  // Only the names: the actions are looked up when they are wanted.
-  useEffect(() => {
+  // Only the names: the actions are looked up when they are wanted. Before it is painted: a key works once it is seen.
+  useLayoutEffect(() => {
     const live = keys.map((each, at): Key => ({ ...each, act: (event) => latest.current[at]?.act(event) }));
     const mine = { keys: live, everywhere };
     sets.value = [...sets.peek(), mine];

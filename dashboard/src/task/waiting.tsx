@@ -58,9 +58,16 @@ function Opened({ task, loaded }: { task: Task; loaded: Loaded<Task> }) {
   const { put } = loaded;
   const page = useRef<HTMLElement>(null);
   const focus = (selector: string) => page.current?.querySelector<HTMLElement>(selector)?.focus();
+  const taking = useRef(false);
   const take = async () => {
-    if (await claim(task, put)) setTimeout(() => focus(FIRST_CONTROL), 50);
+    taking.current = true;
+    if (!(await claim(task, put))) taking.current = false;
   };
+  useEffect(() => {
+    // Not sooner: until it is mine its controls are disabled.
+    if (can.work && taking.current) focus(FIRST_CONTROL);
+    if (can.work) taking.current = false;
+  }, [can.work]);
   useKeys([
     { key: "Enter", does: "Go to the answer", act: () => focus(can.work ? FIRST_CONTROL : "button") },
     ...when(can.claim, { key: "c", does: "Claim", act: take }),
