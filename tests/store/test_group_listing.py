@@ -3,27 +3,13 @@
 It must not know how the rows are found.
 """
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from durable_tasks import DurableTasks, NewTask, Org, Settings, errors
+from durable_tasks import NewTask, Org, errors
 from durable_tasks.store import group_listing
 from durable_tasks.testing import ManualClock
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest_asyncio.fixture
-async def org(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Org]:
-    async with DurableTasks(Settings(db=tmp_path / "tasks.db"), clock=clock) as tasks:
-        yield tasks.org("acme")
 
 
 async def names(org: Org, **filters: Any) -> list[str]:

@@ -3,28 +3,15 @@
 It must not know how the rows are found.
 """
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from durable_tasks import DurableTasks, NewTask, Org, Settings, Task, TaskState, errors
 from durable_tasks.store import listing
 from durable_tasks.testing import ManualClock
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest_asyncio.fixture
-async def org(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Org]:
-    async with DurableTasks(Settings(db=tmp_path / "tasks.db"), clock=clock) as tasks:
-        yield tasks.org("acme")
 
 
 async def titles(org: Org, **filters: Any) -> list[str]:

@@ -1,7 +1,7 @@
 // Flow: how far what moves along an edge has come, from the states at its two ends.
 // It must not know how edges look.
 
-import { ENDED } from "../parts/state";
+import { ENDED } from "../states";
 import type { Picture } from "./follow";
 import type { Item } from "./plan";
 import { membersOf } from "./words";

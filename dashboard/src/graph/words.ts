@@ -2,7 +2,7 @@
 // It must not know how it looks.
 
 import type { Attempt, TaskState } from "../described";
-import { TASK_STATES } from "../parts/state";
+import { TASK_STATES } from "../states";
 import { duration } from "../time";
 import { counted, type Picture, type Progress } from "./follow";
 import type { Member } from "./plan";

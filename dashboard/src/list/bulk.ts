@@ -1,14 +1,16 @@
 // Cancelling or retrying many tasks: which ones are meant, how many that would change, and doing it in steps.
 // It must not know how it is asked and told.
 
-import { asked, type Filter, isEnded, NOTHING, STATES, type State } from "./filter";
+import type { TaskState } from "../described";
+import { ENDED, TASK_STATES } from "../states";
+import { asked, type Filter, NOTHING } from "./filter";
 import type { Selection } from "./selection";
 
 export type Verb = "cancel" | "retry";
 
 /** States from which the verb leads somewhere. */
-const FROM: Readonly<Record<Verb, readonly State[]>> = {
-  cancel: STATES.filter((state) => !isEnded(state)),
+const FROM: Readonly<Record<Verb, readonly TaskState[]>> = {
+  cancel: TASK_STATES.filter((state) => !ENDED.has(state)),
   retry: ["failed", "cancelled"],
 };
 /** Tasks that one call names, and changes: a server that is asked for more at once keeps others waiting. */

@@ -1,20 +1,8 @@
 // Which tasks a list shows, as the address says it and as the API takes it: both use the same names.
 // It must not know how filters are drawn.
 
-export const STATES = [
-  "blocked",
-  "scheduled",
-  "pending",
-  "claimed",
-  "running",
-  "waiting",
-  "paused",
-  "retrying",
-  "completed",
-  "failed",
-  "cancelled",
-] as const;
-export type State = (typeof STATES)[number];
+import type { TaskState } from "../described";
+import { TASK_STATES } from "../states";
 
 export const PRIORITIES = ["urgent", "high", "normal", "low"] as const;
 export type PriorityName = (typeof PRIORITIES)[number];
@@ -35,7 +23,7 @@ const SINGLE = [
 export type SingleField = (typeof SINGLE)[number];
 
 export interface Filter {
-  state: State[];
+  state: TaskState[];
   priority: PriorityName[];
   labels: string[];
   mode?: Mode;
@@ -55,7 +43,7 @@ export const NOTHING: Filter = { state: [], priority: [], labels: [] };
 /** What an address says. What it says wrongly is left out: an old link still opens. */
 export function readFilter(query: URLSearchParams): Filter {
   const filter: Filter = {
-    state: chosen(STATES, query.getAll("state")),
+    state: chosen(TASK_STATES, query.getAll("state")),
     priority: chosen(PRIORITIES, query.getAll("priority")),
     labels: [...new Set(query.getAll("labels").filter(Boolean))],
   };
@@ -102,8 +90,4 @@ export function toggled<Value>(values: readonly Value[], value: Value): Value[] 
 
 function chosen<Value extends string>(known: readonly Value[], given: string[]): Value[] {
   return known.filter((value) => given.includes(value));
-}
-
-export function isEnded(state: State): boolean {
-  return state === "completed" || state === "failed" || state === "cancelled";
 }

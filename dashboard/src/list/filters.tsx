@@ -3,6 +3,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { TaskState } from "../described";
 import { useKeys } from "../keys";
 import { Button } from "../parts/button";
 import { Icon } from "../parts/icon";
@@ -10,6 +11,7 @@ import { PRIORITIES as LEVELS, Priority } from "../parts/priority";
 import { StateMark } from "../parts/state";
 import { setQuery } from "../router";
 import { me } from "../session";
+import { RARE, TASK_STATES } from "../states";
 import {
   type Filter,
   isEmpty,
@@ -18,8 +20,6 @@ import {
   NOTHING,
   PRIORITIES,
   type PriorityName,
-  STATES,
-  type State,
   toggled,
   writeFilter,
 } from "./filter";
@@ -28,8 +28,6 @@ import { Menu, type Option } from "./menu";
 import type { Counts } from "./tasks";
 
 const TYPING = 250;
-/** No operation leads here yet: they are offered when something is there after all. */
-const RARE: readonly State[] = ["waiting", "paused"];
 
 interface FiltersProps {
   filter: Filter;
@@ -104,7 +102,7 @@ function Search({ text, onChange }: { text: string; onChange: (text: string) => 
 }
 
 function States({ filter, counts, change }: PartProps & { counts: Counts | null }) {
-  const shown = STATES.filter(
+  const shown = TASK_STATES.filter(
     (state) => filter.state.includes(state) || counts?.states[state] || !RARE.includes(state),
   );
   return (
@@ -116,7 +114,7 @@ function States({ filter, counts, change }: PartProps & { counts: Counts | null 
         aria-pressed={filter.state.length === 0}
         onClick={() => change({ state: [] })}
       >
-        All <Count counts={counts} states={STATES} />
+        All <Count counts={counts} states={TASK_STATES} />
       </button>
       {shown.map((state) => (
         <button
@@ -134,13 +132,13 @@ function States({ filter, counts, change }: PartProps & { counts: Counts | null 
   );
 }
 
-function Count({ counts, states }: { counts: Counts | null; states: readonly State[] }) {
+function Count({ counts, states }: { counts: Counts | null; states: readonly TaskState[] }) {
   if (counts === null) return <span class="state-count">&nbsp;</span>;
   return <span class="state-count">{said(total(counts, states), counts.complete)}</span>;
 }
 
-export function total(counts: Counts | null, states: readonly State[]): number {
-  const wanted = states.length ? states : STATES;
+export function total(counts: Counts | null, states: readonly TaskState[]): number {
+  const wanted = states.length ? states : TASK_STATES;
   return wanted.reduce((sum, state) => sum + (counts?.states[state] ?? 0), 0);
 }
 

@@ -2,14 +2,15 @@
 // It must not know which page it is.
 
 import { useEffect, useMemo } from "preact/hooks";
-import { type Filter, keyOf, type State } from "./filter";
+import type { TaskState } from "../described";
+import { type Filter, keyOf } from "./filter";
 import { TaskLists } from "./tasks";
 
 /** Where lists were scrolled to, by what they show: going back finds them there. */
 const places = new Map<string, { top: number; total: number }>();
 const KEPT = 40;
 
-export function useTaskLists(filter: Filter, columns: readonly (readonly State[])[]): TaskLists {
+export function useTaskLists(filter: Filter, columns: readonly (readonly TaskState[])[]): TaskLists {
   const key = keyOf(filter) + JSON.stringify(columns);
   const lists = useMemo(() => new TaskLists(filter, columns), [key]);
   useEffect(() => lists.start(), [lists]);

@@ -7,7 +7,7 @@ import { Priority } from "../parts/priority";
 import { StateMark } from "../parts/state";
 import { Ago, Due, Lasted } from "../parts/time";
 import { href } from "../router";
-import { isEnded } from "./filter";
+import { ENDED } from "../states";
 import type { Row } from "./row";
 import { elementId, type ItemProps } from "./rows";
 
@@ -110,7 +110,7 @@ function Beside({ row }: { row: Row }) {
 
 /** The moment that matters in its state. */
 export function Moment({ row }: { row: Row }) {
-  if (row.deadline_at && !isEnded(row.state)) return <Due at={row.deadline_at} />;
+  if (row.deadline_at && !ENDED.has(row.state)) return <Due at={row.deadline_at} />;
   if (row.state === "scheduled" && row.not_before) return <Ago at={row.not_before} before="starts" />;
   if (row.state === "running" && row.started_at) return <Lasted from={row.started_at} to={null} />;
   return <Ago at={row.completed_at ?? row.created_at} />;

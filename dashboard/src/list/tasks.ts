@@ -3,10 +3,10 @@
 
 import { effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { call, Refused, said } from "../api";
-import type { Event, Task } from "../described";
+import type { Event, Task, TaskState } from "../described";
 import { connected, epoch, onEvents } from "../live";
 import { Changes } from "./changes";
-import { asked, type Filter, type State } from "./filter";
+import { asked, type Filter } from "./filter";
 import { learn } from "./known";
 import type { Page } from "./listing";
 import { Paced } from "./paced";
@@ -24,7 +24,7 @@ const FAREWELL = 300;
 const NEW = 1200;
 
 export interface Counts {
-  states: Partial<Record<State, number>>;
+  states: Partial<Record<TaskState, number>>;
   /** False: at least so many. */
   complete: boolean;
 }
@@ -41,9 +41,9 @@ export class Column {
   #seen: Range = { first: 0, last: 0 };
 
   constructor(
-    readonly states: readonly State[],
+    readonly states: readonly TaskState[],
     ask: (
-      states: readonly State[],
+      states: readonly TaskState[],
       cursor: string | null,
       limit: number,
       signal: AbortSignal,
@@ -64,7 +64,7 @@ export class Column {
   }
 
   takes(state: unknown): boolean {
-    return this.states.length === 0 || this.states.includes(state as State);
+    return this.states.length === 0 || this.states.includes(state as TaskState);
   }
 
   see(range: Range): void {
@@ -141,7 +141,7 @@ export class TaskLists {
   /** `filter` without states is what all columns have in common; each column names its own. */
   constructor(
     private readonly filter: Filter,
-    columns: readonly (readonly State[])[],
+    columns: readonly (readonly TaskState[])[],
   ) {
     const failed = (error: unknown) => this.#failed(error);
     this.columns = columns.map((states) => new Column(states, (...given) => this.#page(...given), failed));
@@ -232,7 +232,7 @@ export class TaskLists {
   }
 
   async #page(
-    states: readonly State[],
+    states: readonly TaskState[],
     cursor: string | null,
     limit: number,
     stop: AbortSignal,

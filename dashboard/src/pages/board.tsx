@@ -2,9 +2,10 @@
 // It must not know how columns are read and kept as they are now.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
+import type { TaskState } from "../described";
 import { useKeys } from "../keys";
 import { Card } from "../list/card";
-import { type Filter, keyOf, readFilter, STATES, type State } from "../list/filter";
+import { type Filter, keyOf, readFilter } from "../list/filter";
 import { Filters, said } from "../list/filters";
 import { placeAt, useTaskLists } from "../list/lists";
 import { MOST } from "../list/reading";
@@ -13,17 +14,15 @@ import { CARD_HEIGHT } from "../list/size";
 import type { Column, Counts, TaskLists } from "../list/tasks";
 import { StateMark } from "../parts/state";
 import { go, href, route } from "../router";
+import { RARE, TASK_STATES } from "../states";
 import { Problem } from "./tasks";
-
-/** Where no operation leads yet: a column only when something is there. */
-const RARE: readonly State[] = ["waiting", "paused"];
 
 export function BoardPage() {
   const filter = useMemo(() => readFilter(route.value.query), [route.value.query.toString()]);
   const common: Filter = { ...filter, state: [] };
   const lists = useTaskLists(
     common,
-    STATES.map((state) => [state]),
+    TASK_STATES.map((state) => [state]),
   );
   const counts = lists.counts.value;
   const [current, setCurrent] = useState<string | null>(null);
@@ -94,13 +93,13 @@ function BoardColumn({ lists, column, current, name }: BoardColumnProps) {
   );
 }
 
-function isShown(state: State, filter: Filter, counts: Counts | null): boolean {
+function isShown(state: TaskState, filter: Filter, counts: Counts | null): boolean {
   if (filter.state.length > 0) return filter.state.includes(state);
   return !RARE.includes(state) || (counts?.states[state] ?? 0) > 0;
 }
 
-function stateOf(column: Column): State {
-  return column.states[0] as State;
+function stateOf(column: Column): TaskState {
+  return column.states[0] as TaskState;
 }
 
 function useBoardKeys(

@@ -18,12 +18,13 @@ import { TextField } from "../parts/field";
 import { Icon } from "../parts/icon";
 import { PageHead } from "../parts/page";
 import { Person } from "../parts/person";
-import { ENDED, StateBadge } from "../parts/state";
+import { StateBadge } from "../parts/state";
 import { Ago, Lasted } from "../parts/time";
 import { attempt } from "../parts/toasts";
 import { Value } from "../parts/value";
 import { href } from "../router";
 import { may } from "../session";
+import { ENDED } from "../states";
 
 export function WorkflowPage({ id }: { id: string }) {
   const { workflow, members, picture, error, reload, put, moreAttempts, readAttempts } = useWatched(id);

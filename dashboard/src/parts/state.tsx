@@ -5,22 +5,6 @@ import type { TaskState, WorkflowState } from "../described";
 
 export type AnyState = TaskState | WorkflowState;
 
-export const TASK_STATES: readonly TaskState[] = [
-  "blocked",
-  "scheduled",
-  "pending",
-  "claimed",
-  "running",
-  "waiting",
-  "paused",
-  "retrying",
-  "completed",
-  "failed",
-  "cancelled",
-];
-
-export const ENDED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
-
 /** What is inside the circle, 16 × 16. */
 export const MARKS: Readonly<Record<AnyState, string>> = {
   blocked: "M5.5 7.25h5v3.75h-5zM6.5 7.25V6a1.5 1.5 0 0 1 3 0v1.25",

@@ -2,8 +2,8 @@
 // It must not know how they are offered. The server decides; this only spares people what it would refuse.
 
 import type { Task } from "../described";
-import { ENDED } from "../parts/state";
 import { isMe, isMineToTake, may } from "../session";
+import { ENDED } from "../states";
 
 const HELD: ReadonlySet<string> = new Set(["claimed", "running"]);
 

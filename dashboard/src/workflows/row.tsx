@@ -5,9 +5,10 @@ import type { TaskState, Workflow } from "../described";
 import { StateBar } from "../graph/statebar";
 import { kindOf, policyOf } from "../graph/workflow-words";
 import { memo } from "../memo";
-import { ENDED, StateBadge } from "../parts/state";
+import { StateBadge } from "../parts/state";
 import { Ago, Lasted } from "../parts/time";
 import { href } from "../router";
+import { ENDED } from "../states";
 
 export const WorkflowRow = memo(({ workflow }: { workflow: Workflow }) => {
   const counts = new Map(Object.entries(workflow.counts) as [TaskState, number][]);
