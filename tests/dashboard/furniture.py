@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from durable_tasks import DurableTasks, NewTask, NonRetryable, Org, Task, TaskContext, Workflow
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class Decision(BaseModel):

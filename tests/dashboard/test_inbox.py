@@ -10,7 +10,7 @@ from playwright.async_api import Locator, Page, expect
 
 from durable_tasks import TaskState
 from tests.dashboard.furniture import Decision
-from tests.dashboard.house import LIVE, PHONE, House
+from tests.dashboard.house import PHONE, House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -83,7 +83,7 @@ async def test_a_draft_outlives_a_change_by_others_and_a_reload(house: House) ->
     await opened(page).get_by_role("button", name="Claim").click()
     await page.get_by_label("Result").fill("half an answ")
     await house.org.update(task.id, title="Write the whole answer")
-    await expect(opened(page).get_by_role("heading", name="Write the whole answer")).to_be_visible(timeout=LIVE)
+    await expect(opened(page).get_by_role("heading", name="Write the whole answer")).to_be_visible()
     await expect(page.get_by_label("Result")).to_have_value("half an answ")
     await page.reload()
     await expect(page.get_by_label("Result")).to_have_value("half an answ")
@@ -130,13 +130,13 @@ async def test_two_people_on_one_task_the_second_sees_it_at_once(house: House) -
     ada, grace = [await house.visit(f"inbox/{task.id}", subject=name) for name in ("ada", "grace")]
     await expect(opened(grace).get_by_role("button", name="Claim")).to_be_visible()
     await opened(ada).get_by_role("button", name="Claim").click()
-    await expect(opened(grace).get_by_text("ada has this task")).to_be_visible(timeout=LIVE)
+    await expect(opened(grace).get_by_text("ada has this task")).to_be_visible()
     await expect(opened(grace).get_by_role("button", name="Claim")).to_have_count(0)
     await expect(waiting(grace).get_by_role("link")).to_have_count(0)
 
     await ada.get_by_label("Result").fill("done by ada")
     await house.org.update(task.id, assigned_to="grace")
-    await expect(opened(ada).get_by_text("reserved for")).to_be_visible(timeout=LIVE)
+    await expect(opened(ada).get_by_text("reserved for")).to_be_visible()
     await expect(ada.get_by_role("button", name="Complete")).to_have_count(0)
     await expect(opened(ada).get_by_text("Your draft is kept")).to_be_visible()
 
@@ -147,7 +147,7 @@ async def test_a_comment_is_read_by_the_other_at_once(house: House) -> None:
     await expect(opened(grace).get_by_role("heading", name="History")).to_be_visible()
     await ada.get_by_label("Comment").fill("see https://example.org/plan and <b>decide</b>")
     await ada.get_by_role("button", name="Comment").click()
-    await expect(opened(grace).get_by_text("and <b>decide</b>")).to_be_visible(timeout=LIVE)
+    await expect(opened(grace).get_by_text("and <b>decide</b>")).to_be_visible()
     link = opened(grace).get_by_role("link", name="example.org/plan")
     await expect(link).to_have_attribute("rel", "noreferrer noopener")
     await expect(ada.get_by_label("Comment")).to_have_value("")

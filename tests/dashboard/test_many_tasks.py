@@ -11,7 +11,7 @@ from playwright.async_api import Locator, Page, expect
 
 from durable_tasks import NewTask, Org
 from durable_tasks.access import Role
-from tests.dashboard.house import LIVE, House
+from tests.dashboard.house import House
 from tests.faults.figures import keep
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -54,12 +54,12 @@ async def test_another_browser_sees_each_change_of_a_row(house: House) -> None:
     page = await house.visit("tasks")
     await expect(row(page, "Paint the door")).to_contain_text("pending")
     claim = await house.org.claim(task.id, agent_id="grace")
-    await expect(row(page, "Paint the door")).to_contain_text("claimed", timeout=LIVE)
-    await expect(row(page, "Paint the door")).to_contain_text("grace", timeout=LIVE)
+    await expect(row(page, "Paint the door")).to_contain_text("claimed")
+    await expect(row(page, "Paint the door")).to_contain_text("grace")
     await house.org.complete(task.id, token=claim.token)
-    await expect(row(page, "Paint the door")).to_contain_text("completed", timeout=LIVE)
+    await expect(row(page, "Paint the door")).to_contain_text("completed")
     await house.org.create("Paint the window", priority="high")
-    await expect(row(page, "Paint the window")).to_be_visible(timeout=LIVE)
+    await expect(row(page, "Paint the window")).to_be_visible()
 
 
 async def test_the_board_moves_a_card_to_its_new_column(house: House) -> None:
@@ -68,7 +68,7 @@ async def test_the_board_moves_a_card_to_its_new_column(house: House) -> None:
     await expect(page.get_by_role("region", name="pending tasks").get_by_text("Paint the door")).to_be_visible()
     await house.org.cancel(task.id)
     column = page.get_by_role("region", name="cancelled tasks")
-    await expect(column.get_by_text("Paint the door")).to_be_visible(timeout=LIVE)
+    await expect(column.get_by_text("Paint the door")).to_be_visible()
     await column.get_by_role("link", name="Paint the door").click()
     await expect(page.get_by_role("heading", name="Paint the door")).to_be_visible()
 

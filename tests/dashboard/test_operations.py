@@ -13,7 +13,7 @@ from durable_tasks import TaskState
 from durable_tasks.access import Role
 from durable_tasks.temporal.server import EmbeddedServer
 from tests.dashboard.furniture import asked_for
-from tests.dashboard.house import LIVE, House, opened
+from tests.dashboard.house import House, opened
 from tests.web.test_diagnosis import NOWHERE, trouble
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,7 +69,7 @@ async def test_a_task_leads_to_its_temporal_workflow(
         await page.get_by_role("link", name="Answer it").click()
         await page.get_by_label("Result").fill("yes")
         await page.get_by_role("button", name="Complete").click()
-        await expect(page.get_by_role("article").get_by_text("Completed by")).to_be_visible(timeout=LIVE)
+        await expect(page.get_by_role("article").get_by_text("Completed by")).to_be_visible()
         assert (await house.org.get(task.id)).state is TaskState.COMPLETED
         await page.goto(f"{house.url}/dashboard/#/operations")
         await expect(page.get_by_text("driven by Temporal")).to_be_visible(timeout=SLOWER)

@@ -11,7 +11,7 @@ from playwright.async_api import ViewportSize, expect
 from durable_tasks import TaskState
 from durable_tasks.access import Role
 from tests.dashboard.furniture import asked_for
-from tests.dashboard.house import LIVE, House
+from tests.dashboard.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,7 +26,7 @@ async def test_a_failed_task_says_why_and_is_retried(house: House) -> None:
     await expect(page.get_by_role("region", name="History").get_by_text("failed: NonRetryable")).to_be_visible()
     await expect(page.get_by_text("0815")).to_be_visible()
     await page.get_by_role("button", name="Retry").click()
-    await expect(attempts).to_have_count(2, timeout=LIVE)
+    await expect(attempts).to_have_count(2)
 
 
 async def test_why_a_task_is_not_running(house: House) -> None:
@@ -38,7 +38,7 @@ async def test_why_a_task_is_not_running(house: House) -> None:
     await expect(page.get_by_role("main")).to_contain_text("its dependency")
     claim = await org.claim(first.id, agent_id="grace")
     await org.complete(first.id, token=claim.token)
-    await expect(page.get_by_role("main").get_by_text("pending").first).to_be_visible(timeout=LIVE)
+    await expect(page.get_by_role("main").get_by_text("pending").first).to_be_visible()
     await page.goto(f"{house.url}/dashboard/#/tasks/{nobodys.id}")
     await expect(page.get_by_role("main").get_by_text("unknown", exact=False).first).to_be_visible()
 
@@ -60,7 +60,7 @@ async def test_cancel_is_seen_by_everybody_at_once(house: House) -> None:
     await ada.get_by_role("button", name="Cancel…").click()
     await ada.get_by_label("Reason").fill("not needed")
     await ada.get_by_role("dialog").get_by_role("button", name="Cancel the task").click()
-    await expect(grace.get_by_text("not needed").first).to_be_visible(timeout=LIVE)
+    await expect(grace.get_by_text("not needed").first).to_be_visible()
     await expect(grace.get_by_role("button", name="Claim")).to_have_count(0)
     assert (await house.org.get(task.id)).state is TaskState.CANCELLED
 

@@ -10,7 +10,7 @@ from playwright.async_api import Locator, Page, expect
 
 from durable_tasks import NewTask, Org, TaskState, Workflow
 from durable_tasks.access import Role
-from tests.dashboard.house import LIVE, House
+from tests.dashboard.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -42,12 +42,12 @@ async def test_the_graph_the_timeline_and_the_table_are_live(house: House) -> No
     await expect(node(page, "Sign the accounts, blocked, after Count the stock")).to_be_visible()
     claim = await org.claim(first.id, agent_id="grace")
     await org.start(first.id, token=claim.token)
-    await expect(node(page, "Count the stock, running")).to_be_visible(timeout=LIVE)
+    await expect(node(page, "Count the stock, running")).to_be_visible()
     await org.progress(first.id, 30, token=claim.token)
-    await expect(node(page, "Count the stock, running, 30 percent")).to_be_visible(timeout=LIVE)
+    await expect(node(page, "Count the stock, running, 30 percent")).to_be_visible()
     await org.complete(first.id, token=claim.token)
-    await expect(node(page, "Count the stock, completed")).to_be_visible(timeout=LIVE)
-    await expect(node(page, "Sign the accounts, pending")).to_be_visible(timeout=LIVE)
+    await expect(node(page, "Count the stock, completed")).to_be_visible()
+    await expect(node(page, "Sign the accounts, pending")).to_be_visible()
     await panel(page, "Timeline").get_by_role("button", name="Table").click()
     await expect(panel(page, "Timeline").get_by_role("row").filter(has_text="Count the stock")).to_contain_text("grace")
     await expect(panel(page, "Tasks").get_by_role("row").filter(has_text="Count the stock")).to_contain_text(
@@ -65,7 +65,7 @@ async def test_a_large_fan_out_is_one_node_that_can_be_opened(house: House) -> N
     await expect(node(page, "Letter 1")).to_have_count(0)
     task = (await house.org.list(limit=1)).items[0]
     await house.org.cancel(task.id)
-    await expect(panel(page, "Graph").get_by_role("button", name="59 pending, 1 cancelled")).to_be_visible(timeout=LIVE)
+    await expect(panel(page, "Graph").get_by_role("button", name="59 pending, 1 cancelled")).to_be_visible()
     await panel(page, "Graph").get_by_role("button", name="59 pending").press("Enter")
     await expect(node(page, "Letter 1, pending").first).to_be_visible()
 
@@ -78,11 +78,11 @@ async def test_cancel_and_retry(house: House) -> None:
     await expect(ada.get_by_role("dialog").get_by_text("2 tasks are not ended yet")).to_be_visible()
     await ada.get_by_label("Reason").fill("next year")
     await ada.get_by_role("button", name="Cancel the workflow").click()
-    await expect(node(grace, "Count the stock, cancelled")).to_be_visible(timeout=LIVE)
+    await expect(node(grace, "Count the stock, cancelled")).to_be_visible()
     assert {task.state for task in await house.org.workflow_tasks(workflow.id)} == {TaskState.CANCELLED}
     await grace.get_by_role("button", name="Retry").click()
     await grace.get_by_role("dialog").get_by_role("button", name="Retry").click()
-    await expect(node(ada, "Count the stock, pending")).to_be_visible(timeout=LIVE)
+    await expect(node(ada, "Count the stock, pending")).to_be_visible()
 
 
 async def test_who_only_looks_is_offered_no_change(house: House) -> None:
@@ -102,8 +102,6 @@ async def test_the_list_of_workflows_is_searched_and_live(house: House) -> None:
     await expect(page.get_by_role("link", name="Letters")).to_be_visible()
     await page.get_by_role("searchbox").fill("")
     await house.org.cancel_workflow(workflow.id)
-    await expect(page.get_by_role("listitem").filter(has_text="Yearly accounts")).to_contain_text(
-        "cancelled", timeout=LIVE
-    )
+    await expect(page.get_by_role("listitem").filter(has_text="Yearly accounts")).to_contain_text("cancelled")
     await house.org.pipeline("A new one", [NewTask(name="only")])
-    await expect(page.get_by_role("link", name="A new one")).to_be_visible(timeout=LIVE)
+    await expect(page.get_by_role("link", name="A new one")).to_be_visible()
