@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,8 +22,11 @@ SETTLING = 200.0
 class App:
     """One process. Its lines are read by the test's event loop; its stderr goes to a file beside the database."""
 
-    def __init__(self, db: Path, mode: str, *, name: str = "app", **config: Any) -> None:
+    def __init__(
+        self, db: Path, mode: str, *, name: str = "app", environment: Mapping[str, str] | None = None, **config: Any
+    ) -> None:
         self.db, self.name = db, name
+        self._environment = dict(environment or {})
         self._config = {"db": str(db), "mode": mode, "name": name, **config}
         self._errors = db.parent / f"{name}.stderr"
         self.process: asyncio.subprocess.Process
@@ -32,7 +36,8 @@ class App:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.faults.worker_app", json.dumps(self._config),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}, limit=2**24,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._environment},
+                limit=2**24,
             )  # fmt: skip
         return self
 
