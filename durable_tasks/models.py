@@ -27,6 +27,8 @@ MAX_GROUPS = 500
 OF_GROUP = "group:"
 """What comes before a group's name where a task is assigned to it."""
 DEFAULT_SPACE = "default"
+DEFAULT_LEASE = 3600.0
+"""Seconds that a claim lasts without a heartbeat, where no lease is said: people think, and models are slow."""
 
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _DIGITS = frozenset("0123")

@@ -30,6 +30,7 @@ from durable_tasks.engine.waiters import org_key
 from durable_tasks.errors import InvalidInput, WaitTimeout
 from durable_tasks.lifecycle import Verb, is_terminal
 from durable_tasks.models import (
+    DEFAULT_LEASE,
     DEFAULT_SPACE,
     Attempt,
     Changed,
@@ -146,13 +147,13 @@ class Org(Workflows):
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
         command_id: str | None = None,
     ) -> Claim | None:
         """Claim the most urgent, then oldest, ready manual task of the space; None when there is none.
 
         `capabilities`: only tasks that name one of them or none. `groups`: those of the agent, who may take what is
-        assigned to one of them. `lease` None holds until release. A call
+        assigned to one of them. `lease`: how long it is held without a heartbeat; None: until release. A call
         cancelled at any instant leaves no claim behind. Raises IdempotencyConflict for a `command_id` that asked
         for something else."""
         wanted, store = _wanted(agent_id, space_id, capabilities, groups, lease), self._host.store
@@ -170,7 +171,7 @@ class Org(Workflows):
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
     ) -> Sequence[Claim]:
         """Claim up to `limit` tasks in one operation, in the order of `next`."""
         wanted = _wanted(agent_id, space_id, capabilities, groups, lease)
@@ -186,7 +187,7 @@ class Org(Workflows):
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
     ) -> tuple[Task, Claim | None]:
         """Complete one task and claim the next, in one operation and one commit."""
         wanted = _wanted(agent_id, space_id, capabilities, groups, lease)
@@ -201,7 +202,7 @@ class Org(Workflows):
         *,
         agent_id: str,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
         command_id: str | None = None,
     ) -> Claim:
         """Claim this very task, also one that is assigned to one of the agent's `groups`.

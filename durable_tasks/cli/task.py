@@ -17,6 +17,7 @@ from durable_tasks.cli.talk import FAILED, say
 from durable_tasks.durations import parse_duration
 from durable_tasks.errors import Conflict, DurableTasksError, InvalidInput
 from durable_tasks.models import (
+    DEFAULT_LEASE,
     Attempt,
     Changed,
     Claim,
@@ -48,7 +49,7 @@ Timeout = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Exit code 124 when it is over first.", show_default="none")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")]
-_SHORT = "1h"
+_LEASE = f"{DEFAULT_LEASE / 3600:g}h"
 
 
 @asking(app)
@@ -167,7 +168,7 @@ async def next(
         list[str] | None, typer.Option(help="Only tasks that name one of these, or none; may be repeated.")
     ] = None,
     group: Groups = None,
-    lease: Lease = _SHORT,
+    lease: Lease = _LEASE,
 ) -> Claim | None:
     """Claim the most urgent, then oldest, ready manual task. Nothing is printed when there is none."""
     claim = await tasks.next(agent_id=agent, space_id=space, capabilities=capability, groups=group or (), lease=lease)
@@ -177,7 +178,7 @@ async def next(
 
 
 @asking(app)
-async def claim(tasks: Tasks, task_id: Id, agent: Agent, group: Groups = None, lease: Lease = _SHORT) -> Claim:
+async def claim(tasks: Tasks, task_id: Id, agent: Agent, group: Groups = None, lease: Lease = _LEASE) -> Claim:
     """Claim a manual task. The answer holds the token that the other commands ask for."""
     return await tasks.claim(task_id, agent_id=agent, groups=group or (), lease=lease)
 

@@ -16,6 +16,7 @@ from durable_tasks.clock import SystemClock, SystemIds
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput, WaitTimeout
 from durable_tasks.models import (
+    DEFAULT_LEASE,
     DEFAULT_SPACE,
     Attempt,
     Changed,
@@ -158,7 +159,7 @@ class Client:
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
         command_id: str | None = None,
     ) -> Claim | None:
         """As Org.next, but for the groups, which are those of the token."""
@@ -181,7 +182,7 @@ class Client:
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
     ) -> Sequence[Claim]:
         """As Org.next_many, one request for each task."""
         claims: list[Claim] = []
@@ -204,7 +205,7 @@ class Client:
         space_id: str = DEFAULT_SPACE,
         capabilities: Sequence[str] | None = None,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
     ) -> tuple[Task, Claim | None]:
         """As Org.complete_and_next, in two requests."""
         done = await self.complete(task_id, output, token=token)
@@ -218,7 +219,7 @@ class Client:
         *,
         agent_id: str,
         groups: Collection[str] = (),
-        lease: DurationLike | None = 60.0,
+        lease: DurationLike | None = DEFAULT_LEASE,
         command_id: str | None = None,
     ) -> Claim:
         """As Org.claim, but for the groups, which are those of the token."""

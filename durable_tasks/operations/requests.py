@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
 from durable_tasks.durations import Duration
 from durable_tasks.models import (
+    DEFAULT_LEASE,
     DEFAULT_SPACE,
     MAX_IDS,
     MAX_LABELS,
@@ -34,7 +35,6 @@ from durable_tasks.models import (
 )
 
 LARGEST_PAGE = 1000
-DEFAULT_LEASE = 60.0
 LONGEST_WAIT = 60.0
 """Seconds that one call waits for an end; who wants to wait longer asks again."""
 

@@ -6,6 +6,7 @@ It must not know groups or handlers.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from durable_tasks import Claim, DurableTasks, NewTask, Org, Priority, errors
+from durable_tasks.client import Client
+from durable_tasks.models import DEFAULT_LEASE, utc
+from durable_tasks.operations.requests import ClaimTask, NextTask
 from durable_tasks.testing import ManualClock
 from tests.store.support import AGENT, claimed, everything, opened, query, states, time_of, within
 
@@ -138,6 +142,18 @@ async def test_a_lease_ends_without_heartbeats(tasks: DurableTasks, org: Org) ->
     with pytest.raises(errors.StaleToken):
         await org.complete(task.id, token=token)
     assert [one.state.value for one in await org.attempts(task.id)] == ["lost"]
+
+
+async def test_a_claim_lasts_an_hour_where_no_lease_is_said(tasks: DurableTasks, org: Org) -> None:
+    """Alike in Python, over HTTP and MCP (whose operations these requests are), and for the client."""
+    await org.create("task")
+    claim = await org.next(agent_id=AGENT)
+    assert claim is not None
+    assert (claim.lease_expires_at, DEFAULT_LEASE) == (utc(tasks.clock.now() + 3600), 3600)
+    for verbs in (Org, Client):
+        for name in ("next", "next_many", "claim", "complete_and_next"):
+            assert signature(getattr(verbs, name)).parameters["lease"].default == 3600
+    assert {NextTask().lease, ClaimTask(task_id="x").lease} == {3600}
 
 
 @pytest.mark.parametrize("renew", ["heartbeat", "progress"])
