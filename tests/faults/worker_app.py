@@ -18,7 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import Conflict, TemporalUnavailable
+from durable_tasks.errors import Conflict, StoreError, TemporalUnavailable
 from durable_tasks.handlers import TaskContext
 from durable_tasks.lifecycle import OPEN
 from durable_tasks.models import Claim, NewTask, RetryPolicy, Task, Workflow, WorkflowState
@@ -203,7 +203,8 @@ class Program:
         return True
 
     async def load(self) -> None:
-        """Everything an application does, until it is killed or told: "settle" works off what is left, else it ends."""
+        """Everything an application does, until it is killed or told: "settle" works off what is left, else it ends.
+        A `stubborn` one goes on when its file is in trouble."""
         clients = asyncio.create_task(self._clients())
         told = asyncio.create_task(self.commands.get())
         await asyncio.wait({clients, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -221,11 +222,13 @@ class Program:
             *(self._batch, self._cancel, self._pipeline, self._fan_out),
         )
         clock, pause = self.tasks.clock, self.config.get("pause", 0.0)
+        borne = (StoreError,) if self.config.get("stubborn") else ()
 
         async def client(number: int) -> None:
             rng = random.Random(f"{self.config['seed']}/{number}")
             while True:
-                await rng.choice(actions)(rng)
+                with suppress(*borne):
+                    await rng.choice(actions)(rng)
                 if pause:
                     await clock.wait(asyncio.Event(), clock.now() + pause)
 
