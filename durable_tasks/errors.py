@@ -9,6 +9,7 @@ DurableTasksError
 │   ├── InvalidOrg
 │   ├── UnknownDependency
 │   ├── DependencyCycle
+│   ├── QueryTooCostly               it would look at too much
 │   └── ForeignTransaction           create_in on another file, or outside an immediate transaction
 ├── NotFound                         no such id in this organisation
 ├── Unauthenticated                  nobody has proved who calls
@@ -97,6 +98,12 @@ class DependencyCycle(InvalidInput):
     """The dependencies form a cycle. Facts: cycle (names or ids in order)."""
 
     code = "dependency_cycle"
+
+
+class QueryTooCostly(InvalidInput):
+    """Answering would take too long, and was given up. Narrow the call. Facts: seconds."""
+
+    code = "query_too_costly"
 
 
 class ForeignTransaction(InvalidInput):

@@ -1,4 +1,4 @@
-"""The open file: one writer, one reader, the notices of commits, and the file's own identity.
+"""The open file: one writer, the readers, the notices of commits, and the file's own identity.
 
 It must not know tasks: what is run inside is a function over a transaction or a connection.
 """
@@ -15,6 +15,7 @@ from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.connection import Connection, connect
 from durable_tasks.store.reader import Reader
+from durable_tasks.store.searches import Searches
 from durable_tasks.store.settlement import settle
 from durable_tasks.store.transaction import Rules, Transaction
 from durable_tasks.store.writer import Writer
@@ -36,7 +37,7 @@ class StoreFile:
         self._listeners: list[Listener] = []
         self._rules = rules
         self._writer = Writer(path, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience)
-        self._reader = Reader(path)
+        self._reader, self._searches, self._gate = Reader(path), Searches(path), Reader(path)
         self._file_uuid = ""
         self.unchecked = False
         """The integrity check of the start ran out of time; `check` finishes it."""
@@ -50,7 +51,8 @@ class StoreFile:
         now = self._clock.now()
         self.unchecked = await asyncio.to_thread(schema.prepare, self.path, now=now, patience=self._patience)
         try:
-            await self._reader.open()
+            for part in (self._reader, self._searches, self._gate):
+                await part.open()
             await self._writer.open()
             self._file_uuid = await self.read(schema.read_uuid)
             self.displaced = await asyncio.to_thread(identity.displacement, self.path)
@@ -60,21 +62,18 @@ class StoreFile:
 
     async def close(self) -> None:
         await self._writer.close()
-        await self._reader.close()
+        for part in (self._searches, self._reader, self._gate):
+            await part.close()
 
     def abandon(self) -> None:
         """Close without waiting: the event loop is going away."""
         self._writer.abandon()
-        self._reader.abandon()
+        for part in (self._reader, self._searches, self._gate):
+            part.abandon()
 
     async def check(self) -> None:
-        """The whole integrity check, on a connection of its own. Raises StoreCorrupt."""
-        connection = Connection(lambda: connect(self.path, reading=True))
-        await connection
-        try:
-            await connection.run(lambda conn: schema.check_integrity(conn, self.path, budget=None))
-        finally:
-            await connection.close()
+        """The whole integrity check. Raises StoreCorrupt."""
+        await self.read_apart(lambda conn: schema.check_integrity(conn, self.path, budget=None))
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after every commit, on the event loop. The answer ends that."""
@@ -88,8 +87,26 @@ class StoreFile:
             except Exception:  # one listener's fault must not cost the others their news, nor the writer its life
                 log.exception("a listener to commits failed")
 
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._reader.run(query)
+    async def read(self, query: Callable[[sqlite3.Connection], T], org_id: str = "") -> T:
+        """For what looks at few rows: many such queries share a hop. `org_id`: whose turn it is."""
+        return await self._reader.run(query, org_id)
+
+    async def search(self, query: Callable[[sqlite3.Connection], T], org_id: str = "") -> T:
+        """For what may look at many rows: nobody waits for it but its caller's own organisation."""
+        return await self._searches.run(query, org_id)
+
+    async def admit(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """For what says who asks: it waits for nobody's other queries."""
+        return await self._gate.run(query)
+
+    async def read_apart(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """For what the host itself wants and may take minutes: on a connection of its own."""
+        connection = Connection(lambda: connect(self.path, reading=True))
+        await connection
+        try:
+            return await connection.run(query)
+        finally:
+            await connection.close()
 
     async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)

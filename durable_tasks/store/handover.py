@@ -89,18 +89,18 @@ class HandoverStore(StoreFile):
     async def health(self, *, quiet_for: float, limit: int) -> health.StoreHealth:
         """What waits and why, of tasks that have not moved for `quiet_for` seconds; see health.examine."""
         before = self._clock.now() - quiet_for
-        return await self.read(lambda conn: health.examine(conn, before=before, limit=limit))
+        return await self.read_apart(lambda conn: health.examine(conn, before=before, limit=limit))
 
     async def org_health(self, org_id: str, *, quiet_for: float, limit: int) -> OrgHealth:
         """The same of one organisation, which learns nothing of the others; see health.examine_org."""
         now = self._clock.now()
-        return await self.read(
-            lambda conn: health.examine_org(conn, org_id, now=now, before=now - quiet_for, limit=limit)
+        return await self.search(
+            lambda conn: health.examine_org(conn, org_id, now=now, before=now - quiet_for, limit=limit), org_id
         )
 
     async def levels(self) -> levels.Levels:
         """How much waits, and since when."""
-        return await self.read(levels.read)
+        return await self.search(levels.read)
 
     # ----- what a Temporal workflow asks for its task
 
@@ -258,7 +258,7 @@ class HandoverStore(StoreFile):
 
     async def dead_letters(self, org_id: str | None = None, limit: int | None = None) -> list[DeadLetter]:
         """What Temporal refuses for ever, oldest first."""
-        return await self.read(lambda conn: outbox.dead_letters(conn, org_id, limit))
+        return await self.search(lambda conn: outbox.dead_letters(conn, org_id, limit))
 
     async def redrive(self, letter_id: str, org_id: str | None = None) -> DeadLetter:
         """Send a dead letter again, of one organisation or (None) of any. A refused start had failed its task or
@@ -282,13 +282,13 @@ class HandoverStore(StoreFile):
         self, *, states: tuple[str, ...], after: str, limit: int, parked: frozenset[str] = frozenset()
     ) -> list[Submission]:
         now = self._clock.now()
-        return await self.read(
+        return await self.search(
             lambda conn: submissions.page(conn, now, states=states, after=after, limit=limit, parked=parked)
         )
 
     async def settled(self, org_id: str, *, before: float, limit: int) -> list[Submission]:
         now = self._clock.now()
-        return await self.read(lambda conn: submissions.settled(conn, now, org_id, before=before, limit=limit))
+        return await self.search(lambda conn: submissions.settled(conn, now, org_id, before=before, limit=limit))
 
     async def find(self, workflow_ids: Sequence[str]) -> dict[str, Submission]:
         now = self._clock.now()
@@ -304,7 +304,7 @@ class HandoverStore(StoreFile):
         await self._write(lambda tx: submissions.nudge(tx, submission, kind))
 
     async def remote_attempts(self, *, after: str, limit: int) -> list[RemoteAttempt]:
-        return await self.read(lambda conn: remote.attempts(conn, after=after, limit=limit))
+        return await self.search(lambda conn: remote.attempts(conn, after=after, limit=limit))
 
     async def observe(self, attempt: RemoteAttempt, percent: float | None, message: str | None) -> None:
         await self._write(lambda tx: remote.observe(tx, attempt, percent, message))

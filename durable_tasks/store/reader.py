@@ -1,4 +1,4 @@
-"""The reader: one read-only connection; queries that wait are run in one hop, on one snapshot.
+"""The reader: one connection for queries of few rows, asked together in one hop on one snapshot.
 
 It must not know tasks: it runs plain functions of a connection.
 """
@@ -7,30 +7,31 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from durable_tasks.errors import Closed
-from durable_tasks.store.connection import OF_SQLITE, Connection, connect, explain, fail
+from durable_tasks.store.query import Query, QueryConnection, Turns
 
 T = TypeVar("T")
 
-
-Query = tuple[Callable[[sqlite3.Connection], T], "asyncio.Future[T]"]
+MOST = 64
+"""Queries in one hop."""
+SLICE = 0.01
+"""Seconds after which a hop begins no other query: whoever came meanwhile has a turn."""
 
 
 class Reader:
-    """A read-only connection in its own thread: it never blocks the writer nor the loop. Queries that wait
-    while it is busy are run in one go, on one snapshot that is newer than all of them."""
+    """It never blocks the writer nor the loop. Queries that wait while it is busy are run in one go, on one snapshot
+    that is newer than all of them; organisations take turns."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = Connection(lambda: connect(path, reading=True))
-        self._waiting: list[Query[Any]] = []
+        self._connection = QueryConnection(path)
+        self._waiting = Turns()
         self._reading: asyncio.Task[None] | None = None
         self._closing = False
 
     async def open(self) -> None:
-        await self._connection
+        await self._connection.open()
 
     async def close(self) -> None:
         """Answer what waits, then close. Later queries raise Closed."""
@@ -43,43 +44,24 @@ class Reader:
         self._closing = True
         self._connection.abandon()
 
-    async def run(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `query` on one snapshot of the file. Raises StoreError, Closed, and whatever `query` raises."""
+    async def run(self, ask: Callable[[sqlite3.Connection], T], org_id: str = "") -> T:
+        """Run `ask` on one snapshot of the file. Raises StoreError, Closed, QueryTooCostly, and what `ask` raises."""
         if self._closing:
             raise Closed("the store is closed; call start() first")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((query, future))
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.add(Query(ask, answer, org_id))
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read(), name="durable_tasks reader")
-        return await future
+        return await answer
 
     async def _read(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            await self._read_batch([(query, future) for query, future in batch if not future.cancelled()])
+        while batch := self._batch():
+            asked = await self._connection.ask(batch, SLICE)
+            if asked < len(batch):
+                self._waiting.put_back(batch[asked:])
 
-    async def _read_batch(self, batch: "list[Query[Any]]") -> None:
-        try:
-            answers = await self._connection.run(lambda conn: _on_one_snapshot(conn, batch))
-        except Exception as error:
-            answers = [(None, error)] * len(batch)
-        for (_, future), (result, refusal) in zip(batch, answers, strict=True):
-            if refusal is not None:
-                fail(future, explain(refusal, self._path) if isinstance(refusal, OF_SQLITE) else refusal)
-            elif not future.done():
-                future.set_result(result)
-
-
-def _on_one_snapshot(conn: sqlite3.Connection, batch: "list[Query[Any]]") -> list[tuple[Any, Exception | None]]:
-    conn.execute("BEGIN")
-    try:
-        return [_ask(conn, query) for query, _ in batch]
-    finally:
-        conn.execute("COMMIT")
-
-
-def _ask(conn: sqlite3.Connection, query: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:
-    try:
-        return query(conn), None
-    except Exception as error:
-        return None, error
+    def _batch(self) -> list[Query[object]]:
+        batch: list[Query[object]] = []
+        while len(batch) < MOST and (query := self._waiting.take()) is not None:
+            batch.append(query)
+        return batch

@@ -74,19 +74,23 @@ class Store(HandoverStore):
         return settled(tx, lambda tx: tasks.create(tx, org_id, drafted))
 
     async def get(self, org_id: str, task_id: str) -> Task:
-        return await self.read(lambda conn: tasks.read(conn, org_id, task_id))
+        return await self.read(lambda conn: tasks.read(conn, org_id, task_id), org_id)
 
     async def get_ended(self, org_id: str, task_id: str) -> Task | None:
         """The task once it is terminal; None before."""
-        return await self.read(lambda conn: tasks.read_ended(conn, org_id, task_id))
+        return await self.read(lambda conn: tasks.read_ended(conn, org_id, task_id), org_id)
 
     async def page(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
         now = self._clock.now()
-        return await self.read(lambda conn: listing.page(conn, org_id, wanted, now=now, limit=limit, cursor=cursor))
+        return await self.search(
+            lambda conn: listing.page(conn, org_id, wanted, now=now, limit=limit, cursor=cursor), org_id
+        )
 
     async def page_ids(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[str]:
         now = self._clock.now()
-        return await self.read(lambda conn: listing.ids(conn, org_id, wanted, now=now, limit=limit, cursor=cursor))
+        return await self.search(
+            lambda conn: listing.ids(conn, org_id, wanted, now=now, limit=limit, cursor=cursor), org_id
+        )
 
     async def change_many(self, org_id: str, verb: Verb, wanted: TaskFilter, reason: str | None) -> int:
         """Cancel or retry those of `wanted.ids` that fit, in one operation; how many were."""
@@ -94,7 +98,7 @@ class Store(HandoverStore):
 
     async def count(self, org_id: str, wanted: TaskFilter) -> TaskCounts:
         now = self._clock.now()
-        return await self.read(lambda conn: listing.count(conn, org_id, wanted, now=now))
+        return await self.search(lambda conn: listing.count(conn, org_id, wanted, now=now), org_id)
 
     async def update(self, org_id: str, task_id: str, fields: Row, version: int | None, command_id: str | None) -> Task:
         return await self._command(
@@ -109,10 +113,10 @@ class Store(HandoverStore):
             tasks.read(conn, org_id, task_id)
             return claims.history(conn, org_id, task_id)
 
-        return await self.read(query)
+        return await self.read(query, org_id)
 
     async def has_active(self, org_id: str, agent_id: str) -> bool:
-        return await self.read(lambda conn: tasks.has_active(conn, org_id, agent_id))
+        return await self.read(lambda conn: tasks.has_active(conn, org_id, agent_id), org_id)
 
     # ----- verbs of people and agents
 
@@ -150,7 +154,7 @@ class Store(HandoverStore):
 
     async def held_token(self, org_id: str, task_id: str, agent_id: str, modes: tuple[Mode, ...] = tuple(Mode)) -> str:
         """The token of the attempt that the agent holds, or has still to stop; empty when there is none."""
-        return await self.read(lambda conn: claims.held_token(conn, org_id, task_id, agent_id, modes))
+        return await self.read(lambda conn: claims.held_token(conn, org_id, task_id, agent_id, modes), org_id)
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
@@ -294,13 +298,13 @@ class Store(HandoverStore):
         )
 
     async def get_group(self, org_id: str, workflow_id: str) -> Workflow:
-        return await self.read(lambda conn: groups.read(conn, org_id, workflow_id))
+        return await self.read(lambda conn: groups.read(conn, org_id, workflow_id), org_id)
 
     async def group_state(self, org_id: str, workflow_id: str) -> WorkflowState:
-        return await self.read(lambda conn: groups.state_of(conn, org_id, workflow_id))
+        return await self.read(lambda conn: groups.state_of(conn, org_id, workflow_id), org_id)
 
     async def members(self, org_id: str, workflow_id: str) -> list[Task]:
-        return await self.read(lambda conn: groups.members(conn, org_id, workflow_id))
+        return await self.search(lambda conn: groups.members(conn, org_id, workflow_id), org_id)
 
     async def page_groups(
         self,
@@ -313,11 +317,13 @@ class Store(HandoverStore):
         cursor: str | None,
     ) -> Page[Workflow]:
         wanted: dict[str, Any] = {"states": states, "space_id": space_id, "text": text}
-        return await self.read(lambda conn: group_listing.page(conn, org_id, **wanted, limit=limit, cursor=cursor))
+        return await self.search(
+            lambda conn: group_listing.page(conn, org_id, **wanted, limit=limit, cursor=cursor), org_id
+        )
 
     async def group_attempts(self, org_id: str, workflow_id: str, *, limit: int, cursor: str | None) -> Page[Attempt]:
-        return await self.read(
-            lambda conn: group_listing.attempts(conn, org_id, workflow_id, limit=limit, cursor=cursor)
+        return await self.search(
+            lambda conn: group_listing.attempts(conn, org_id, workflow_id, limit=limit, cursor=cursor), org_id
         )
 
     # ----- events
@@ -325,16 +331,18 @@ class Store(HandoverStore):
     async def events(
         self, org_id: str, *, after: int, limit: int, task_id: str | None = None, workflow_id: str | None = None
     ) -> list[Event]:
-        return await self.read(
-            lambda conn: events.page(conn, org_id, after=after, limit=limit, task_id=task_id, workflow_id=workflow_id)
+        ask = self.read if workflow_id is None else self.search  # those of a workflow are looked for among all
+        return await ask(
+            lambda conn: events.page(conn, org_id, after=after, limit=limit, task_id=task_id, workflow_id=workflow_id),
+            org_id,
         )
 
     async def last_seq(self, org_id: str) -> int:
-        return await self.read(lambda conn: events.last_seq(conn, org_id))
+        return await self.read(lambda conn: events.last_seq(conn, org_id), org_id)
 
     async def audit(self) -> list[str]:
         """Every disagreement between the event log and the rows; see events.audit."""
-        return await self.read(events.audit)
+        return await self.read_apart(events.audit)
 
     # ----- API tokens
 
@@ -342,10 +350,10 @@ class Store(HandoverStore):
         return await self._write(lambda tx: tokens.create(tx, principal, digest, lifetime))
 
     async def find_token(self, token_id: str) -> ApiToken | None:
-        return await self.read(lambda conn: tokens.find(conn, token_id))
+        return await self.admit(lambda conn: tokens.find(conn, token_id))
 
     async def list_tokens(self, org_id: str | None) -> list[ApiToken]:
-        return await self.read(lambda conn: tokens.every(conn, org_id))
+        return await self.search(lambda conn: tokens.every(conn, org_id))
 
     async def revoke_token(self, token_id: str) -> ApiToken:
         return await self._write(lambda tx: tokens.revoke(tx, token_id))
@@ -353,14 +361,14 @@ class Store(HandoverStore):
     # ----- how things stand
 
     async def explain(self, org_id: str, task_id: str) -> Explanation:
-        return await self.read(lambda conn: standing.explain(conn, org_id, task_id))
+        return await self.read(lambda conn: standing.explain(conn, org_id, task_id), org_id)
 
     async def queues(self, org_id: str) -> Queues:
-        return await self.read(lambda conn: standing.queues(conn, org_id))
+        return await self.search(lambda conn: standing.queues(conn, org_id), org_id)
 
     async def measure(self, org_id: str) -> Activity:
         now = self._clock.now()
-        return await self.read(lambda conn: standing.measure(conn, org_id, now))
+        return await self.search(lambda conn: standing.measure(conn, org_id, now), org_id)
 
     # ----- executors and the clock
 
