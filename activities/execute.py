@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from durable_tasks.contracts import EXECUTE, Execution, Shown
 from durable_tasks.errors import InvalidInput, NotFound, PayloadTooLarge
 from durable_tasks.models import TaskError
-from durable_tasks.ports import Assignment, Clock, Ending, HandlerRunner, Outcome
+from durable_tasks.ports import Assignment, Ending, HandlerRunner, Outcome
 
 log = logging.getLogger("durable_tasks.external")
 
@@ -36,9 +36,8 @@ class ExecuteActivity:
     """Whatever the handler does, one attempt ends here in one of four ways: with an output, as a failure, released,
     or cancelled. Only the last is a CancelledError, so that Temporal shows CANCELED."""
 
-    def __init__(self, runner: HandlerRunner, clock: Clock) -> None:
+    def __init__(self, runner: HandlerRunner) -> None:
         self._runner = runner
-        self._clock = clock
 
     @activity.defn(name=EXECUTE)
     async def execute(self, execution: dict[str, Any]) -> Any:
@@ -67,8 +66,8 @@ class ExecuteActivity:
     def _assignment(self, given: Execution) -> Assignment:
         # Counted by our own clock: the server's may differ, and it has then given up on us before we do.
         limit = activity.info().start_to_close_timeout
-        timeout_at = None if limit is None else self._clock.now() + limit.total_seconds()
-        return Assignment(given.to_task(), given.token, timeout_at, given.prior)
+        timeout = None if limit is None else limit.total_seconds()
+        return Assignment(given.to_task(), given.token, timeout, given.prior)
 
 
 class _Pulse:

@@ -204,7 +204,7 @@ class DurableTasks:
         async def guarded() -> None:
             try:
                 while await self._failed(name, work):
-                    await self.clock.wait(asyncio.Event(), self.clock.now() + AFTER_FAILURE)
+                    await self.clock.wait_for(asyncio.Event(), AFTER_FAILURE)
             except asyncio.CancelledError:
                 if self._running is running:  # not stop() but the end of the event loop: close without waiting
                     running.store.abandon()

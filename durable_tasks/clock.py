@@ -4,27 +4,52 @@ It must not know what the time or the names are for.
 """
 
 import asyncio
+import math
 import os
 import time
+import uuid
+from pathlib import Path
+
+LOOK_EVERY = 5.0
+"""Seconds after which who waits for an instant looks at the wall clock again: it may have jumped."""
 
 
 class SystemClock:
-    """Wall-clock time. Waiting uses the loop's monotonic clock, at most a minute at a stretch, so that a
-    wall clock that jumps is noticed."""
+    """Implements ports.Clock: the machine's wall clock, and its monotonic clock, which stands while it is suspended."""
+
+    def __init__(self) -> None:
+        self._alone = uuid.uuid4().hex
 
     def now(self) -> float:
         return time.time()
 
+    def steady(self) -> float:
+        return time.monotonic()
+
+    def boot(self) -> str:
+        """Where the system does not name its start, this clock can be compared with itself only."""
+        try:
+            started = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            # A container may have a monotonic clock of its own.
+            return f"{started} {os.readlink('/proc/self/ns/time')}"
+        except OSError:
+            return self._alone
+
     async def wait(self, event: asyncio.Event, until: float | None) -> bool:
-        while not event.is_set():
-            left = None if until is None else until - time.time()
-            if left is not None and left <= 0:
-                return False
+        if until is None:
+            return await event.wait()
+        while (left := until - self.now()) > 0:
+            if await self.wait_for(event, min(left, LOOK_EVERY)):
+                return True
+        return event.is_set()
+
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        if not event.is_set():
             try:
-                async with asyncio.timeout(None if left is None else min(left, 60.0)):
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
                     await event.wait()
             except TimeoutError:
-                continue
+                return event.is_set()
         return True
 
 

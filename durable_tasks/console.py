@@ -169,10 +169,10 @@ class Console:
         await engine.lead(True)
         committed = asyncio.Event()
         unsubscribe = self._store.subscribe(lambda notice: committed.set())
-        until = self._clock.now() + within
+        until = self._clock.steady() + within
         try:
             while left := await self._unsent():
-                if not await self._clock.wait(committed, until):
+                if not await self._clock.wait_for(committed, until - self._clock.steady()):
                     raise WaitTimeout(
                         f"after {within:g} s there are still {left} messages for Temporal; run it again", waiting=left
                     )

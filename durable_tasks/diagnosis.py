@@ -128,7 +128,7 @@ async def _compare(engine: "TemporalEngine", clock: Clock) -> tuple[list[Drift] 
     try:
         seen = await engine.drift()
         if seen:
-            await clock.wait(asyncio.Event(), clock.now() + _LOOK_AGAIN)
+            await clock.wait_for(asyncio.Event(), _LOOK_AGAIN)
             again = await engine.drift()
             seen = [one for one in seen if one in again]
     except TemporalUnavailable as error:

@@ -3,6 +3,7 @@
 It must not know SQL, Temporal or other organisations.
 """
 
+import math
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from typing import Any, TypeVar, Unpack
@@ -308,14 +309,14 @@ class Org(Workflows):
 
     async def _wait_for(self, key: str, look: Callable[[], Awaitable[T | None]], timeout: DurationLike | None) -> T:
         clock = self._host.clock
-        until = None if timeout is None else clock.now() + parse_duration(timeout)
+        until = math.inf if timeout is None else clock.steady() + parse_duration(timeout)
         with self._host.waiters.waiting(key) as happened:
             while True:
                 happened.clear()
                 found = await look()
                 if found is not None:
                     return found
-                if not await clock.wait(happened, until):
+                if not await clock.wait_for(happened, until - clock.steady()):
                     raise WaitTimeout(f"{key} had not ended after {timeout} s", id=key, timeout=timeout)
 
     async def events(

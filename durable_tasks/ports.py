@@ -28,14 +28,29 @@ from durable_tasks.models import Task, TaskError, TaskState, WorkflowState
 
 
 class Clock(Protocol):
-    """Time. Everything that waits for an instant waits here, so that tests can move it."""
+    """Time. Everything that waits for an instant or for a while waits here, so that tests can move it. What people
+    planned for an instant goes by `now`, which is set and may jump; how long something takes goes by `steady`."""
 
     def now(self) -> float:
-        """Unix seconds, UTC."""
+        """What the wall clock says: unix seconds, UTC."""
+        ...
+
+    def steady(self) -> float:
+        """Seconds since some instant, which nobody sets: they never jump nor go back."""
+        ...
+
+    def boot(self) -> str:
+        """Names that instant: what two clocks call `steady` can be compared when these are equal, as they are for
+        all processes since the machine started."""
         ...
 
     async def wait(self, event: asyncio.Event, until: float | None) -> bool:
-        """Wait for `event`, at most until the instant `until` (None: for ever). True when the event came."""
+        """Wait for `event`, at most until `now` is `until` (None: for ever). True when the event came. A jump of the
+        wall clock is noticed, after seconds."""
+        ...
+
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait for `event`, at most `seconds` (inf: for ever), whatever the wall clock does. True when it came."""
         ...
 
 
@@ -86,7 +101,8 @@ class Assignment:
 
     task: Task
     token: str
-    timeout_at: float | None
+    timeout: float | None
+    """Seconds that the attempt may take."""
     prior: dict[str, Any]
     """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups."""
 

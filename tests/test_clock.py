@@ -1,14 +1,66 @@
-"""The system's ids: they ascend, they are UUIDs, and others cannot be counted by them.
+"""The system's clock: waits for instants notice that it was set, waits for a while do not. The system's ids: they
+ascend, they are UUIDs, and others cannot be counted by them.
 
-It must not know what the ids are for.
+It must not know what the time or the ids are for.
 """
 
+import asyncio
+import math
+import subprocess
+import sys
 import uuid
 from itertools import pairwise
 
 import pytest
 
-from durable_tasks.clock import SystemIds
+from durable_tasks import clock as module
+from durable_tasks.clock import SystemClock, SystemIds
+
+
+class SetClock(SystemClock):
+    """A wall clock that is set to another time at the second look at it."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self._by, self._looks = by, 0
+
+    def now(self) -> float:
+        self._looks += 1
+        return super().now() + (self._by if self._looks > 1 else 0.0)
+
+
+async def test_who_waits_for_an_instant_notices_that_the_clock_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.01)
+    clock = SetClock(3600)
+    async with asyncio.timeout(30):
+        assert await clock.wait(asyncio.Event(), SystemClock().now() + 3600) is False
+
+
+async def test_who_waits_for_a_while_does_not_care_that_the_clock_was_set() -> None:
+    clock = SetClock(-3600)
+    clock.now()
+    async with asyncio.timeout(30):
+        assert await clock.wait_for(asyncio.Event(), 0.01) is False
+        assert await clock.wait_for(asyncio.Event(), -1.0) is False
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0, math.inf])
+async def test_an_event_that_has_come_ends_every_wait(seconds: float) -> None:
+    clock, event = SystemClock(), asyncio.Event()
+    event.set()
+    assert await clock.wait_for(event, seconds) is True
+    assert await clock.wait(event, clock.now() + seconds if seconds < math.inf else None) is True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux names its start")
+def test_processes_of_one_machine_can_compare_their_steady_clocks() -> None:
+    code = "from durable_tasks.clock import SystemClock; clock = SystemClock(); print(clock.steady(), clock.boot())"
+    here = SystemClock()
+    before = here.steady()
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    steady, boot = said.strip().split(" ", 1)
+    assert boot == here.boot()
+    assert before <= float(steady) <= here.steady()
 
 
 @pytest.fixture

@@ -136,14 +136,14 @@ class Backoff:
 
     async def rest(self) -> bool:
         """Wait. False when it is not worth another attempt."""
-        now = self._clock.now()
+        now = self._clock.steady()
         if self._until is None:
             self._until = now + self._patience
-        until = now + jittered(self._rest)
-        if until > self._until:
+        seconds = jittered(self._rest)
+        if now + seconds > self._until:
             return False
         self._rest = min(2 * self._rest, _LONGEST_REST)
-        await self._clock.wait(asyncio.Event(), until)
+        await self._clock.wait_for(asyncio.Event(), seconds)
         return True
 
 

@@ -84,9 +84,9 @@ class Stream:
                 failed: DurableTasksError = ServerUnavailable(f"{self._url} ends its streams", url=self._url)
             except httpx.RequestError as error:
                 failed = ServerUnavailable(f"{self._url} does not answer: {reason(error)}", url=self._url)
-            if self._lived or self._clock.now() - self._opened > LONG:
+            if self._lived or self._clock.steady() - self._opened > LONG:
                 backoff = self._calls.backoff()
-                await self._clock.wait(asyncio.Event(), self._clock.now() + jittered(self._rest))
+                await self._clock.wait_for(asyncio.Event(), jittered(self._rest))
             elif not await backoff.rest():
                 raise failed
 
@@ -103,7 +103,7 @@ class Stream:
                 if may_pass(response, failed):
                     return
                 raise failed
-            self._opened = self._clock.now()
+            self._opened = self._clock.steady()
             async for block in blocks(response.aiter_bytes()):
                 if block.retry is not None and block.retry.isdecimal():
                     self._rest = max(SHORTEST_REST, int(block.retry) / 1000)

@@ -5,6 +5,7 @@ It must not know Temporal; it is only told from when on Temporal's ready tasks m
 
 import asyncio
 import logging
+import math
 from typing import Protocol
 
 from durable_tasks.errors import StoreError
@@ -57,7 +58,7 @@ class LocalEngine:
     def _temporal_before(self) -> float | None:
         if not (self._temporal and self.fall_back):
             return None
-        if self._clock.now() < self._dry_until:
+        if self._clock.steady() < self._dry_until:
             return None
         late = self._clock.now() - self._fallback_after if self._fallback_after is not None else self._recover_before
         return max(late, self._recover_before)
@@ -66,22 +67,21 @@ class LocalEngine:
         """Fill the executor until cancelled."""
         self._ready.set()
         while True:
-            until = self._clock.now() + FALLBACK_LOOK if self._temporal else None
-            await self._clock.wait(self._ready, until)
+            await self._clock.wait_for(self._ready, FALLBACK_LOOK if self._temporal else math.inf)
             self._ready.clear()
             try:
                 await self._fill()
             except StoreError as error:
                 log.warning("ready work could not be taken", extra={"error": error.code, "said": error.message})
                 self._ready.set()
-                await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
+                await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
 
     async def _fill(self) -> None:
         """Looking for what Temporal left lying walks over all that still waits for it: not again at every end of a
         handler when there was none just now."""
         looks = self._executor.free > 0
         if await self._executor.fill() == 0 and looks:
-            self._dry_until = self._clock.now() + FALLBACK_LOOK / 2
+            self._dry_until = self._clock.steady() + FALLBACK_LOOK / 2
 
     async def heed_others(self, changed: asyncio.Event) -> None:
         """After another process's commit: stop what it has ended, until cancelled."""

@@ -86,7 +86,7 @@ class Presence:
     async def beat(self) -> None:
         """Renew, elect and bury, until cancelled."""
         while True:
-            await self._clock.wait(self._never, self._clock.now() + self._lease / BEATS_PER_LEASE)
+            await self._clock.wait_for(self._never, self._lease / BEATS_PER_LEASE)
             try:
                 await self._renew()
                 await self._bury_the_dead(trust_leases=self._is_punctual())

@@ -86,7 +86,7 @@ class Bridge:
         return await self._run(Asked(ref, f"join/{workflow_id}", namespace, workflow_id), patience)
 
     async def _run(self, asked: Asked, patience: float) -> TaskStatus:
-        until = self._clock.now() + patience
+        until = self._clock.steady() + patience
         with self._waiting(asked.ref.task_id) as happened:
             status = await self._executor.admit(asked)
             if status is not None and status.verdict is not Verdict.LIVE:
@@ -97,7 +97,9 @@ class Bridge:
         while True:  # a commit of anybody may wake us; only news of this one is an answer
             happened.clear()
             status = await look()
-            if status.verdict is not Verdict.LIVE or not await self._clock.wait(happened, until):
+            if status.verdict is not Verdict.LIVE:
+                return status
+            if not await self._clock.wait_for(happened, until - self._clock.steady()):
                 return status
 
     async def read(self, ref: TaskRef, *, namespace: str, workflow_id: str) -> TaskStatus:
@@ -123,7 +125,7 @@ class Bridge:
 
     async def run_group(self, ref: GroupRef, *, namespace: str, workflow_id: str) -> GroupStatus:
         await self._store.require_asker(ref, namespace=namespace, workflow_id=workflow_id)
-        until = self._clock.now() + PATIENCE
+        until = self._clock.steady() + PATIENCE
         with self._waiting(ref.workflow_id) as happened:
             status = await self._store.group_status(ref)
             if status.verdict is not Verdict.LIVE or status.ready:

@@ -257,7 +257,7 @@ class Executor:
             except StoreError as error:
                 facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
                 log.error("an attempt's end could not be recorded yet", extra=facts)
-                await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_ERROR)
+                await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
             except Exception as error:
                 if refused:
                     raise  # not even the refusal can be recorded: once more would be for ever
@@ -287,7 +287,7 @@ class Executor:
     async def _give_up_later(self, run: Run) -> None:
         stopped = asyncio.Event()
         run.ended.add_done_callback(lambda _: stopped.set())
-        if not await self._clock.wait(stopped, self._clock.now() + self._cancel_grace):
+        if not await self._clock.wait_for(stopped, self._cancel_grace):
             run.give_up()
 
     def stop_all(self) -> None:
@@ -300,7 +300,7 @@ class Executor:
         elsewhere at once."""
         self._closing = True
         self._admitted.clear()
-        if self._runs and not await self._clock.wait(self._idle, self._clock.now() + grace):
+        if self._runs and not await self._clock.wait_for(self._idle, grace):
             await self._release_all()
         for task in list(self._background):
             task.cancel()

@@ -4,6 +4,7 @@ It must not know Temporal, slots or storage; who asks says when to stop, and bea
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from durable_tasks.errors import NotFound
@@ -43,12 +44,13 @@ class RemoteRunner:
 
     async def _until_ended_or_told(self, run: Run, cancelled: asyncio.Event) -> bool:
         """False when the attempt's time is over."""
+        timeout = run.assignment.timeout
         woken = asyncio.Event()
         told = asyncio.ensure_future(cancelled.wait())
         for future in (run.ended, told):
             future.add_done_callback(lambda _: woken.set())
         try:
-            return await self._clock.wait(woken, run.assignment.timeout_at)
+            return await self._clock.wait_for(woken, math.inf if timeout is None else timeout)
         finally:
             told.cancel()
 
@@ -58,7 +60,7 @@ class RemoteRunner:
             run.stop()
             ended = asyncio.Event()
             run.ended.add_done_callback(lambda _: ended.set())
-            await self._clock.wait(ended, self._clock.now() + self._cancel_grace)
+            await self._clock.wait_for(ended, self._cancel_grace)
             run.give_up()
         return await run.ended or Outcome(Ending.RELEASED)
 

@@ -104,7 +104,7 @@ class PublishedKeys:
         self._looking: asyncio.Future[None] | None = None
 
     async def find(self, kid: str | None) -> Key:
-        now = self._clock.now()
+        now = self._clock.steady()
         if (self._known(kid, now) is None or now - self._seen_at >= FRESH) and now >= self._not_before:
             self._not_before = now + FLOOR
             self._looking = asyncio.get_running_loop().run_in_executor(None, self._look, now)

@@ -86,7 +86,7 @@ def begin(tx: Transaction, row: Row, *, request: str | None = None) -> Assignmen
         **opened, process=tx.rules.instance, started_at=tx.now, timeout_at=timeout_at, wake_at=None,
         progress=0.0, progress_message=None, reason=None,
     )  # fmt: skip
-    return Assignment(to_task(row), row["token"], timeout_at, prior_outputs(tx, row))
+    return Assignment(to_task(row), row["token"], row["timeout"], prior_outputs(tx, row))
 
 
 def prior_outputs(tx: Transaction, row: Row) -> dict[str, Any]:

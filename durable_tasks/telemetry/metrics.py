@@ -109,7 +109,7 @@ class Metrics:
         self._dead.set(levels.dead_letters)
 
     async def _show_temporal(self, engine: "TemporalEngine") -> None:
-        now = self._tasks.clock.now()
+        now = self._tasks.clock.steady()
         if self._report is None or now - self._reported_at >= _REPORT_EVERY:
             self._report, self._reported_at = await engine.report(), now
         self._connected.set(engine.connected)

@@ -37,7 +37,7 @@ class Comparisons:
 
     async def of(self, org_id: str) -> Comparison:
         """Raises what comparing raises, and Closed when this is stopped meanwhile."""
-        now = self._clock.now()
+        now = self._clock.steady()
         self._made = {org: made for org, made in self._made.items() if made.until > now or not made.task.done()}
         if org_id not in self._made:
             self._made[org_id] = _Made(now + _FRESH, self._begin(org_id))

@@ -101,7 +101,7 @@ class Connection:
             self._doubt.clear()
             if await self._answers():
                 tries = 0
-                await self._clock.wait(self._doubt, self._clock.now() + _WATCH)
+                await self._clock.wait_for(self._doubt, _WATCH)
             else:
                 tries += 1
                 await self._rest(tries)
@@ -141,7 +141,7 @@ class Connection:
 
     async def _rest(self, tries: int) -> None:
         # A doubt must not cut this short: it would turn an outage into a storm of looks.
-        await self._clock.wait(asyncio.Event(), self._clock.now() + pause(tries, longest=_LONGEST_PAUSE))
+        await self._clock.wait_for(asyncio.Event(), pause(tries, longest=_LONGEST_PAUSE))
 
 
 def _nobody_answered(error: RPCError | TimeoutError) -> bool:

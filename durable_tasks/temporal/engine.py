@@ -269,14 +269,14 @@ class TemporalEngine:
         """One part's failure, of the store for instance, must neither end it nor the others."""
         failures = 0
         while True:
-            started = self._clock.now()
+            started = self._clock.steady()
             try:
                 await run()
             except Exception:
-                failures = 1 if self._clock.now() - started > 60 else failures + 1
+                failures = 1 if self._clock.steady() - started > 60 else failures + 1
                 rest = pause(failures)
                 _log.exception("the Temporal %s failed; it runs again in %.1f s", name, rest)
-                await self._clock.wait(asyncio.Event(), self._clock.now() + rest)
+                await self._clock.wait_for(asyncio.Event(), rest)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

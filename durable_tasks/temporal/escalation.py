@@ -20,7 +20,7 @@ class Escalation:
 
     def next(self, submission: Submission) -> OutboxKind | None:
         """The step to take now; None while the last one still has time."""
-        now = self._clock.now()
+        now = self._clock.steady()
         steps, not_before = self._steps.get(submission.workflow_id, (0, now))
         if now < not_before:
             return None
@@ -35,5 +35,5 @@ class Escalation:
 
     def forget_old(self) -> None:
         """Drop what has not come up again for long."""
-        horizon = self._clock.now() - 2 * _LONGEST_WAIT
+        horizon = self._clock.steady() - 2 * _LONGEST_WAIT
         self._steps = {name: step for name, step in self._steps.items() if step[1] > horizon}

@@ -66,13 +66,13 @@ class ExternalWorker:
     async def run(self) -> None:
         failures = 0
         while True:
-            started = self._clock.now()
+            started = self._clock.steady()
             try:
                 await self._serve(await self._connect())
             except (RuntimeError, RPCError, TimeoutError) as error:
-                failures = 1 if self._clock.now() - started > _LONG_ENOUGH else failures + 1
+                failures = 1 if self._clock.steady() - started > _LONG_ENOUGH else failures + 1
                 self._tell_once(self._explain(error))
-                await self._clock.wait(asyncio.Event(), self._clock.now() + pause(failures, longest=_LONGEST_PAUSE))
+                await self._clock.wait_for(asyncio.Event(), pause(failures, longest=_LONGEST_PAUSE))
 
     async def _connect(self) -> Client:
         """A client of a server that answers and has the namespace."""
@@ -123,7 +123,7 @@ class ExternalWorker:
                 answer = await client.workflow_service.describe_task_queue(request)
                 if any(poller.identity == client.identity for poller in answer.pollers):
                     return
-                await self._clock.wait(asyncio.Event(), self._clock.now() + _LOOK)
+                await self._clock.wait_for(asyncio.Event(), _LOOK)
         except RPCError as error:
             _log.info("cannot see the pollers of %s: %s", self._queue, error.message)  # it may be forbidden to look
 
@@ -136,7 +136,7 @@ class ExternalWorker:
             task.cancel()
         await asyncio.gather(serving, stopping, listing, return_exceptions=True)
         # The SDK's client cannot be closed: a process that exits at once may be aborted by its threads.
-        await self._clock.wait(asyncio.Event(), self._clock.now() + _LAST_BREATH)
+        await self._clock.wait_for(asyncio.Event(), _LAST_BREATH)
 
     def _build(self, client: Client) -> Worker:
         return Worker(

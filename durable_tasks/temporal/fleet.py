@@ -4,6 +4,7 @@ It must not know what the workers run, nor what the relay sends.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -78,7 +79,7 @@ class Fleet:
         """Busy ones whose last shift had nothing to do: a probe, not their being busy, brings them back."""
         self._probe_at: dict[str, float] = {}
         self._stale = True
-        self._learnt_at = 0.0
+        self._learnt_at = -math.inf
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         """Who is parked has changed."""
@@ -112,7 +113,7 @@ class Fleet:
                     self._park_idle()
                     self._hire()
                     self._watch()
-                    await self._clock.wait(self._wake, self._next_look())
+                    await self._clock.wait_for(self._wake, self._next_look() - self._clock.steady())
         finally:
             unsubscribe()
             unregister()
@@ -125,7 +126,7 @@ class Fleet:
 
     async def _learn(self) -> None:
         """Ask the store who is busy, if that may have changed."""
-        now = self._clock.now()
+        now = self._clock.steady()
         if now - self._learnt_at < (_LEARN if self._stale else _LEARN_ANYWAY):
             return
         self._stale, self._learnt_at = False, now
@@ -171,7 +172,7 @@ class Fleet:
         """Make room for those who wait: first who has no work, then who found none, then who had a worker longest."""
         if count <= 0 or len(self._shifts) < self._most:
             return
-        now = self._clock.now()
+        now = self._clock.steady()
         ranked = sorted(
             (self._usefulness(name, shift), shift.since, name)
             for name, shift in self._shifts.items()
@@ -194,7 +195,7 @@ class Fleet:
         namespace = self._namespaces.get(name)
         worker = self._build(namespace)
         task = asyncio.create_task(worker.run(), name=f"temporal worker in {name}")
-        self._shifts[name] = _Shift(worker, task, self._clock.now())
+        self._shifts[name] = _Shift(worker, task, self._clock.steady())
         self._waiting.pop(name, None)
         task.add_done_callback(lambda ended: self._ended(name, ended))
 
@@ -205,7 +206,7 @@ class Fleet:
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         shift = self._shifts.pop(name)
-        self._probe_at[name] = self._clock.now() + _PROBE_BUSY
+        self._probe_at[name] = self._clock.steady() + _PROBE_BUSY
         if not shift.leaving and not task.cancelled():
             _log.error("the worker in %s ended by itself", name, exc_info=task.exception())
             self._waiting.setdefault(name)
@@ -218,7 +219,7 @@ class Fleet:
         await asyncio.gather(*(shift.task for shift in self._shifts.values()), return_exceptions=True)
 
     def _next_look(self) -> float:
-        now = self._clock.now()
+        now = self._clock.steady()
         instants = [self._learnt_at + (_LEARN if self._stale else _LEARN_ANYWAY)]
         if self._shifts:
             instants.append(now + _STILL_THERE)
@@ -237,12 +238,13 @@ class Fleet:
         while True:
             self._changed.clear()
             due = self._next_probe()
-            if due is None or due[0] > self._clock.now():
-                await self._clock.wait(self._changed, due and due[0])
+            wait = math.inf if due is None else due[0] - self._clock.steady()
+            if due is None or wait > 0:
+                await self._clock.wait_for(self._changed, wait)
                 continue
             name = due[1]
             busy = name in self._busy
-            self._probe_at[name] = self._clock.now() + (_PROBE_BUSY if busy else _PROBE_QUIET)
+            self._probe_at[name] = self._clock.steady() + (_PROBE_BUSY if busy else _PROBE_QUIET)
             if await self._has_backlog(self._namespaces.get(name)):
                 self.need(name)
 

@@ -4,6 +4,7 @@ They must not know organisations, tasks or workers.
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -127,11 +128,11 @@ class Namespace:
 
     def set_up(self, namespace_id: str, *, look_in: float) -> bool:
         """True when it was not up, or is another one than before: what was known of its workflows may be wrong."""
-        now = self._clock.now()
+        now = self._clock.steady()
         same = self._id == namespace_id
         came_up = not self.up
         if came_up:
-            self.since = now
+            self.since = self._clock.now()
         if not same:
             self._settled_at = now + _SETTLING
         level = logging.DEBUG if same and not self._lamented else logging.INFO
@@ -153,7 +154,7 @@ class Namespace:
         self.error = error
         self._ready.clear()
         self._seen.set()
-        self.look_at = self._clock.now() + look_in
+        self.look_at = self._clock.steady() + look_in
         self._stir()
 
     def report(self) -> NamespaceReport:
@@ -162,7 +163,7 @@ class Namespace:
     def _doubt(self, error: RPCError | TimeoutError) -> None:
         match fault_of(error):
             case Fault.NAMESPACE:
-                self.set_down(said_by(error), look_in=_SOON, hopeful=self._clock.now() < self._settled_at)
+                self.set_down(said_by(error), look_in=_SOON, hopeful=self._clock.steady() < self._settled_at)
             case Fault.FORBIDDEN:
                 self.set_down(said_by(error), look_in=_FORBIDDEN)
             case Fault.TRANSIENT:
@@ -171,8 +172,8 @@ class Namespace:
                 pass  # about one Temporal workflow, not about the namespace
 
     def _look_within(self, seconds: float) -> None:
-        if self.look_at > self._clock.now() + seconds:
-            self.look_at = self._clock.now() + seconds
+        if self.look_at > self._clock.steady() + seconds:
+            self.look_at = self._clock.steady() + seconds
             self._stir()
 
 
@@ -217,7 +218,7 @@ class Namespaces:
                         await self._looks.turn()
                         namespace.looking = True
                         lookers.create_task(self._look(namespace))
-                    await self._clock.wait(self._wake, self._next_look())
+                    await self._clock.wait_for(self._wake, self._next_look() - self._clock.steady())
         finally:
             unregister()
 
@@ -227,11 +228,11 @@ class Namespaces:
             namespace.set_down(why, look_in=0.0, hopeful=True)
 
     def _due(self) -> list[Namespace]:
-        now = self._clock.now()
+        now = self._clock.steady()
         return [one for one in self._all.values() if one.look_at <= now and not one.looking]
 
-    def _next_look(self) -> float | None:
-        return min((one.look_at for one in self._all.values() if not one.looking), default=None)
+    def _next_look(self) -> float:
+        return min((one.look_at for one in self._all.values() if not one.looking), default=math.inf)
 
     async def _look(self, namespace: Namespace) -> None:
         request = DescribeNamespaceRequest(namespace=namespace.name)
@@ -284,15 +285,17 @@ class Namespaces:
         namespace.tries += 1
         look_in = pause(namespace.tries, longest=_LONGEST_PAUSE)
         if fault is Fault.TRANSIENT and namespace.up and namespace.tries < 2:
-            namespace.look_at = self._clock.now() + look_in  # one failure of one look is no news
+            namespace.look_at = self._clock.steady() + look_in  # one failure of one look is no news
             return
         hopeful = False
         if fault is Fault.FORBIDDEN:
             look_in = _FORBIDDEN
         if fault is Fault.NAMESPACE and self._register:
-            namespace.missing_since = namespace.missing_since or self._clock.now()
+            now = self._clock.steady()
+            if namespace.missing_since is None:
+                namespace.missing_since = now
             look_in, said, hopeful = _SOON, f"{said} It will be registered.", True
-            if self._clock.now() - namespace.missing_since >= _PROPAGATION:
+            if now - namespace.missing_since >= _PROPAGATION:
                 look_in, said, hopeful = await self._create(namespace)
         namespace.set_down(said, look_in=look_in, hopeful=hopeful)
 

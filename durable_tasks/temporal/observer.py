@@ -4,6 +4,7 @@ It must not know who reads it, nor end an attempt: only its workflow does; only 
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -47,11 +48,11 @@ class Observer:
         try:
             while True:
                 if not await self.look():
-                    await self._clock.wait(self._wake, None)
+                    await self._clock.wait_for(self._wake, math.inf)
                 # The rest comes between news and look: what has just begun is not shown yet. It also keeps rounds
                 # two seconds apart, however many commits there are.
                 self._wake.clear()
-                await self._clock.wait(asyncio.Event(), self._clock.now() + _EVERY)
+                await self._clock.wait_for(asyncio.Event(), _EVERY)
         finally:
             unsubscribe()
 

@@ -17,8 +17,8 @@ class Pace:
 
     async def turn(self) -> None:
         """Wait for one's turn."""
-        now = self._clock.now()
+        now = self._clock.steady()
         mine = max(now, self._next)
         self._next = mine + self._gap
         if mine > now:
-            await self._clock.wait(asyncio.Event(), mine)
+            await self._clock.wait_for(asyncio.Event(), mine - now)

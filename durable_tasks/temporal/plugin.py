@@ -32,9 +32,8 @@ class DurableTasksPlugin(SimplePlugin):
         """`source`: the handlers, or a DurableTasks that has them. A cancelled handler is given up after
         `cancel_grace` seconds. Raises ConfigurationError when there are no handlers."""
         self.handlers = handlers_of(source)
-        clock = SystemClock()
-        runner = RemoteRunner(self.handlers, clock, cancel_grace=cancel_grace)
-        super().__init__("durable_tasks.DurableTasksPlugin", activities=[ExecuteActivity(runner, clock).execute])
+        runner = RemoteRunner(self.handlers, SystemClock(), cancel_grace=cancel_grace)
+        super().__init__("durable_tasks.DurableTasksPlugin", activities=[ExecuteActivity(runner).execute])
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         config = super().configure_worker(config)

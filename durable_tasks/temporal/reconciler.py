@@ -72,7 +72,7 @@ class Reconciler:
                 self._wake.clear()
                 fresh, self._fresh = frozenset(self._fresh), set()
                 await self.sweep(fresh)
-                await self._clock.wait(self._wake, self._clock.now() + _EVERY)
+                await self._clock.wait_for(self._wake, _EVERY)
         finally:
             unregister()
 

@@ -78,15 +78,15 @@ class StoreWorker:
         failures = 0
         while True:
             client = await self._namespace.ready()
-            started = self._clock.now()
+            started = self._clock.steady()
             try:
                 await self._serve(client)
             except RuntimeError as error:
-                failures = 1 if self._clock.now() - started > 60 else failures + 1
+                failures = 1 if self._clock.steady() - started > 60 else failures + 1
                 rest = pause(failures, longest=30.0)
                 _log.warning("the worker in %s failed, again in %.1f s: %r", self._namespace.name, rest, error)
                 self._namespace.suspect()
-                await self._clock.wait(asyncio.Event(), self._clock.now() + rest)
+                await self._clock.wait_for(asyncio.Event(), rest)
 
     async def _serve(self, client: Client) -> None:
         worker = self._build(client)
@@ -141,13 +141,13 @@ class _Effort(Interceptor):
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._active = 0
-        self._last = clock.now()
+        self._last = clock.steady()
 
     def quiet_for(self) -> float:
-        return 0.0 if self._active else max(0.0, self._clock.now() - self._last)
+        return 0.0 if self._active else max(0.0, self._clock.steady() - self._last)
 
     def touch(self) -> None:
-        self._last = self._clock.now()
+        self._last = self._clock.steady()
 
     def began(self) -> None:
         self._active += 1

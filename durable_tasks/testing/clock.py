@@ -4,12 +4,18 @@ It must not know what waits on it.
 """
 
 import asyncio
+import math
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
 START = 1_750_000_000.0
 """Where a clock begins: a Sunday in June 2025."""
+
+STEADY_START = 1_000_000_000.0
+"""What `steady` begins with: as coarse a number as the wall clock's, so that steps of tenths add up alike."""
 
 TURNS = 3
 """Turns of the loop that tasks get to come here at all: one may only just have been created."""
@@ -19,11 +25,12 @@ TURNS = 3
 class _Waiter:
     task: "asyncio.Task[Any]"
     event: asyncio.Event
-    until: float | None
+    left: Callable[[], float]
+    """Seconds until its instant comes."""
     scope: asyncio.Timeout
 
-    def is_resting(self, now: float) -> bool:
-        return not self.event.is_set() and (self.until is None or self.until > now)
+    def is_resting(self) -> bool:
+        return not self.event.is_set() and self.left() > 0
 
 
 class ManualClock:
@@ -31,11 +38,14 @@ class ManualClock:
 
         tasks = DurableTasks(Settings(db=path), clock=ManualClock())
         await tasks.clock.advance(60)   # leases end, backoffs pass, timeouts fire; then this returns
+        await tasks.clock.jump(-3600)   # somebody sets the wall clock; nothing takes longer or shorter for it
 
     For one event loop at a time."""
 
     def __init__(self, now: float = START) -> None:
         self._now = now
+        self._steady = STEADY_START
+        self._boot = uuid.uuid4().hex
         self._waiters: list[_Waiter] = []
         self._regulars: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._stirred = asyncio.Event()
@@ -43,23 +53,36 @@ class ManualClock:
     def now(self) -> float:
         return self._now
 
+    def steady(self) -> float:
+        return self._steady
+
+    def boot(self) -> str:
+        return self._boot
+
     async def wait(self, event: asyncio.Event, until: float | None) -> bool:
+        return await self._wait(event, (lambda: math.inf) if until is None else (lambda: until - self._now))
+
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        ends = self._steady + seconds
+        return await self._wait(event, lambda: ends - self._steady)
+
+    async def _wait(self, event: asyncio.Event, left: Callable[[], float]) -> bool:
         task = asyncio.current_task()
         assert task is not None
         if task not in self._regulars:
             self._regulars.add(task)
             task.add_done_callback(lambda _: self._stirred.set())
         while not event.is_set():
-            if until is not None and until <= self._now:
+            if left() <= 0:
                 return False
-            await self._rest(task, event, until)
+            await self._rest(task, event, left)
         return True
 
-    async def _rest(self, task: "asyncio.Task[Any]", event: asyncio.Event, until: float | None) -> None:
+    async def _rest(self, task: "asyncio.Task[Any]", event: asyncio.Event, left: Callable[[], float]) -> None:
         """Until the event comes or `advance` says that the instant has."""
         try:
             async with asyncio.timeout(None) as scope:
-                waiter = _Waiter(task, event, until, scope)
+                waiter = _Waiter(task, event, left, scope)
                 self._waiters.append(waiter)
                 self._stirred.set()
                 try:
@@ -76,11 +99,19 @@ class ManualClock:
         Raises ValueError for a step backwards."""
         if seconds < 0:
             raise ValueError(f"time goes forward, not by {seconds!r}")
+        await self._move(seconds, seconds, settle)
+
+    async def jump(self, seconds: float, *, settle: float = 5.0) -> None:
+        """Set the wall clock forward or (below 0) back, while no time passes; then as `advance` does."""
+        await self._move(seconds, 0.0, settle)
+
+    async def _move(self, wall: float, steady: float, settle: float) -> None:
         await self.settle(settle)
-        self._now += seconds
+        self._now += wall
+        self._steady += steady
         now = asyncio.get_running_loop().time()
-        for waiter in sorted(self._waiters, key=lambda one: one.until or 0.0):
-            if waiter.until is not None and waiter.until <= self._now:
+        for waiter in sorted(self._waiters, key=lambda one: one.left()):
+            if waiter.left() <= 0:
                 waiter.scope.reschedule(now)
         await self.settle(settle)
 
@@ -98,6 +129,6 @@ class ManualClock:
             return
 
     def _is_settled(self) -> bool:
-        resting = {waiter.task for waiter in self._waiters if waiter.is_resting(self._now)}
+        resting = {waiter.task for waiter in self._waiters if waiter.is_resting()}
         me = asyncio.current_task()
         return all(task.done() or task is me or task in resting for task in self._regulars)

@@ -90,11 +90,11 @@ class Live:
     async def follow(self, org_id: str, wanted: Wanted, place: int) -> AsyncGenerator[bytes, None]:
         """Events after `place` as SSE, and then those to come, each once and in order."""
         clock = self._tasks.clock
-        ends = clock.now() + LONGEST
+        ends = clock.steady() + LONGEST
         yield b"retry: %d\nid: %d\n\n" % (RETRY, place)
         with self._listening(org_id) as channel:
-            speaks = clock.now() + KEEPALIVE
-            while not (channel.ended or self._closed) and clock.now() < ends:
+            speaks = clock.steady() + KEEPALIVE
+            while not (channel.ended or self._closed) and clock.steady() < ends:
                 news = channel.news
                 found = await self._next(channel, wanted, place)
                 if found is None:
@@ -102,12 +102,12 @@ class Live:
                 messages, place = found
                 if messages:
                     yield b"".join(message.text for message in messages)
-                elif clock.now() < speaks:
-                    await clock.wait(news, min(speaks, ends))
+                elif (left := min(speaks, ends) - clock.steady()) > 0:
+                    await clock.wait_for(news, left)
                     continue
                 else:
                     yield b": still here\n\n"
-                speaks = clock.now() + KEEPALIVE
+                speaks = clock.steady() + KEEPALIVE
         # A client of a part of the events is ahead of the last that it was sent: it need not search them again.
         yield b"id: %d\n\n" % place
 

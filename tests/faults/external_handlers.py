@@ -58,7 +58,7 @@ async def gate(ctx: TaskContext, task: Task) -> str:
     until = time.monotonic() + PATIENCE
     try:
         while not Path(task.input).exists() and time.monotonic() < until:
-            await _clock.wait(asyncio.Event(), _clock.now() + _LOOK)
+            await _clock.wait_for(asyncio.Event(), _LOOK)
     except asyncio.CancelledError:
         note("told", ctx)
         raise

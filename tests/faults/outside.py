@@ -38,7 +38,7 @@ async def until(look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool
     try:
         async with asyncio.timeout(SECONDS):
             while not wanted(seen := await look()):
-                await clock.wait(asyncio.Event(), clock.now() + _LOOK)
+                await clock.wait_for(asyncio.Event(), _LOOK)
     except TimeoutError:
         raise AssertionError(f"after {SECONDS:g} s it is still {seen!r:.2000}") from None
     return seen
@@ -47,7 +47,7 @@ async def until(look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool
 async def pass_time(seconds: float) -> None:
     """An outage has a length, and there is nothing to wait for in it."""
     clock = SystemClock()
-    await clock.wait(asyncio.Event(), clock.now() + seconds)
+    await clock.wait_for(asyncio.Event(), seconds)
 
 
 class Outside:

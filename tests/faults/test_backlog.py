@@ -57,9 +57,9 @@ async def drain(folder: Path, backlog: int) -> None:
             # Tasks run without waiting for their Temporal workflows, which a development server closes more slowly.
             async with asyncio.timeout(WITHIN + backlog / CLOSED_PER_SECOND):
                 while (await tasks.temporal.client("default").count_workflows("ExecutionStatus = 'Running'")).count:
-                    await tasks.clock.wait(asyncio.Event(), tasks.clock.now() + 1.0)
+                    await tasks.clock.wait_for(asyncio.Event(), 1.0)
                 while await tasks.temporal.drift():  # counts lag behind
-                    await tasks.clock.wait(asyncio.Event(), tasks.clock.now() + 1.0)
+                    await tasks.clock.wait_for(asyncio.Event(), 1.0)
             agreed = time.perf_counter()
     figures = {"backlog": backlog, "begun_between_urgent_created_and_last_urgent": between}
     keep("backlog", figures | {"drained_s": round(drained - began, 1), "agreed_after_s": round(agreed - drained, 1)})
@@ -76,7 +76,7 @@ async def ended(tasks: DurableTasks, wanted: int) -> None:
             seen += sum(event.kind == "task.completed" for event in page)
             after = page[-1].seq if page else after
             if not page:
-                await tasks.clock.wait(asyncio.Event(), tasks.clock.now() + 0.1)
+                await tasks.clock.wait_for(asyncio.Event(), 0.1)
 
 
 async def test_a_backlog_drains_and_urgent_tasks_start_first(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ async def test_memory_does_not_grow_under_load(tmp_path: Path) -> None:
 
 async def watch(server: Served, ended: asyncio.Event) -> list[Memory]:
     clock, seen = SystemClock(), []
-    while not await clock.wait(ended, clock.now() + EVERY):
+    while not await clock.wait_for(ended, EVERY):
         seen.append(server.memory())
     return seen
 

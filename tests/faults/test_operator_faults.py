@@ -37,14 +37,13 @@ LIMITS = "--dynamic-config-value limit.memoSize.error=60 --dynamic-config-value 
 class AheadClock(SystemClock):
     """The system's clock, which a test can put ahead: nobody waits half a minute for a row to settle."""
 
-    def __init__(self) -> None:
-        self.ahead = 0.0
+    ahead = 0.0
 
     def now(self) -> float:
         return super().now() + self.ahead
 
-    async def wait(self, event: asyncio.Event, until: float | None) -> bool:
-        return await super().wait(event, None if until is None else until - self.ahead)
+    def steady(self) -> float:
+        return super().steady() + self.ahead
 
 
 @pytest.fixture

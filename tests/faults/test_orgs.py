@@ -42,7 +42,7 @@ async def serving(folder: Path, address: str, max_workers: int) -> AsyncIterator
 
     @tasks.handler("work")
     async def work(ctx: TaskContext, task: Task) -> Any:
-        await tasks.clock.wait(asyncio.Event(), tasks.clock.now() + 0.02)
+        await tasks.clock.wait_for(asyncio.Event(), 0.02)
         return task.input
 
     async with tasks:
@@ -93,14 +93,14 @@ class Watch:
             live = self._engine._fleet.live
             self.most = max(self.most, len(live))
             self.served.update(live)
-            await clock.wait(done, clock.now() + 0.02)
+            await clock.wait_for(done, 0.02)
 
     async def agree(self, within: float) -> float:
         """Seconds until both sides agree on everything: every Temporal workflow has ended."""
         clock, started = SystemClock(), time.perf_counter()
         while drift := await self._engine.drift():
             assert time.perf_counter() - started < within, f"{len(drift)} still differ: {drift[:3]}"
-            await clock.wait(asyncio.Event(), clock.now() + 0.5)
+            await clock.wait_for(asyncio.Event(), 0.5)
         return time.perf_counter() - started
 
 

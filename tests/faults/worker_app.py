@@ -119,7 +119,7 @@ class Program:
             with self._noted(ctx):
                 for percent in (25, 50, 75):
                     ctx.progress(percent)
-                    await clock.wait(asyncio.Event(), clock.now() + 0.1)
+                    await clock.wait_for(asyncio.Event(), 0.1)
                 return task.input
 
         @tasks.handler("thread")
@@ -230,7 +230,7 @@ class Program:
                 with suppress(*borne):
                     await rng.choice(actions)(rng)
                 if pause:
-                    await clock.wait(asyncio.Event(), clock.now() + pause)
+                    await clock.wait_for(asyncio.Event(), pause)
 
         async with asyncio.TaskGroup() as clients:
             for number in range(self.config["clients"]):

@@ -4,6 +4,7 @@ It must not repeat what the suite tests.
 """
 
 import asyncio
+import math
 
 import pytest
 
@@ -39,7 +40,7 @@ async def test_advance_returns_when_the_woken_have_done_their_work() -> None:
 
     async def work() -> None:
         while True:
-            await clock.wait(asyncio.Event(), clock.now() + 10)
+            await clock.wait_for(asyncio.Event(), 10)
             await asyncio.to_thread(lambda: None)
             done.append(clock.now())
 
@@ -58,7 +59,7 @@ async def test_who_went_on_to_something_else_does_not_hold_time_for_ever() -> No
     clock, elsewhere = ManualClock(), asyncio.Event()
 
     async def leave() -> None:
-        await clock.wait(asyncio.Event(), clock.now() + 1)
+        await clock.wait_for(asyncio.Event(), 1)
         await elsewhere.wait()
 
     leaving = asyncio.create_task(leave())
@@ -81,3 +82,34 @@ async def test_a_cancelled_wait_is_forgotten() -> None:
 async def test_time_does_not_go_back() -> None:
     with pytest.raises(ValueError, match="-1"):
         await ManualClock().advance(-1)
+
+
+@pytest.mark.parametrize("by", [-3600.0, 3600.0])
+async def test_a_jump_moves_instants_and_no_durations(by: float) -> None:
+    clock, never = ManualClock(), asyncio.Event()
+    now, steady = clock.now(), clock.steady()
+    instant = asyncio.create_task(clock.wait(never, now + 100))
+    duration = asyncio.create_task(clock.wait_for(never, 100))
+    await clock.jump(by)
+    assert (clock.now() - now, clock.steady() - steady) == (by, 0.0)
+    assert (instant.done(), duration.done()) == (by > 0, False)
+    await clock.advance(99)
+    assert not duration.done()
+    await clock.advance(1)
+    assert (await duration, instant.done()) == (False, by > 0)
+    await clock.advance(3600)
+    assert await instant is False
+
+
+async def test_for_ever_is_a_duration() -> None:
+    clock, event = ManualClock(), asyncio.Event()
+    waiting = asyncio.create_task(clock.wait_for(event, math.inf))
+    await clock.advance(1e9)
+    assert not waiting.done()
+    event.set()
+    assert await waiting is True
+
+
+async def test_two_clocks_have_nothing_to_do_with_each_other() -> None:
+    clock = ManualClock()
+    assert clock.boot() == clock.boot() != ManualClock().boot()

@@ -150,7 +150,7 @@ async def until(look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool
     clock = SystemClock()
     async with asyncio.timeout(DEADLINE):
         while not wanted(seen := await look()):
-            await clock.wait(asyncio.Event(), clock.now() + _LOOK)
+            await clock.wait_for(asyncio.Event(), _LOOK)
     return seen
 
 

@@ -345,8 +345,8 @@ def test_a_worker_of_handlers_alone_loads_no_sqlite() -> None:
 # ----- the runner, by a clock that stands still
 
 
-def assignment(capability: str | None, timeout_at: float | None = None) -> Assignment:
-    return Assignment(task_of(capability, timeout=5.0), "token", timeout_at, {})
+def assignment(capability: str | None, timeout: float | None = None) -> Assignment:
+    return Assignment(task_of(capability, timeout=5.0), "token", timeout, {})
 
 
 def running(runner: RemoteRunner, given: Assignment, cancelled: asyncio.Event) -> asyncio.Task[Outcome]:
@@ -356,7 +356,7 @@ def running(runner: RemoteRunner, given: Assignment, cancelled: asyncio.Event) -
 async def test_the_runner_stops_a_handler_at_its_timeout(stage: Stage) -> None:
     clock = ManualClock()
     runner = RemoteRunner(stage.handlers, clock, cancel_grace=30)
-    ended = running(runner, assignment("wait", clock.now() + 5), asyncio.Event())
+    ended = running(runner, assignment("wait", 5), asyncio.Event())
     await stage.entered.wait()
     await clock.advance(4.9)
     assert not stage.stopped.is_set()

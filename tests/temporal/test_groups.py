@@ -76,7 +76,7 @@ async def handed_over(tasks: DurableTasks, group: Workflow) -> WorkflowHandle[An
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-        await tasks.clock.wait(asyncio.Event(), tasks.clock.now() + 0.05)
+        await tasks.clock.wait_for(asyncio.Event(), 0.05)
     raise AssertionError(f"{handle.id} was never started")
 
 

@@ -56,7 +56,7 @@ async def eventually(look: Callable[[], Awaitable[bool]], *, within: float = DEA
     clock, started = SystemClock(), time.monotonic()
     while not await look():
         assert time.monotonic() - started < within, "it did not come"
-        await clock.wait(asyncio.Event(), clock.now() + 0.1)
+        await clock.wait_for(asyncio.Event(), 0.1)
     return time.monotonic() - started
 
 

@@ -38,8 +38,8 @@ class ShiftedClock(SystemClock):
     def now(self) -> float:
         return super().now() + self.offset
 
-    async def wait(self, event: asyncio.Event, until: float | None) -> bool:
-        return await super().wait(event, None if until is None else until - self.offset)
+    def steady(self) -> float:
+        return super().steady() + self.offset
 
 
 class Counter:
