@@ -4,6 +4,8 @@ It must not know transactions or tasks.
 """
 
 import asyncio
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,15 @@ from typing import Any, TypeVar
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL
 
-from durable_tasks.errors import DurableTasksError, InvalidInput, StoreBusy, StoreCorrupt, StoreUnreadable
+from durable_tasks.errors import (
+    DurableTasksError,
+    InvalidInput,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreUnreadable,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +32,9 @@ BUSY_SLICE = 0.5
 WAL_SIZE = 4 * 1024 * 1024
 """Bytes of the log written ahead: what is kept of its file when it begins anew, and after how many more a checkpoint
 is due (SQLite's own default)."""
+ROOM = 256 * 1024
+"""Bytes below which a disk counts as full: a small WAL and its index."""
+_FOR_WANT_OF_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 REFUSED_VALUES = (
     sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, UnicodeEncodeError,
 )  # fmt: skip
@@ -51,7 +64,7 @@ def has_reset_bug(version: tuple[int, ...]) -> bool:
 
 
 def explain(error: Exception, path: Path) -> DurableTasksError:
-    """Our error for SQLite's: a value it cannot hold, busy, corrupt or unreadable."""
+    """Our error for SQLite's: a value it cannot hold, busy, corrupt, full or unreadable."""
     text = str(error)
     if isinstance(error, REFUSED_VALUES):
         return InvalidInput(f"SQLite cannot hold a value of this call: {text}")
@@ -61,7 +74,36 @@ def explain(error: Exception, path: Path) -> DurableTasksError:
         return StoreCorrupt(
             f"{path} is damaged or no SQLite database ({text}); restore it from a backup", path=str(path)
         )
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code in _FOR_WANT_OF_ROOM and not _has_room(path)):
+        return _full(path, text)
     return StoreUnreadable(f"{path} cannot be used: {text}", path=str(path))
+
+
+def explain_os(error: OSError, path: Path) -> StoreError:
+    """The same for the operating system's errors about a file of ours."""
+    text = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _full(path, text)
+    return StoreUnreadable(f"{path} cannot be used: {text}", path=str(path))
+
+
+def _full(path: Path, said: str) -> StoreFull:
+    return StoreFull(
+        f"there is no room for {path} ({said}); nothing was stored: make room on the disk of {path.parent}"
+        ", then call again",
+        path=str(path),
+    )
+
+
+def _has_room(path: Path) -> bool:
+    """SQLite says SQLITE_FULL of a page that does not fit, but "disk I/O error" of its index of the WAL, and "unable to
+    open" where the WAL itself cannot be created."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return True
+    return disk.f_bavail * disk.f_frsize >= ROOM and (disk.f_files == 0 or disk.f_favail > 0)
 
 
 def fail(future: "asyncio.Future[Any]", error: BaseException) -> None:

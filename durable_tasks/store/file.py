@@ -14,6 +14,7 @@ from typing import TypeVar
 from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.connection import Connection, connect
+from durable_tasks.store.probe import Probe
 from durable_tasks.store.reader import Reader
 from durable_tasks.store.searches import Searches
 from durable_tasks.store.settlement import settle
@@ -38,6 +39,7 @@ class StoreFile:
         self._rules = rules
         self._writer = Writer(path, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience)
         self._reader, self._searches, self._gate = Reader(path), Searches(path), Reader(path)
+        self._probe = Probe(self._writer.run, self.read, clock)
         self._file_uuid = ""
         self.unchecked = False
         """The integrity check of the start ran out of time; `check` finishes it."""

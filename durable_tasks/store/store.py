@@ -406,8 +406,8 @@ class Store(HandoverStore):
     # ----- processes
 
     async def probe(self) -> None:
-        """Whether the file takes a write now: an empty one. Raises StoreError, Closed."""
-        await self._write(lambda tx: None)
+        """Whether the file takes a write now, and gives it back. Raises StoreError, Closed."""
+        await self._probe()
 
     async def register(self, lease: float, handles: processes.Handles) -> None:
         await self._write(lambda tx: processes.register(tx, lease, handles))
