@@ -65,6 +65,7 @@ class Executor:
         self._stopped_early: set[str] = set()
         self._after_org = ""
         self._closing = False
+        self._abandoned = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._background: set[asyncio.Task[Any]] = set()
@@ -256,6 +257,9 @@ class Executor:
                 return await self._store.finish(assignment, outcome, follow, self._after_org)
             except StoreError as error:
                 facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
+                if self._abandoned:
+                    log.error("an attempt's end cannot be recorded any more", extra=facts)
+                    return False, [], self._after_org
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
             except Exception as error:
@@ -294,6 +298,12 @@ class Executor:
         """This process was declared dead and its attempts given away: stop them all; their results are refused."""
         for run in list(self._runs.values()):
             self.stop_run(run)
+
+    def abandon(self) -> None:
+        """Nothing can be recorded any more: take nothing, and stop all that runs."""
+        self._closing = self._abandoned = True
+        self._admitted.clear()
+        self.stop_all()
 
     async def close(self, grace: float) -> None:
         """Take nothing more, let runs finish for `grace` seconds, then release what is left so that it runs

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL
@@ -43,8 +44,12 @@ OF_SQLITE = (sqlite3.Error, *REFUSED_VALUES)
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
-    """One connection of ours, with every pragma that the store relies on."""
-    conn = sqlite3.connect(path, timeout=BUSY_SLICE, isolation_level=None, cached_statements=512)
+    """One connection of ours to a file that exists, with every pragma that the store relies on. Raises StoreUnreadable
+    for a file of several names, and SQLite's errors."""
+    _refuse_names(path)
+    # Not created: a file that was deleted meanwhile must not come back empty.
+    place = f"file:{quote(os.fsencode(path))}?mode=rw"
+    conn = sqlite3.connect(place, uri=True, timeout=BUSY_SLICE, isolation_level=None, cached_statements=512)
     conn.execute("PRAGMA synchronous=FULL")
     conn.execute("PRAGMA foreign_keys=ON")
     conn.execute("PRAGMA trusted_schema=OFF")
@@ -55,6 +60,20 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     if reading:
         conn.execute("PRAGMA query_only=ON")
     return conn
+
+
+def _refuse_names(path: Path) -> None:
+    """SQLite names its log after the file: by two names two programs would write one file past each other."""
+    try:
+        names = path.stat().st_nlink
+    except OSError:
+        return  # SQLite says what it is
+    if names > 1:
+        raise StoreUnreadable(
+            f"{path} has {names} names (hard links), and SQLite would keep a log for each: remove the others, or copy"
+            " the file",
+            path=str(path),
+        )
 
 
 def has_reset_bug(version: tuple[int, ...]) -> bool:
