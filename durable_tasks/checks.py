@@ -16,7 +16,10 @@ from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
 Model = TypeVar("Model", bound=BaseModel)
 
 LARGEST_PAGE = 1000
-LARGEST_BATCH = 100_000
+LARGEST_BATCH = 10_000
+"""Tasks of one call: they are written in one transaction, in which nobody else can write."""
+MOST_DEPENDENCIES = 20_000
+"""Dependencies of one call, of all its tasks together."""
 ERROR_LIMIT = 8 * 1024
 
 
@@ -138,6 +141,14 @@ def check_batch(tasks: Sequence[NewTask]) -> None:
     for new in tasks:
         if not isinstance(new, NewTask):
             raise InvalidInput(f"{new!r:.200} is not a NewTask", value=new)
+    dependencies = sum(len(new.depends_on) for new in tasks)
+    if dependencies > MOST_DEPENDENCIES:
+        raise InvalidInput(
+            f"the tasks of one call have at most {MOST_DEPENDENCIES} dependencies together, not {dependencies};"
+            " let a task in between wait for many, and many wait for that one",
+            count=dependencies,
+            limit=MOST_DEPENDENCIES,
+        )
 
 
 def required_members(join: Join, total: int) -> int | None:

@@ -13,7 +13,7 @@ from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
 from durable_tasks.forms import FormDue
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb
 from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState, utc
-from durable_tasks.store import commands
+from durable_tasks.store import commands, remainders
 from durable_tasks.store.endings import end_completed, end_failed, end_released, reopen
 from durable_tasks.store.events import PROGRESS_EVERY, task_event
 from durable_tasks.store.moves import (
@@ -26,8 +26,10 @@ from durable_tasks.store.moves import (
     require_token,
     touch,
 )
+from durable_tasks.store.remainders import Work
 from durable_tasks.store.rows import ATTEMPT, READY, Row, canonical_hash, dump_error, text_hash, to_attempt, to_task
 from durable_tasks.store.settlement import cancel as cancel_row
+from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
@@ -54,11 +56,13 @@ class Wanted:
 def next_claims(tx: Transaction, org_id: str, wanted: Wanted, limit: int) -> list[Claim]:
     """Claim the first `limit` ready manual tasks: priority descending, then first in, first out."""
     claims: list[Claim] = []
-    while len(claims) < limit:
+    while len(claims) < limit and tx.steps > 0:
         seq = _next_claimable(tx, org_id, wanted)
         if seq is None:
             break
-        claims.append(_claim(tx, by_seq(tx, seq), wanted.agent_id, wanted.lease))
+        row = by_seq(tx, seq)
+        if not ended_with_group(tx, row):
+            claims.append(_claim(tx, row, wanted.agent_id, wanted.lease))
     return claims
 
 
@@ -171,6 +175,13 @@ def claim(
             assigned_to=holder,
         )
     require(row, Verb.CLAIM)
+    if remainders.find(tx, row["workflow_id"] or "", Work.CANCEL) is not None:
+        raise IllegalMove(
+            f"task {task_id} is being cancelled with its workflow {row['workflow_id']}, which has ended",
+            task_id=task_id,
+            state=row["state"],
+            verb="claim",
+        )
     if row["stop_by"] is not None:
         raise Conflict(
             f"task {task_id} is {row['state']}, but its attempt {row['attempt']} is still stopping; try again",

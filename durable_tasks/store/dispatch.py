@@ -20,6 +20,7 @@ from durable_tasks.store.moves import (
     save,
 )
 from durable_tasks.store.rows import READY, Row, load, to_task
+from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
@@ -38,8 +39,12 @@ def take(tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = Fa
             if not found:
                 orgs.remove(org_id)
                 continue
-            taken += [begin(tx, by_seq(tx, seq)) for seq in found]
+            rows = [by_seq(tx, seq) for seq in found]
+            taken += [begin(tx, row) for row in rows if not ended_with_group(tx, row)]
             after_org = org_id
+            if tx.steps <= 0:
+                tx.notice.ready = True  # there may be more
+                return taken, after_org
             if len(taken) >= appetite.limit:
                 break
     return taken, after_org

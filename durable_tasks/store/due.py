@@ -11,6 +11,7 @@ from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store.endings import end_failed, end_lost, end_refused
 from durable_tasks.store.moves import attempt_stopped, by_seq, move
 from durable_tasks.store.rows import Row
+from durable_tasks.store.settlement import go_on
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
@@ -20,15 +21,17 @@ AFTER_FAILURE = 60.0
 
 
 def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
-    """Do what is due: give up stopping attempts, end what is past its deadline, timeout or lease, and wake
-    what has slept long enough. Answers how many rows were due, and when the next is."""
+    """Do what is due: go on with what follows from earlier ends; give up stopping attempts, end what is past its
+    deadline, timeout or lease, and wake what has slept long enough. Answers how many rows were due, and when the next
+    is."""
+    went_on = go_on(tx)
     rows = tx.all(
         "SELECT seq FROM dt_tasks WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?", (tx.now, limit)
     )
     for (seq,) in rows:
         _contained(tx, seq)
     found = tx.one("SELECT MIN(due_at) FROM dt_tasks WHERE due_at IS NOT NULL")
-    return len(rows), None if found is None else found[0]
+    return len(rows) + went_on, None if found is None else found[0]
 
 
 def _contained(tx: Transaction, seq: int) -> None:

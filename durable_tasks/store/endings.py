@@ -106,8 +106,8 @@ def _count_unmet(tx: Transaction, row: Row) -> int:
         return 0
     ended = "'completed', 'failed', 'cancelled'" if row["on_dependency_failure"] == "run" else "'completed'"
     tx.run(
-        f"UPDATE dt_dependencies SET met = 1 WHERE child = ? AND met = 0"
-        f" AND parent IN (SELECT id FROM dt_tasks WHERE state IN ({ended}))",
+        "UPDATE dt_dependencies SET met = 1 WHERE child = ? AND met = 0"
+        f" AND EXISTS (SELECT 1 FROM dt_tasks AS t WHERE t.id = parent AND t.state IN ({ended}))",
         (row["id"],),
     )
     found = tx.one("SELECT COUNT(*) FROM dt_dependencies WHERE child = ? AND met = 0", (row["id"],))

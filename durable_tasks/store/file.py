@@ -136,11 +136,16 @@ class StoreFile:
         return await self._gate.run(query)
 
     async def read_apart(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """For what the host itself wants and may take minutes: on a connection of its own."""
+        """For what the host itself wants and may take minutes: on a connection of its own, on one snapshot."""
+
+        def on_one_snapshot(conn: sqlite3.Connection) -> T:
+            conn.execute("BEGIN")  # closing the connection ends it
+            return query(conn)
+
         connection = Connection(lambda: connect(self.path, reading=True))
         await connection
         try:
-            return await connection.run(query)
+            return await connection.run(on_one_snapshot)
         finally:
             await connection.close()
 

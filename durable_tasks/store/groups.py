@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from durable_tasks.errors import Conflict, IdempotencyConflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Task, TaskState, Workflow, WorkflowState
-from durable_tasks.store import commands, submissions
-from durable_tasks.store.endings import reopen
+from durable_tasks.store import commands, remainders, submissions
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
     TASK,
@@ -25,7 +24,7 @@ from durable_tasks.store.rows import (
     to_workflow,
     workflow_row,
 )
-from durable_tasks.store.settlement import advance, cancel_members, finish
+from durable_tasks.store.settlement import advance, cancel_members, finish, reopen_members, settle
 from durable_tasks.store.tasks import Draft, insert
 from durable_tasks.store.tasks import in_order as in_dependency_order
 from durable_tasks.store.transaction import Transaction
@@ -196,24 +195,10 @@ def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
     append(tx, org_id, "workflow.retried", '{"state":"running"}', workflow_id=workflow_id)
     if tx.engine_or("local") == "temporal":
         submissions.submit_group(tx, _get(tx, org_id, workflow_id))
-    _reopen_members(tx, workflow_id, limited=group["max_parallel"] is not None)
-    advance(tx, workflow_id)
+    remainders.drop(tx, workflow_id)  # members that were still to be cancelled go on instead
+    reopen_members(tx, workflow_id)
+    settle(tx)
     return _workflow(tx.conn, _get(tx, org_id, workflow_id))
-
-
-def _reopen_members(tx: Transaction, workflow_id: str, *, limited: bool) -> None:
-    rows = tx.all(
-        f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state IN ('failed', 'cancelled') ORDER BY seq",
-        (workflow_id,),
-    )  # by seq: parents were inserted before their children
-    # Who was told of an end that is now taken back waits for it again.
-    ended = "SELECT id FROM dt_tasks WHERE workflow_id = ? AND state IN ('failed', 'cancelled')"
-    tx.run(
-        f"UPDATE dt_dependencies SET met = 0 WHERE parent IN ({ended}) AND child IN ({ended})",
-        (workflow_id, workflow_id),
-    )
-    for row in map(task_row, rows):
-        reopen(tx, row, hold=limited)
 
 
 def _get(tx: Transaction, org_id: str, workflow_id: str) -> Row:

@@ -21,7 +21,7 @@ from durable_tasks.contracts import (
     execution_id,
 )
 from durable_tasks.errors import InvalidInput
-from durable_tasks.lifecycle import HELD, Verb
+from durable_tasks.lifecycle import HELD, Verb, is_terminal
 from durable_tasks.models import Placement, TaskError, TaskState
 from durable_tasks.ports import RemoteAttempt
 from durable_tasks.store import claims
@@ -74,7 +74,7 @@ def begin_members(tx: Transaction, request: MembersRequest, namespace: str, work
     _lose_of_other_runs(tx, held, request.request)
     begun = [_begun(tx, row) for row in held if S(row["state"]) in HELD and _request_of(tx, row) == request.request]
     size = sum(_size(one) for one in begun)
-    for row in [] if begun else _ready_members(tx, group["id"], request.limit):
+    for row in [] if begun or is_terminal(group["state"]) else _ready_members(tx, group["id"], request.limit):
         one = _begin(tx, row, request.request)
         begun.append(one)
         size += _size(one)

@@ -1,13 +1,16 @@
-"""Settlement: what follows from a task's end for its dependants and its group, in the same transaction.
+"""Settlement: what follows from a task's end for its dependants and its group: in the same transaction, or, of what is
+much, in the next ones.
 
 It must not know who ended the task or why.
 """
 
 from durable_tasks.lifecycle import Tally, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
-from durable_tasks.store import submissions
+from durable_tasks.store import remainders, submissions
+from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.moves import move, stop_attempt
+from durable_tasks.store.remainders import Remainder, Work
 from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, task_row, workflow_row
 from durable_tasks.store.transaction import Transaction
 
@@ -15,7 +18,8 @@ DEPENDENCY_FAILED = "dependency_failed"
 
 
 def settle(tx: Transaction) -> None:
-    """Follow every end noted in the transaction until nothing more follows: a loop, for chains are long."""
+    """Follow every end noted in the transaction until nothing more follows: a loop, for chains are long. What would
+    keep others waiting for the lock is left to later transactions, which `go_on`."""
     while tx.ended or tx.groups:
         while tx.ended:
             _tell_dependants(tx, tx.ended.pop())
@@ -25,17 +29,49 @@ def settle(tx: Transaction) -> None:
             advance(tx, workflow_id)
 
 
-def _tell_dependants(tx: Transaction, parent_id: str) -> None:
-    if tx.one("SELECT 1 FROM dt_dependencies WHERE parent = ? AND met = 0 LIMIT 1", (parent_id,)) is None:
+def go_on(tx: Transaction) -> bool:
+    """Do a step of what earlier transactions have left. False when there was nothing."""
+    found = False
+    while tx.steps > 0:
+        remainder = remainders.take(tx)
+        if remainder is None:
+            return found
+        found = True
+        tx.steps -= 1
+        _resume(tx, remainder)
+        settle(tx)
+    return found
+
+
+def _resume(tx: Transaction, left: Remainder) -> None:
+    match left.work:
+        case Work.DEPENDANTS:
+            _tell_dependants(tx, left.subject_id, after=left.after)
+        case Work.CANCEL:
+            cancel_members(tx, left.subject_id, left.reason)
+        case Work.REOPEN:
+            reopen_members(tx, left.subject_id, after=int(left.after))
+        case Work.ADVANCE:
+            advance(tx, left.subject_id)
+
+
+def _tell_dependants(tx: Transaction, parent_id: str, *, after: str = "") -> None:
+    if tx.one(_HAS_WAITING, (parent_id, after)) is None:
         return  # most tasks: asked by itself, since a statement of all columns costs four times as much
-    children = tx.all(
-        f"SELECT {_PREFIXED} FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.child"
-        " WHERE d.parent = ? AND d.met = 0",
-        (parent_id,),
-    )
     found = tx.one("SELECT state FROM dt_tasks WHERE id = ?", (parent_id,))
     if found is None or found[0] not in ("completed", "failed", "cancelled"):
         return
+    if tx.steps <= 0:
+        remainders.leave(tx, parent_id, Work.DEPENDANTS, after=after)
+        return
+    children = tx.all(
+        f"SELECT {_PREFIXED} FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.child"
+        " WHERE d.parent = ? AND d.child > ? AND d.met = 0 ORDER BY d.child LIMIT ?",
+        (parent_id, after, tx.steps),
+    )
+    if len(children) == tx.steps:
+        remainders.leave(tx, parent_id, Work.DEPENDANTS, after=task_row(children[-1])["id"])
+    tx.steps -= len(children)
     completed = found[0] == "completed"
     for child in map(task_row, children):
         if child["state"] != TaskState.BLOCKED:
@@ -46,6 +82,10 @@ def _tell_dependants(tx: Transaction, parent_id: str) -> None:
             cancel(tx, child, DEPENDENCY_FAILED)
 
 
+_HAS_WAITING = (
+    "SELECT 1 FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.child"
+    " WHERE d.parent = ? AND d.child > ? AND d.met = 0 AND t.state = 'blocked' LIMIT 1"
+)
 _PREFIXED = ", ".join(f"t.{column}" for column in TASK.split(", "))
 
 
@@ -84,11 +124,13 @@ def cancel(tx: Transaction, row: Row, reason: str | None) -> None:
 
 
 def advance(tx: Transaction, workflow_id: str) -> None:
-    """Roll a group up and release the members whose turn has come."""
-    found = tx.one(f"SELECT {WORKFLOW} FROM dt_workflows WHERE id = ?", (workflow_id,))
-    if found is None:
+    """Roll a group up and release the members whose turn has come; not before all members of a retried one are
+    reopened: those that are not would count as failed again."""
+    reopening = f"EXISTS (SELECT 1 FROM dt_remainders WHERE subject_id = id AND work = '{Work.REOPEN}')"
+    found = tx.one(f"SELECT {WORKFLOW}, {reopening} FROM dt_workflows WHERE id = ?", (workflow_id,))
+    if found is None or found[-1]:
         return
-    group = workflow_row(found)
+    group = workflow_row(found[:-1])
     if group["state"] in ("completed", "failed", "cancelled"):
         return
     tally = Tally(
@@ -133,15 +175,67 @@ def _failure(tx: Transaction, group: Row) -> TaskError:
     return TaskError(type=cause.type if cause else "failed", message=f"task {name!r} failed{said}")
 
 
-def cancel_members(tx: Transaction, workflow_id: str, reason: str) -> None:
-    """Cancel every open member. Iterates over a copy: the moves change the index it came from."""
+def cancel_members(tx: Transaction, workflow_id: str, reason: str | None) -> None:
+    """Cancel every open member of a group that has ended: first what runs or could begin. None of those that are left
+    to later transactions can begin meanwhile; see `ended_with_group`."""
+    for state in _OPEN:
+        if tx.steps > 0:
+            rows = tx.all(
+                f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state = ? ORDER BY position LIMIT ?",
+                (workflow_id, state.value, tx.steps),
+            )
+            tx.steps -= len(rows)
+            for row in map(task_row, rows):
+                cancel(tx, row, reason)
+    if tx.steps <= 0:
+        remainders.leave(tx, workflow_id, Work.CANCEL, reason=reason)
+
+
+_OPEN = (
+    TaskState.RUNNING, TaskState.CLAIMED, TaskState.PENDING, TaskState.RETRYING, TaskState.SCHEDULED,
+    TaskState.WAITING, TaskState.PAUSED, TaskState.BLOCKED,
+)  # fmt: skip
+
+
+def reopen_members(tx: Transaction, workflow_id: str, *, after: int = 0) -> None:
+    """Reopen the failed and cancelled members of a group that is retried, parents before their children: in the order
+    in which they were inserted."""
+    found = tx.one("SELECT max_parallel FROM dt_workflows WHERE id = ?", (workflow_id,))
+    assert found is not None
     rows = tx.all(
-        f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state NOT IN ('completed', 'failed', 'cancelled')"
-        " ORDER BY position",
-        (workflow_id,),
+        f"SELECT {TASK} FROM dt_tasks WHERE seq IN (SELECT seq FROM dt_tasks WHERE workflow_id = ?"
+        " AND state IN ('failed', 'cancelled') AND seq > ? ORDER BY seq LIMIT ?) ORDER BY seq",
+        (workflow_id, after, tx.steps),
     )
+    if rows and len(rows) == tx.steps:
+        remainders.leave(tx, workflow_id, Work.REOPEN, after=str(task_row(rows[-1])["seq"]))
+    else:
+        tx.groups[workflow_id] = None
+    tx.steps -= len(rows)
     for row in map(task_row, rows):
-        cancel(tx, row, reason)
+        _await_again(tx, row)
+        reopen(tx, row, hold=found[0] is not None)
+
+
+def _await_again(tx: Transaction, row: Row) -> None:
+    """Whoever was told of a member's end that is now taken back waits for it again."""
+    if row["depends_on"] != "[]":
+        tx.run(
+            "UPDATE dt_dependencies SET met = 0 WHERE child = ? AND met = 1 AND EXISTS (SELECT 1 FROM dt_tasks AS t"
+            " WHERE t.id = parent AND t.workflow_id = ? AND t.state NOT IN ('completed', 'failed', 'cancelled'))",
+            (row["id"], row["workflow_id"]),
+        )
+
+
+def ended_with_group(tx: Transaction, row: Row) -> bool:
+    """Whether the ready task belongs to a group that has ended: then it must not begin, and is cancelled here."""
+    if row["workflow_id"] is None:
+        return False
+    left = remainders.find(tx, row["workflow_id"], Work.CANCEL)
+    if left is not None and tx.steps > 0:
+        tx.steps -= 1
+        cancel(tx, row, left.reason)
+    return left is not None
 
 
 def _release(tx: Transaction, group: Row) -> None:
@@ -150,6 +244,10 @@ def _release(tx: Transaction, group: Row) -> None:
     if group["max_parallel"] is None or group["max_parallel"] <= group["active"]:
         return
     free = group["max_parallel"] - group["active"]
+    if free > tx.steps:
+        remainders.leave(tx, group["id"], Work.ADVANCE)
+        free = max(tx.steps, 0)
+    tx.steps -= free
     rows = tx.all(
         f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state = 'blocked' AND blocked_by = 0"
         " ORDER BY position LIMIT ?",

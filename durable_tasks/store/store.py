@@ -50,11 +50,11 @@ from durable_tasks.store.handover import HandoverStore
 from durable_tasks.store.moves import get
 from durable_tasks.store.rows import Row, dump_payload
 from durable_tasks.store.tokens import ApiToken
-from durable_tasks.store.transaction import Transaction
+from durable_tasks.store.transaction import STEP, Transaction
 
 T = TypeVar("T")
 # The Temporal side (async def tenants and the like) is in handover.py.
-EXPIRE_BATCH = 500
+EXPIRE_BATCH = 100
 
 
 class Store(HandoverStore):
@@ -194,6 +194,7 @@ class Store(HandoverStore):
 
         def op(tx: Transaction, fits: bool) -> tuple[Task, list[Claim]]:
             done = settled(tx, lambda tx: claims.complete(tx, org_id, task_id, output, token, fits=fits))
+            tx.steps = STEP
             return done, claims.next_claims(tx, org_id, wanted, 1)
 
         async def ask(fits: bool) -> tuple[Task, list[Claim]]:
@@ -385,6 +386,7 @@ class Store(HandoverStore):
             done = settled(tx, lambda tx: dispatch.finish(tx, assignment, outcome, output))
             if appetite is None or appetite.limit < 1:
                 return done, [], after_org
+            tx.steps = STEP
             taken, last = dispatch.take(tx, appetite, after_org, lent=self.displaced is not None)
             return done, taken, last
 

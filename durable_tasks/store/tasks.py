@@ -249,23 +249,29 @@ def instant(value: datetime | float | None, now: float) -> float | None:
 
 
 def _link(tx: Transaction, row: Row, parents: tuple[str, ...]) -> str | None:
-    """Write the dependencies; the answer is a parent whose failure cancels the task at once."""
-    failed = None
+    """Write the dependencies; the answer is a parent whose failure cancels the task at once. Nothing is written when
+    one of them does not exist."""
     row["depends_on"] = json.dumps(parents)
+    states = dict(tx.all(_PARENTS, (row["depends_on"], row["org_id"])))
+    failed, links = None, []
     for parent in parents:
-        found = tx.one("SELECT state FROM dt_tasks WHERE id = ? AND org_id = ?", (parent, row["org_id"]))
-        if found is None:
+        state = states.get(parent)
+        if state is None:
             raise UnknownDependency(
                 f"task {row['title']!r} depends on {parent!r}, which is no task of organisation {row['org_id']!r}"
                 " and no name in this call",
                 dependency=parent,
             )
-        met = found[0] == "completed" or (found[0] in _ENDED and row["on_dependency_failure"] == "run")
-        if found[0] in ("failed", "cancelled") and row["on_dependency_failure"] == "cancel":
+        met = state == "completed" or (state in _ENDED and row["on_dependency_failure"] == "run")
+        if state in ("failed", "cancelled") and row["on_dependency_failure"] == "cancel":
             failed = parent
         row["blocked_by"] += not met
-        tx.run("INSERT INTO dt_dependencies (parent, child, met) VALUES (?, ?, ?)", (parent, row["id"], int(met)))
+        links.append((parent, row["id"], int(met)))
+    tx.conn.executemany("INSERT INTO dt_dependencies (parent, child, met) VALUES (?, ?, ?)", links)
     return failed
+
+
+_PARENTS = "SELECT t.id, t.state FROM json_each(?) AS p CROSS JOIN dt_tasks AS t ON t.id = p.value WHERE t.org_id = ?"
 
 
 def _place(tx: Transaction, row: Row, *, hold: bool) -> None:

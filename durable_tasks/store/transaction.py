@@ -13,6 +13,9 @@ from durable_tasks.store.connection import REFUSED_VALUES
 
 T = TypeVar("T")
 
+STEP = 200
+"""Rows that follow from one operation and are moved with it; others are left to later transactions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -35,7 +38,7 @@ class Rules:
 @dataclass(slots=True)
 class Transaction:
     """What one operation sees: the connection inside an immediate transaction, the time, fresh ids, and
-    the notice it fills for those who wait. `touched` carries what is still to be settled before it ends."""
+    the notice it fills for those who wait. `ended` and `groups` carry what is to be settled before it ends."""
 
     conn: sqlite3.Connection
     now: float
@@ -45,6 +48,8 @@ class Transaction:
     last_seq: dict[str, int] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     groups: dict[str, None] = field(default_factory=dict)
+    steps: int = STEP
+    """How many rows may still be moved for what follows from the operation."""
     engine: str | None = None
     asking: str | None = None
     """The task or group whose Temporal workflow asked for this operation: it hears the answer itself."""
@@ -77,7 +82,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer]
     whole cost. None when one failed after it had written: then all are to be rolled back and run apart."""
     answers: list[Answer] = []
     for op in ops:
-        tx.notice = Notice()
+        tx.notice, tx.steps = Notice(), STEP
         written = tx.conn.total_changes
         try:
             answers.append((op(tx), None, tx.notice))
@@ -91,7 +96,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer]
 
 def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
     """Run one operation in its savepoint: a failing one rolls back alone."""
-    tx.notice = Notice()
+    tx.notice, tx.steps = Notice(), STEP
     tx.conn.execute("SAVEPOINT op")
     try:
         result = op(tx)

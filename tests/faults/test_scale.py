@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from durable_tasks.app import DurableTasks
+from durable_tasks.checks import LARGEST_BATCH
 from durable_tasks.models import Mode, NewTask, Priority
 from durable_tasks.org import Org
 from durable_tasks.settings import Settings
@@ -54,7 +55,8 @@ async def fill_with_waiting(org: Org, rows: int) -> None:
     half = rows // 2
     later = NewTask(title="later", mode=Mode.MANUAL, priority=Priority.URGENT, delay=86400)
     blocked = NewTask(title="blocked", mode=Mode.MANUAL, priority=Priority.URGENT, depends_on=(gate.id,))
-    await org.create_many([later, blocked] * half)
+    for first in range(0, half, LARGEST_BATCH // 2):
+        await org.create_many([later, blocked] * min(half - first, LARGEST_BATCH // 2))
 
 
 async def take(org: Org) -> float:

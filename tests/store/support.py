@@ -73,6 +73,17 @@ async def spin_until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+async def nothing_remains(tasks: DurableTasks) -> None:
+    """Wait until all has been done that follows from earlier calls."""
+    committed = asyncio.Event()
+    forget = tasks.store.subscribe(lambda notice: committed.set())
+    async with asyncio.timeout(2 * DEADLINE):
+        while query(tasks.store.path, "SELECT 1 FROM dt_remainders LIMIT 1"):
+            await committed.wait()
+            committed.clear()
+    forget()
+
+
 def steps(*names: str, **fields: Any) -> list[NewTask]:
     return [NewTask(name=name, **fields) for name in names]
 

@@ -65,7 +65,12 @@ BAD: dict[str, tuple[Call, type[errors.DurableTasksError], str]] = {
     "oversized metadata": (lambda o: o.create("x", metadata={"a": "x" * 65536}), errors.PayloadTooLarge, "metadata is"),
     "too many labels": (lambda o: o.create("x", labels=["l"] * 65), errors.InvalidInput, "labels"),
     "labels as text": (lambda o: o.create("x", labels="red"), errors.InvalidInput, "labels"),
-    "nothing to create": (lambda o: o.create_many([]), errors.InvalidInput, "give 1 to 100000 tasks, not 0"),
+    "nothing to create": (lambda o: o.create_many([]), errors.InvalidInput, "give 1 to 10000 tasks, not 0"),
+    "too many to create": (
+        lambda o: o.create_many([NewTask(title="x")] * 10_001), errors.InvalidInput, "give 1 to 10000 tasks"),
+    "too many dependencies": (
+        lambda o: o.create_many([NewTask(title="x", depends_on=tuple(f"{n}" for n in range(2_001)))] * 10),
+        errors.InvalidInput, "at most 20000 dependencies together, not 20010"),
     "no NewTask": (lambda o: o.create_many(["x"]), errors.InvalidInput, "'x' is not a NewTask"),
     "one bad of many": (
         lambda o: o.create_many([NewTask(title="good"), NewTask(title="bad", depends_on=("nobody",))]),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable_tasks import Claim, DurableTasks, NewTask, Org, Task, TaskContext, Workflow, WorkflowState, errors
-from tests.store.support import AGENT, everything, opened, query, states, steps, within
+from tests.store.support import AGENT, everything, nothing_remains, opened, query, states, steps, within
 
 
 async def by_name(org: Org, workflow: Workflow) -> dict[str, str]:
@@ -307,9 +307,10 @@ async def test_a_cancelled_dependant_can_be_retried_after_its_parent_completed(o
     assert (await org.retry(child.id)).state == "pending"
 
 
-async def test_a_cancellation_runs_down_a_long_chain(org: Org) -> None:
+async def test_a_cancellation_runs_down_a_long_chain(org: Org, tasks: DurableTasks) -> None:
     made = await org.create_many([NewTask(name=f"n{n}", depends_on=(f"n{n - 1}",) if n else ()) for n in range(1000)])
     await org.cancel(made[0].id)
+    await nothing_remains(tasks)
     assert (await org.get(made[-1].id)).state == "cancelled"
     assert (await org.list(state="blocked")).items == []
 
@@ -423,7 +424,7 @@ async def test_waiting_for_a_workflow_ends_with_it(org: Org) -> None:
     assert (await within(waiting)).state == "completed"
 
 
-async def test_ten_thousand_members(org: Org, db: Path) -> None:
+async def test_ten_thousand_members(org: Org, tasks: DurableTasks, db: Path) -> None:
     """The costs that could grow with the square show here: creating, releasing one, cancelling the rest."""
     made = await org.fan_out("wide", [NewTask(name=f"n{n}") for n in range(10_000)], max_parallel=100)
     assert made.counts == {"pending": 100, "blocked": 9_900}
@@ -431,13 +432,16 @@ async def test_ten_thousand_members(org: Org, db: Path) -> None:
         await complete(org, f"n{n}")
     assert (await org.get_workflow(made.id)).counts == {"pending": 100, "blocked": 9_850, "completed": 50}
     await org.cancel_workflow(made.id)
+    await nothing_remains(tasks)
     assert query(db, "SELECT state, COUNT(*) FROM dt_tasks GROUP BY state ORDER BY state") == [
         ("cancelled", 9_950),
         ("completed", 50),
     ]
 
 
-async def test_a_pipeline_of_ten_thousand_ends_at_once_when_its_first_step_fails(org: Org) -> None:
+async def test_a_pipeline_of_ten_thousand_ends_when_its_first_step_fails(org: Org, tasks: DurableTasks) -> None:
     made = await org.pipeline("long", [NewTask(name=f"n{n}") for n in range(10_000)])
     await fail(org, "n0")
+    assert (await org.get_workflow(made.id)).state == "failed"
+    await nothing_remains(tasks)
     assert (await org.get_workflow(made.id)).counts == {"failed": 1, "cancelled": 9_999}

@@ -1,0 +1,251 @@
+"""What follows from one call for many tasks: in steps, between which others write; nothing lost, stuck or too early."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_tasks import Claim, DurableTasks, NewTask, Org, TaskContext
+from durable_tasks.errors import IllegalMove
+from durable_tasks.models import Mode, Task
+from durable_tasks.ports import Notice
+from durable_tasks.store.transaction import STEP
+from tests.store.support import AGENT, nothing_remains, opened, query
+
+MANY = 2 * STEP + STEP // 2
+
+
+@pytest.fixture
+async def stopped(tasks: DurableTasks) -> DurableTasks:
+    """The same tasks without the clock that goes on with what is left: a test does."""
+    await stop_clock(tasks)
+    return tasks
+
+
+async def stop_clock(tasks: DurableTasks) -> None:
+    async def nothing() -> tuple[int, float | None]:
+        return 0, None
+
+    assert tasks._running is not None
+    tasks._running.wheel._expire = nothing
+    await tasks.store.probe()  # what it has asked for before is done by then
+
+
+async def go_on(tasks: DurableTasks) -> int:
+    """Do all that is left; how many transactions that took."""
+    steps = 0
+    while (await tasks.store.expire())[0]:
+        steps += 1
+    assert left(tasks) == []
+    return steps
+
+
+def left(tasks: DurableTasks) -> list[tuple[Any, ...]]:
+    return query(tasks.store.path, "SELECT work FROM dt_remainders ORDER BY seq")
+
+
+def counted(tasks: DurableTasks, where: str = "1") -> dict[str, int]:
+    sql = f"SELECT state, COUNT(*) FROM dt_tasks WHERE {where} GROUP BY state ORDER BY state"
+    return dict(query(tasks.store.path, sql))
+
+
+async def taken(org: Org, title: str = "parent") -> Claim:
+    task = await org.create(title, mode="manual")
+    return await org.claim(task.id, agent_id=AGENT)
+
+
+async def children(org: Org, parent: Task, count: int = MANY, **fields: Any) -> None:
+    await org.create_many([NewTask(title="child", mode=Mode.MANUAL, depends_on=(parent.id,), **fields)] * count)
+
+
+# ----- dependants
+
+
+async def test_dependants_become_ready_in_steps(stopped: DurableTasks) -> None:
+    org, moved = stopped.org(), list[int]()
+    parent = await taken(org)
+    await children(org, parent.task)
+
+    def look(notice: Notice) -> None:
+        moved.append(counted(stopped)["pending"])
+
+    stopped.store.subscribe(look)
+    await org.complete(parent.task.id, token=parent.token)
+    assert counted(stopped) == {"blocked": MANY - STEP, "completed": 1, "pending": STEP}
+    assert await go_on(stopped) == 2
+    assert counted(stopped) == {"completed": 1, "pending": MANY}
+    assert moved[:3] == [STEP, 2 * STEP - 1, MANY]
+    assert query(stopped.store.path, "SELECT SUM(blocked_by) FROM dt_tasks") == [(0,)]
+
+
+async def test_few_dependants_are_told_in_the_transaction_of_the_end(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    parent = await taken(org)
+    await children(org, parent.task, STEP - 1)
+    await org.complete(parent.task.id, token=parent.token)
+    assert (counted(stopped), left(stopped)) == ({"completed": 1, "pending": STEP - 1}, [])
+
+
+@pytest.mark.parametrize("policy", ["cancel", "run", "wait"])
+async def test_dependants_of_a_cancelled_task_follow_in_steps(stopped: DurableTasks, policy: Any) -> None:
+    org = stopped.org()
+    parent = await taken(org)
+    await children(org, parent.task, on_dependency_failure=policy)
+    await org.cancel(parent.task.id)
+    assert left(stopped) == [("dependants",)]
+    await go_on(stopped)
+    ends = {"cancel": {"cancelled": MANY + 1}, "run": {"cancelled": 1, "pending": MANY}}
+    assert counted(stopped) == ends.get(policy, {"blocked": MANY, "cancelled": 1})
+
+
+async def test_what_was_left_is_done_after_a_restart(db: Path) -> None:
+    async with opened(db) as tasks:
+        await stop_clock(tasks)
+        org = tasks.org()
+        parent = await taken(org)
+        await children(org, parent.task)
+        await org.complete(parent.task.id, token=parent.token)
+        assert left(tasks) == [("dependants",)]
+    async with opened(db) as tasks:
+        await nothing_remains(tasks)
+        assert counted(tasks) == {"completed": 1, "pending": MANY}
+
+
+async def test_a_running_process_does_what_is_left_by_itself(tasks: DurableTasks) -> None:
+    org = tasks.org()
+    parent = await taken(org)
+    await children(org, parent.task)
+    await org.complete(parent.task.id, token=parent.token)
+    await nothing_remains(tasks)
+    assert counted(tasks) == {"completed": 1, "pending": MANY}
+
+
+async def test_a_parent_retried_meanwhile_is_waited_for_again(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    parent = await org.create("parent", mode="manual")
+    await children(org, parent)
+    await org.cancel(parent.id)
+    await org.retry(parent.id)
+    await go_on(stopped)
+    assert counted(stopped) == {"blocked": MANY - STEP, "cancelled": STEP, "pending": 1}
+    claim = await org.claim(parent.id, agent_id=AGENT)
+    await org.complete(parent.id, token=claim.token)
+    await go_on(stopped)
+    assert counted(stopped) == {"cancelled": STEP, "completed": 1, "pending": MANY - STEP}
+
+
+async def test_a_child_made_meanwhile_knows_that_its_parent_has_ended(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    parent = await taken(org)
+    await children(org, parent.task)
+    await org.complete(parent.task.id, token=parent.token)
+    late = await org.create("late", mode="manual", depends_on=(parent.task.id,))
+    assert late.state == "pending"
+    await go_on(stopped)
+    assert counted(stopped) == {"completed": 1, "pending": MANY + 1}
+
+
+async def test_a_long_remainder_holds_up_no_short_one(stopped: DurableTasks) -> None:
+    first, second = stopped.org("first"), stopped.org("second")
+    long, short = await taken(first), await taken(second)
+    await children(first, long.task, 5 * STEP)
+    await children(second, short.task, STEP + 1)
+    await first.complete(long.task.id, token=long.token)
+    await second.complete(short.task.id, token=short.token)
+    await stopped.store.expire()
+    await stopped.store.expire()
+    assert counted(stopped, "org_id = 'second'") == {"completed": 1, "pending": STEP + 1}
+    assert left(stopped) == [("dependants",)]
+
+
+# ----- groups
+
+
+async def test_a_cancelled_workflow_is_so_at_once_and_none_of_its_members_begins(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * MANY)
+    ended = await org.cancel_workflow(made.id, reason="too late")
+    assert (ended.state, ended.counts) == ("cancelled", {"cancelled": STEP, "pending": MANY - STEP})
+    waiting = query(stopped.store.path, "SELECT id FROM dt_tasks WHERE state = 'pending' LIMIT 1")[0][0]
+    with pytest.raises(IllegalMove, match="is being cancelled with its workflow"):
+        await org.claim(waiting, agent_id=AGENT)
+    assert await org.next(agent_id=AGENT) is None
+    await go_on(stopped)
+    assert query(stopped.store.path, "SELECT DISTINCT state, reason FROM dt_tasks") == [("cancelled", "too late")]
+
+
+async def test_what_was_decided_by_some_is_cancelled_for_the_rest(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("race", [NewTask(title="runner", mode=Mode.MANUAL)] * MANY, join="any")
+    claim = await org.next(agent_id=AGENT)
+    assert claim is not None
+    await org.complete(claim.task.id, token=claim.token)
+    assert (await org.get_workflow(made.id)).state == "completed"
+    assert await org.next(agent_id=AGENT) is None
+    await go_on(stopped)
+    assert counted(stopped) == {"cancelled": MANY - 1, "completed": 1}
+
+
+async def test_no_handler_begins_a_member_of_an_ended_workflow(stopped: DurableTasks) -> None:
+    begun: list[str] = []
+
+    @stopped.handler("work")
+    async def work(ctx: TaskContext, task: Task) -> None:
+        begun.append(task.id)
+
+    org, ended = stopped.org(), asyncio.Event()
+    gate = await taken(org)
+    member = NewTask(title="member", capability="work", depends_on=(gate.task.id,))
+    made = await org.fan_out("wide", [member] * MANY)
+    # As a process finds it that was away meanwhile: ready members of a group that has ended.
+    with sqlite3.connect(stopped.store.path) as conn:
+        conn.execute("UPDATE dt_tasks SET state = 'pending', blocked_by = 0, ready_at = 1 WHERE state = 'blocked'")
+        conn.execute("UPDATE dt_workflows SET state = 'cancelled', completed_at = 1 WHERE id = ?", (made.id,))
+        conn.execute("INSERT INTO dt_remainders (subject_id, work, after) VALUES (?, 'cancel', '')", (made.id,))
+    other = await org.create("other", capability="work")
+    stopped.store.subscribe(lambda notice: ended.set() if other.id in notice.ended else None)
+    async with asyncio.timeout(30):
+        await ended.wait()
+    await go_on(stopped)
+    assert begun == [other.id]
+    assert counted(stopped, "capability = 'work'") == {"cancelled": MANY, "completed": 1}
+
+
+async def test_a_reopened_workflow_does_not_fail_again_before_it_is_whole(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    names = [NewTask(name=f"n{n}", mode=Mode.MANUAL) for n in range(MANY)]
+    made = await org.fan_out("wide", names, failure_policy="fail_fast")
+    await org.cancel_workflow(made.id)
+    await go_on(stopped)
+    again = await org.retry_workflow(made.id)
+    assert (again.state, again.counts) == ("running", {"cancelled": MANY - STEP, "pending": STEP})
+    claim = await org.next(agent_id=AGENT)
+    assert claim is not None
+    await org.complete(claim.task.id, token=claim.token)
+    assert (await org.get_workflow(made.id)).state == "running"
+    await go_on(stopped)
+    assert counted(stopped) == {"completed": 1, "pending": MANY - 1}
+
+
+async def test_a_pipeline_is_reopened_in_steps_and_in_order(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.pipeline("long", [NewTask(name=f"n{n}", mode=Mode.MANUAL) for n in range(MANY)])
+    claim = await org.next(agent_id=AGENT)
+    assert claim is not None
+    await org.fail(claim.task.id, "no", token=claim.token)
+    await go_on(stopped)
+    assert counted(stopped) == {"cancelled": MANY - 1, "failed": 1}
+    await org.retry_workflow(made.id)
+    await go_on(stopped)
+    assert counted(stopped) == {"blocked": MANY - 1, "pending": 1}
+
+
+async def test_a_workflow_retried_while_it_is_cancelled_goes_on(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * MANY, max_parallel=MANY - 1)
+    await org.cancel_workflow(made.id)
+    await org.retry_workflow(made.id)
+    await go_on(stopped)
+    assert (await org.get_workflow(made.id)).counts == {"blocked": 1, "pending": MANY - 1}
