@@ -47,9 +47,8 @@ class _Running:
         settings, clock = tasks.settings, tasks.clock
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
-        self.instance = tasks.ids.task()
         rules = Rules(
-            instance=self.instance,
+            instance=tasks.ids.task(),
             max_lost=settings.max_lost,
             cancel_grace=settings.cancel_grace,
             switch_grace=settings.switch_grace,
@@ -69,8 +68,8 @@ class _Running:
         self.presence = Presence(
             self.store,
             clock,
-            db=self.store.path,
-            instance=self.instance,
+            tasks.ids,
+            db=settings.db,
             lease=settings.process_lease,
             relays=settings.enabled,
             handles=lambda: handlers.all if settings.worker else None,
@@ -161,18 +160,12 @@ class DurableTasks:
 
     def _wire(self, running: _Running) -> None:
         store, presence = running.store, running.presence
-        for heed in (running.wheel.heed, running.local.heed, self.waiters.heed):
+        for heed in (running.wheel.heed, running.local.heed, presence.heed, self.waiters.heed):
             store.subscribe(heed)
         store.subscribe(lambda notice: running.foreign.set() if notice.foreign else None)
-        store.on_lost = lambda: self._give_up(running)
         presence.on_declared_dead = running.executor.stop_all
         presence.on_burial = running.local.recover
-
-    def _give_up(self, running: _Running) -> None:
-        """The file is gone: what handlers do now could not be recorded, and Temporal is told nothing more."""
-        running.executor.abandon()
-        running.presence.leading = False
-        running.presence.on_leading(False)
+        presence.culprit = running.executor.on_loop
 
     def _launch(self, running: _Running) -> None:
         serves = self.settings.worker
@@ -233,10 +226,7 @@ class DurableTasks:
         """Drain, then stop every part, whatever the parts before it did: nothing may go on over a closed file."""
         async with AsyncExitStack() as closing:
             closing.push_async_callback(running.store.close)
-            if running.store.lost is None:
-                closing.push_async_callback(running.presence.leave)
-            else:
-                closing.callback(running.presence.drop)
+            closing.push_async_callback(running.presence.leave)
             if running.temporal is not None:
                 closing.push_async_callback(running.temporal.stop)
             closing.push_async_callback(self._end_background, running)

@@ -90,9 +90,22 @@ class Notice:
     """(capability, what became of it, seconds since it started if it did) of each attempt that ended."""
     operations: int = 0
     """How many operations share the commit."""
+    buried: bool = False
+    """Work was asked for while this process has no row: another declared it dead."""
 
 
 Listener = Callable[[Notice], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another process on the file."""
+
+    instance: str
+    beat: tuple[int, float] | None
+    """Changes with each renewal of its lease. None: it has no row, only attempts."""
+    lease: float | None
+    """Seconds for which its beat may stand still; None: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

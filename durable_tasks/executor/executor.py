@@ -52,6 +52,7 @@ class Executor:
 
     def __init__(self, handlers: Handlers, store: WorkStore, clock: Clock, *, slots: int, cancel_grace: float) -> None:
         self._handlers = handlers
+        self._loop = asyncio.get_running_loop()
         self._store = store
         self._clock = clock
         self._slots = slots
@@ -65,7 +66,6 @@ class Executor:
         self._stopped_early: set[str] = set()
         self._after_org = ""
         self._closing = False
-        self._abandoned = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._background: set[asyncio.Task[Any]] = set()
@@ -82,6 +82,15 @@ class Executor:
 
     def can_run(self, capability: str | None) -> bool:
         return self._handlers.find(capability) is not None
+
+    def on_loop(self) -> str | None:
+        """The handler whose code the event loop runs at this moment, for another thread to ask while it is blocked."""
+        current = asyncio.current_task(self._loop)
+        for run in list(self._runs.values()):
+            if run.is_run_by(current):
+                task = run.assignment.task
+                return f"the handler of {task.capability!r} (task {task.id}, attempt {task.attempt})"
+        return None
 
     # ----- taking work
 
@@ -257,9 +266,6 @@ class Executor:
                 return await self._store.finish(assignment, outcome, follow, self._after_org)
             except StoreError as error:
                 facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
-                if self._abandoned:
-                    log.error("an attempt's end cannot be recorded any more", extra=facts)
-                    return False, [], self._after_org
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
             except Exception as error:
@@ -294,16 +300,13 @@ class Executor:
         if not await self._clock.wait_for(stopped, self._cancel_grace):
             run.give_up()
 
-    def stop_all(self) -> None:
-        """This process was declared dead and its attempts given away: stop them all; their results are refused."""
-        for run in list(self._runs.values()):
-            self.stop_run(run)
-
-    def abandon(self) -> None:
-        """Nothing can be recorded any more: take nothing, and stop all that runs."""
-        self._closing = self._abandoned = True
-        self._admitted.clear()
-        self.stop_all()
+    async def stop_all(self) -> None:
+        """This process was declared dead and its attempts given away: stop them all, and wait until they have ended
+        or were given up; their results are refused."""
+        while self._runs:
+            for run in list(self._runs.values()):
+                self.stop_run(run)
+            await self._idle.wait()
 
     async def close(self, grace: float) -> None:
         """Take nothing more, let runs finish for `grace` seconds, then release what is left so that it runs

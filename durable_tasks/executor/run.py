@@ -66,6 +66,9 @@ class Run:
     def stopping(self) -> bool:
         return self._cancelled.is_set()
 
+    def is_run_by(self, task: "asyncio.Task[Any] | None") -> bool:
+        return self._task is not None and self._task is task
+
     def stop(self) -> None:
         """Ask the handler to stop: an async one is cancelled, a sync one sees ctx.cancelled."""
         self._cancelled.set()

@@ -19,6 +19,7 @@ from durable_tasks.store.moves import (
     require,
     save,
 )
+from durable_tasks.store.processes import stands
 from durable_tasks.store.rows import READY, Row, load, to_task
 from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
@@ -31,6 +32,8 @@ def take(tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = Fa
     organisation, and one organisation after the other. Also answers the last organisation served. `lent`: the file
     is a copy, and Temporal's tasks are with the original until somebody says whose they are."""
     taken: list[Assignment] = []
+    if not stands(tx):
+        return taken, after_org
     orgs = _orgs_in_turn(tx, after_org)
     while orgs and len(taken) < appetite.limit:
         share = max(1, (appetite.limit - len(taken)) // len(orgs))

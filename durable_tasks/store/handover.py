@@ -43,6 +43,7 @@ from durable_tasks.store import (
     levels,
     orgs,
     outbox,
+    processes,
     remote,
     submissions,
     switching,
@@ -316,6 +317,8 @@ def _begin(
     """Begin what is ready, of the newest generation, and has a handler here; else say how it stands."""
     status = read_task_status(tx.conn, ref, tx.now)
     if status.verdict is not Verdict.LIVE or status.state in HELD:
+        return status
+    if not processes.stands(tx):
         return status
     row = get(tx, ref.org_id, ref.task_id)
     if not can_run(row["capability"]):

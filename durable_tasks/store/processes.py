@@ -13,8 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from durable_tasks.store import beside
-from durable_tasks.store.connection import explain_os
+from durable_tasks.ports import Peer
 from durable_tasks.store.transaction import Transaction
 
 
@@ -22,18 +21,14 @@ class ProcessLock:
     """An flock on a file named after the instance. The kernel frees it when the process dies, at once."""
 
     def __init__(self, db: Path, instance: str) -> None:
-        self._db = db
+        self.instance = instance
         self._path = lock_path(db, instance)
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Raises StoreError where no lock can be kept."""
-        beside.make_folder(self._db)
-        try:
-            self._fd = beside.open_private(self._path, os.O_CREAT | os.O_RDWR)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise explain_os(error, self._path) from error
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         if self._fd is None:
@@ -45,7 +40,7 @@ class ProcessLock:
 
 
 def lock_path(db: Path, instance: str) -> Path:
-    return beside.folder_of(db) / f"{instance}.lock"
+    return db.with_name(db.name + "-processes") / f"{instance}.lock"
 
 
 def is_free(db: Path, instance: str) -> bool:
@@ -63,11 +58,9 @@ def _with_lock(db: Path, instance: str, act: Callable[[Path], None]) -> bool:
     """Do `act` while holding the instance's lock. False, and nothing done, when its process holds it."""
     path = lock_path(db, instance)
     try:
-        fd = beside.open_private(path, os.O_RDWR)
+        fd = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return True
-    except OSError as error:
-        raise explain_os(error, path) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         act(path)
@@ -93,19 +86,35 @@ class Workforce:
 
 def register(tx: Transaction, lease: float, handles: Handles) -> None:
     tx.run(
-        "INSERT OR REPLACE INTO dt_processes (instance, pid, host, started_at, lease_until, handles)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (tx.rules.instance, os.getpid(), socket.gethostname(), tx.now, tx.now + lease, _text(handles)),
+        "INSERT OR REPLACE INTO dt_processes (instance, pid, host, started_at, lease_until, lease, handles)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (tx.rules.instance, os.getpid(), socket.gethostname(), tx.now, tx.now + lease, lease, _text(handles)),
     )
 
 
 def renew(tx: Transaction, lease: float, handles: Handles) -> bool:
     """Renew this process's lease: one row for all its attempts. False when another has declared it dead."""
     done = tx.run(
-        "UPDATE dt_processes SET lease_until = ?, handles = ? WHERE instance = ?",
+        "UPDATE dt_processes SET beats = beats + 1, lease_until = ?, handles = ? WHERE instance = ?",
         (tx.now + lease, _text(handles), tx.rules.instance),
     )
     return done.rowcount == 1
+
+
+def keep(conn: sqlite3.Connection, instance: str, lease_until: float) -> None:
+    """Renew the lease of a process whose event loop is blocked. Its duties it gives up: it does nothing for them."""
+    conn.execute(
+        "UPDATE dt_processes SET beats = beats + 1, lease_until = ? WHERE instance = ?", (lease_until, instance)
+    )
+    conn.execute("DELETE FROM dt_meta WHERE key IN ('leader', 'relay') AND value = ?", (instance,))
+
+
+def stands(tx: Transaction) -> bool:
+    """Whether this process may begin work: nobody has declared it dead. Noted for presence if somebody has."""
+    if tx.one("SELECT 1 FROM dt_processes WHERE instance = ?", (tx.rules.instance,)) is not None:
+        return True
+    tx.notice.buried = True
+    return False
 
 
 def _text(handles: Handles) -> str | None:
@@ -129,15 +138,18 @@ def remove(tx: Transaction, instance: str) -> None:
     tx.run("DELETE FROM dt_meta WHERE key IN ('leader', 'relay') AND value = ?", (instance,))
 
 
-def others(conn: sqlite3.Connection, instance: str) -> list[tuple[str, float]]:
-    """(instance, lease end) of every other process, and of owners of attempts that have no row at all."""
-    rows = conn.execute("SELECT instance, lease_until FROM dt_processes WHERE instance <> ?", (instance,)).fetchall()
-    rows += conn.execute(
-        "SELECT DISTINCT process, 0.0 FROM dt_tasks WHERE process IS NOT NULL AND process <> ?"
+def peers(conn: sqlite3.Connection, instance: str) -> list[Peer]:
+    """Every other process, and owners of attempts that have no row at all."""
+    rows = conn.execute(
+        "SELECT instance, beats, lease_until, lease FROM dt_processes WHERE instance <> ?", (instance,)
+    ).fetchall()
+    found = [Peer(name, (beats, until), lease) for name, beats, until, lease in rows]
+    owners = conn.execute(
+        "SELECT DISTINCT process FROM dt_tasks WHERE process IS NOT NULL AND process <> ?"
         " AND process NOT IN (SELECT instance FROM dt_processes)",
         (instance,),
     ).fetchall()
-    return [(str(name), float(until)) for name, until in rows]
+    return found + [Peer(name, None, None) for (name,) in owners]
 
 
 def lead(tx: Transaction, duty: str) -> bool:

@@ -26,7 +26,7 @@ from durable_tasks.models import (
     Workflow,
     WorkflowState,
 )
-from durable_tasks.ports import Appetite, Assignment, Ids, Outcome
+from durable_tasks.ports import Appetite, Assignment, Ids, Outcome, Peer
 from durable_tasks.standing import Activity, Explanation, Queues
 from durable_tasks.store import (
     claims,
@@ -408,8 +408,8 @@ class Store(HandoverStore):
     # ----- processes
 
     async def probe(self) -> None:
-        """Whether the file takes a write now, and gives it back. Raises StoreError, Closed."""
-        await self._probe()
+        """Whether the file takes a write now: an empty one. Raises StoreError, Closed."""
+        await self._write(lambda tx: None)
 
     async def register(self, lease: float, handles: processes.Handles) -> None:
         await self._write(lambda tx: processes.register(tx, lease, handles))
@@ -438,8 +438,13 @@ class Store(HandoverStore):
 
         return await self._write(op)
 
-    async def other_processes(self) -> list[tuple[str, float]]:
-        return await self.read(lambda conn: processes.others(conn, self._rules.instance))
+    def keep(self, lease: float) -> None:
+        """Renew this process's lease from another thread than the event loop's; see processes.keep."""
+        instance, until = self._rules.instance, self._clock.now() + lease
+        self._writer.post(lambda conn: processes.keep(conn, instance, until))
+
+    async def peers(self) -> list[Peer]:
+        return await self.read(lambda conn: processes.peers(conn, self._rules.instance))
 
 
 async def _fitting(ask: Callable[[bool], Awaitable[T]], task_id: str, output: str | None) -> T:

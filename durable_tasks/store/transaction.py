@@ -130,6 +130,7 @@ def merge(into: Notice, more: Notice) -> None:
     into.foreign |= more.foreign
     if more.due is not None and (into.due is None or more.due < into.due):
         into.due = more.due
+    into.buried |= more.buried
     into.orgs |= more.orgs
     into.ended += more.ended
     into.stop += more.stop

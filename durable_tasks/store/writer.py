@@ -16,7 +16,6 @@ from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
 from durable_tasks.ports import Clock, Ids, Notice
 from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, WAL_SIZE, Connection, connect, explain, fail
 from durable_tasks.store.transaction import Answer, Operation, Rules, Transaction, Undo, merge, run_apart, run_together
-from durable_tasks.store.watch import Watch
 
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
@@ -44,19 +43,10 @@ class Writer:
     once, and only then answers them. A failing call rolls back alone."""
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        watch: Watch,
-        clock: Clock,
-        ids: Ids,
-        rules: Rules,
-        publish: Callable[[Notice], None],
-        patience: float,
+        self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, publish: Callable[[Notice], None], patience: float
     ) -> None:
         self._path = path
-        self._watch = watch
-        self._rules = rules
+        self.rules = rules
         self._clock = clock
         self._ids = ids
         self._publish = publish
@@ -126,6 +116,17 @@ class Writer:
                 self._take_back(undo, future.result())
             raise
 
+    def post(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Make a small change between two transactions, asked for from any thread and answered to nobody."""
+
+        def apply(conn: sqlite3.Connection) -> None:
+            try:
+                change(conn)
+            except sqlite3.Error as error:
+                log.warning("a change beside the event loop failed", extra={"said": str(error)})
+
+        self._connection.post(apply)
+
     def _look(self) -> None:
         """Ask ten times a second whether another connection has committed: SQLite has no way to be told. An
         idle process must cost nothing, so the answer comes back to the event loop only when it is yes."""
@@ -182,8 +183,6 @@ class Writer:
             for call in batch:
                 fail(call.future, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
             return
-        finally:
-            self._watch.report()
         notice = Notice(operations=len(batch))
         for call, (result, failure, changed) in zip(batch, answers, strict=True):
             if failure is not None:
@@ -208,15 +207,6 @@ class Writer:
             log.warning("another connection's commits cannot be noticed now", extra={"said": str(error)})
 
     def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
-        self._watch.refuse()
-        try:
-            answers = self._transact(conn, batch)
-        except sqlite3.Error:
-            self._watch.look()  # which tells more of a file that is gone than SQLite
-            raise
-        return answers
-
-    def _transact(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
         self._begin(conn, batch)
         try:
             if self._checkpoint_if_due(conn):
@@ -236,13 +226,11 @@ class Writer:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
-        # Now, not before: what is acknowledged was in the file at its path after it was on the disk.
-        self._watch.look()
         return answers
 
     def _transaction(self, conn: sqlite3.Connection) -> Transaction:
         # The time is read under the lock: a lease that began before a long wait for it would be over too soon.
-        return Transaction(conn, self._clock.now(), self._ids, self._rules)
+        return Transaction(conn, self._clock.now(), self._ids, self.rules)
 
     def _begin(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> None:
         patience = max(call.deadline for call in batch)
@@ -262,7 +250,6 @@ class Writer:
         Answers whether all of it was moved: not what somebody reads from before its end."""
         if not self.owns_checkpoints or not self._checkpoint_due():
             return False
-        self._watch.look()  # the log of one file must not be moved into another
         self._operations = 0
         try:
             if self._checkpointer is None:
@@ -276,7 +263,10 @@ class Writer:
         return False
 
     def _checkpoint_due(self) -> bool:
-        size = self._watch.wal_size
+        try:
+            size = self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return False
         self._wal_size = min(self._wal_size, size)  # it has begun anew
         if self._operations < CHECKPOINT_OPERATIONS and size - self._wal_size < WAL_SIZE:
             return False

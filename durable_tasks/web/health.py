@@ -11,13 +11,10 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import Closed, StoreError, StoreFull
+from durable_tasks.errors import Closed, StoreError
 
 _PATIENCE = 2.0
 """Seconds in which the file has to take a write: who waits longer than that is not ready."""
-
-
-StoreState = Literal["writable", "busy", "full", "unusable", "closed"]
 
 
 class Alive(BaseModel):
@@ -28,7 +25,7 @@ class Readiness(BaseModel):
     """Temporal is shown, not judged: without it tasks are still taken, and most of them run."""
 
     ready: bool
-    store: StoreState
+    store: Literal["writable", "busy", "unusable", "closed"]
     temporal: Literal["off", "connected", "unreachable"]
 
 
@@ -52,7 +49,7 @@ def health_routes(tasks: DurableTasks) -> APIRouter:
     return router
 
 
-async def _store_state(tasks: DurableTasks) -> StoreState:
+async def _store_state(tasks: DurableTasks) -> Literal["writable", "busy", "unusable", "closed"]:
     try:
         async with asyncio.timeout(_PATIENCE):
             await tasks.store.probe()
@@ -60,8 +57,6 @@ async def _store_state(tasks: DurableTasks) -> StoreState:
         return "closed"
     except TimeoutError:
         return "busy"
-    except StoreFull:
-        return "full"
     except StoreError:
         return "unusable"
     return "writable"

@@ -142,6 +142,13 @@ class Program:
                 self.released.wait(60)
                 return "late"
 
+        @tasks.handler("hog")
+        async def hog(ctx: TaskContext, seconds: float) -> str:
+            with self._noted(ctx):
+                say("HOLDING", ctx.task.id)
+                time.sleep(seconds)  # noqa: ASYNC251 (the commonest mistake: all of the loop stands still)
+                return str(self.config["name"])
+
     def _name_after_a_second(self, ctx: TaskContext, task: Task) -> str:
         threading.Event().wait(1.0)
         return str(self.config["name"])

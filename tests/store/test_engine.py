@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from durable_tasks import (
     TaskContext,
     errors,
 )
+from durable_tasks.store.connection import connect
 from durable_tasks.testing import ManualClock
 from tests.store.support import DEADLINE, make, opened, query, spin_until, time_of, within
 
@@ -582,16 +584,17 @@ async def test_progress_comes_from_threads_and_refuses_nonsense(tasks: DurableTa
 
 
 async def test_a_stalled_process_loses_its_attempt_and_its_late_result(db: Path) -> None:
-    """The first instance's clock stands still: it never renews its lease. The second buries it and runs the task."""
+    """The first instance's clock stands still: it never renews its lease. The second sees that for a whole lease,
+    buries it and runs the task."""
     late, fresh = ManualClock(), ManualClock()
     async with opened(db, late) as stalled:
         made = gate(stalled)
         task = await stalled.org().create("task", capability="gate")
         await within(made.begun.wait())
-        await fresh.advance(16)
         second = make(db, fresh)
         second.handler("gate")(lambda ctx, task: "second")
         await second.start()
+        await watch_for_a_lease(fresh)
         done = await within(second.org().wait(task.id))
         made.go.set()
         await spin_until(lambda: stalled.running_handlers == 0)
@@ -601,22 +604,26 @@ async def test_a_stalled_process_loses_its_attempt_and_its_late_result(db: Path)
         await within(second.stop())
 
 
-async def test_a_task_that_kills_its_processes_is_poison(db: Path) -> None:
-    clock = ManualClock()
-    stalled: list[tuple[DurableTasks, Gate]] = []
-    for _ in range(3):
-        tasks = make(db, clock, max_lost=3)
+async def watch_for_a_lease(clock: ManualClock) -> None:
+    for _ in range(6):
+        await clock.advance(3)
+
+
+async def lose(tasks: DurableTasks, db: Path) -> None:
+    """What is done with the attempts of this process when another finds it dead."""
+    with closing(connect(db)) as conn:
+        conn.execute("UPDATE dt_tasks SET process = 'dead' WHERE process IS NOT NULL")
+    await tasks.store.retire("dead")
+
+
+async def test_a_task_that_kills_its_processes_is_poison(db: Path, clock: ManualClock) -> None:
+    async with opened(db, clock, max_lost=3) as tasks:
         made = gate(tasks)
-        await tasks.start()
-        if not stalled:
-            task = await tasks.org().create("task", capability="gate", max_retries=9)
-        await within(made.begun.wait())
-        stalled.append((tasks, made))
-        clock = ManualClock(clock.now() + 16)
-    async with opened(db, clock, max_lost=3) as last:
-        ended = await within(last.org().wait(task.id))
+        task = await tasks.org().create("task", capability="gate", max_retries=9)
+        for runs in range(1, 4):
+            await spin_until(lambda runs=runs: made.runs == runs)  # type: ignore[misc]
+            await lose(tasks, db)
+        ended = await within(tasks.org().wait(task.id))
         assert (ended.state, ended.error.type, ended.lost_count, ended.retry_count) == ("failed", "poison", 3, 0)
-        assert await last.store.audit() == []
-    for tasks, made in stalled:
+        assert await tasks.store.audit() == []
         made.go.set()
-        await within(tasks.stop())

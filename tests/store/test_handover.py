@@ -58,6 +58,7 @@ def open_store(path: Path, clock: ManualClock) -> Store:
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     store = open_store(tmp_path / "app.db", ManualClock())
     await store.open()
+    await store.register(60.0, None)
     await store.settle_engine(Engine.TEMPORAL)
     yield store
     await store.close()

@@ -49,6 +49,10 @@ class Desk:
         """Of tasks that wait for a slot."""
         self.finish_at_once = True
 
+    async def open(self) -> None:
+        await self.store.open()
+        await self.store.register(60.0, None)  # who has no row is given no work
+
     async def add(self, placement: Placement = Placement.EMBEDDED, *, org: str = ORG, **fields: Any) -> Task:
         return await self.store.create(org, _draft(placement, NewTask(**{"title": "a task", **fields})))
 

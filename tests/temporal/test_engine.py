@@ -23,7 +23,7 @@ from tests.temporal.desk import ORG, Desk
 @pytest_asyncio.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(tmp_path / "tasks.db")
-    await desk.store.open()
+    await desk.open()
     yield desk
     await desk.store.close()
 
@@ -96,7 +96,7 @@ async def test_a_server_that_forgot_everything_gets_it_again(
     tmp_path: Path, temporal_server: EmbeddedServer, namespace: str
 ) -> None:
     desk = Desk(tmp_path / "tasks.db", namespace=namespace)
-    await desk.store.open()
+    await desk.open()
     server = EmbeddedServer(binary=temporal_server.binary)
     async with server, running(desk, server.address, namespace=namespace) as engine:
         tasks = [await desk.add(Placement.MANUAL, title=str(number)) for number in range(20)]
@@ -124,7 +124,7 @@ async def generations(desk: Desk, tasks: list[Task]) -> list[int]:
 async def test_a_missing_namespace_is_registered_and_served(tmp_path: Path, temporal_server: EmbeddedServer) -> None:
     namespace = f"made-on-demand-{tmp_path.name}"
     desk = Desk(tmp_path / "tasks.db", namespace=namespace)
-    await desk.store.open()
+    await desk.open()
     async with running(desk, temporal_server.address, namespace=namespace) as engine:
         task = await desk.add()
         await desk.reaches(lambda: state(desk, task), TaskState.COMPLETED)
@@ -169,7 +169,7 @@ async def test_it_stops_while_the_server_is_gone(desk: Desk, temporal_server: Em
 async def test_two_engines_live_in_one_process(tmp_path: Path, temporal_server: EmbeddedServer) -> None:
     one, other = Desk(tmp_path / "one.db"), Desk(tmp_path / "other.db")
     for desk in (one, other):
-        await desk.store.open()
+        await desk.open()
     async with running(one, temporal_server.address), running(other, temporal_server.address):
         tasks = [(desk, await desk.add()) for desk in (one, other) for _ in range(5)]
         for desk, task in tasks:

@@ -91,7 +91,7 @@ class Counter:
 @pytest_asyncio.fixture
 async def counter(tmp_path: Path, client: Client, temporal_server: EmbeddedServer) -> AsyncIterator[Counter]:
     desk = Desk(tmp_path / "tasks.db")
-    await desk.store.open()
+    await desk.open()
     clock = ShiftedClock()
     connection = Connection(address=temporal_server.address, clock=clock)
     namespaces = Namespaces(connection=connection, clock=clock, register=False)

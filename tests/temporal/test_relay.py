@@ -39,7 +39,7 @@ from tests.temporal.desk import ORG, Desk
 @pytest_asyncio.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(tmp_path / "tasks.db")
-    await desk.store.open()
+    await desk.open()
     yield desk
     await desk.store.close()
 
@@ -272,7 +272,7 @@ async def test_an_organisation_without_a_namespace_waits_alone(
     home = f"home-{uuid.uuid4()}"
     await register(client, home)
     desk = Desk(tmp_path / "tasks.db", namespace=home)
-    await desk.store.open()
+    await desk.open()
     waiting, served = [await desk.add(org="acme") for _ in range(40)], await desk.add()
     async with relaying(desk, temporal_server.address, register=False) as one:
         await desk.reaches(lambda: desk.submission_state(served), "open")
@@ -303,7 +303,7 @@ async def test_a_backlog_that_does_not_move_leaves_room_for_others(
 
     monkeypatch.setattr(Namespace, "reach", reaching)
     desk = Desk(tmp_path / "tasks.db", namespace=home)
-    await desk.store.open()
+    await desk.open()
     for _ in range(40):
         await desk.add(org="acme")
     async with relaying(desk, temporal_server.address):
@@ -320,7 +320,7 @@ async def test_a_missing_namespace_is_registered_for_its_first_start(
     caplog.set_level("INFO", "durable_tasks.temporal")
     names = [f"new-{uuid.uuid4()}" for _ in range(3)]
     desk = Desk(tmp_path / "tasks.db", namespace=names[0])
-    await desk.store.open()
+    await desk.open()
     task = await desk.add(Placement.MANUAL)
     async with relaying(desk, temporal_server.address) as one:
         resets: list[str] = []
@@ -357,7 +357,7 @@ async def test_who_is_refused_waits_and_loses_nothing(
     monkeypatch.setattr("durable_tasks.temporal.namespaces._FORBIDDEN", 1.0)
     refused = refuse_calls(monkeypatch)
     desk = Desk(tmp_path / "tasks.db", namespace=home)
-    await desk.store.open()
+    await desk.open()
     async with relaying(desk, temporal_server.address, register=False) as one:
         first = await desk.add(Placement.MANUAL, org="acme")
         await desk.reaches(lambda: desk.submission_state(first), "open")
