@@ -5,7 +5,7 @@ It must not know who calls, nor hold any state that is not in the file.
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from durable_tasks.access import Principal
@@ -39,6 +39,7 @@ from durable_tasks.store import (
     groups,
     listing,
     many,
+    prior,
     processes,
     standing,
     tasks,
@@ -391,6 +392,11 @@ class Store(HandoverStore):
             return done, taken, last
 
         return await self._write(op)
+
+    async def prior(self, assignment: Assignment) -> Mapping[str, Any]:
+        """What the attempt's handler sees of the tasks before it; see prior.read."""
+        task = assignment.task
+        return await self.read(lambda conn: prior.read(conn, self.path, task.id), task.org_id)
 
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None:
         """Progress of an executor's attempt."""
