@@ -69,7 +69,7 @@ class _Running:
             self.store,
             clock,
             tasks.ids,
-            db=settings.db,
+            db=self.store.path,
             lease=settings.process_lease,
             relays=settings.enabled,
             handles=lambda: handlers.all if settings.worker else None,
@@ -163,9 +163,16 @@ class DurableTasks:
         for heed in (running.wheel.heed, running.local.heed, presence.heed, self.waiters.heed):
             store.subscribe(heed)
         store.subscribe(lambda notice: running.foreign.set() if notice.foreign else None)
+        store.on_lost = lambda: self._give_up(running)
         presence.on_declared_dead = running.executor.stop_all
         presence.on_burial = running.local.recover
         presence.culprit = running.executor.on_loop
+
+    def _give_up(self, running: _Running) -> None:
+        """The file is gone: what handlers do now could not be recorded, and Temporal is told nothing more."""
+        running.executor.abandon()
+        running.presence.leading = False
+        running.presence.on_leading(False)
 
     def _launch(self, running: _Running) -> None:
         serves = self.settings.worker
@@ -226,7 +233,10 @@ class DurableTasks:
         """Drain, then stop every part, whatever the parts before it did: nothing may go on over a closed file."""
         async with AsyncExitStack() as closing:
             closing.push_async_callback(running.store.close)
-            closing.push_async_callback(running.presence.leave)
+            if running.store.lost is None:
+                closing.push_async_callback(running.presence.leave)
+            else:
+                closing.callback(running.presence.drop)
             if running.temporal is not None:
                 closing.push_async_callback(running.temporal.stop)
             closing.push_async_callback(self._end_background, running)

@@ -34,6 +34,7 @@ _LOOK_AGAIN = 2.0
 _ANSWER_WITHIN = 3.0
 """Seconds in all that Temporal may take when one organisation is diagnosed: somebody waits, and soon asks again."""
 _MOST_QUEUES = 10
+_LOST = "the file was taken away from this process, which writes nothing until it is started again; the log says how"
 _SILENT = "Temporal does not answer"
 _LATE = "Temporal has not answered in time; ask again"
 _PLACE = re.compile(r"\[[\da-fA-F:.]+\]:\d+|[\w.-]+:\d+|\d{1,3}(?:\.\d{1,3}){3}|(?<![\w/])(?:/[\w.-]+)+")
@@ -233,15 +234,15 @@ async def diagnose_org(
         store.org_health(org_id, quiet_for=STUCK_FOR, limit=MOST_LISTED), store.dead_letters(org_id, MOST_LISTED)
     )
     side = None if engine is None else await _side(engine, settings, org_id, health.waiting)
-    displaced = store.displaced is not None
+    displaced, lost = store.displaced is not None, store.lost is not None
     agrees = side is None or (side.up is not False and side.drift == ())
-    troubled = displaced or health.outbox.dead_letters > 0 or _is_stuck(health.outbox, clock.now() - STUCK_FOR)
+    troubled = displaced or lost or health.outbox.dead_letters > 0 or _is_stuck(health.outbox, clock.now() - STUCK_FOR)
     return OrgDiagnosis(
         org_id=org_id,
         healthy=agrees and not troubled,
         engine=Engine(health.engine),
         sqlite=health.sqlite,
-        warnings=tuple(health.warnings),
+        warnings=(*([_LOST] if lost else []), *health.warnings),
         displaced=displaced,
         workers=Workers.of(health.workforce),
         tasks={TaskState(state): count for state, count in health.tasks.items()},

@@ -23,6 +23,7 @@ DurableTasksError
 ├── WaitTimeout (TimeoutError)
 ├── StoreError
 │   ├── StoreBusy
+│   ├── StoreFull                    the disk has no room for it
 │   ├── StoreUnreadable
 │   ├── StoreCorrupt
 │   ├── StoreTooNew
@@ -182,6 +183,12 @@ class StoreBusy(StoreError):
     """Another connection held the write lock for too long. Facts: path, waited (seconds)."""
 
     code = "store_busy"
+
+
+class StoreFull(StoreError):
+    """The disk has no room for what was to be written. Nothing of the call was stored. Facts: path."""
+
+    code = "store_full"
 
 
 class StoreUnreadable(StoreError):

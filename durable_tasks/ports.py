@@ -116,9 +116,8 @@ class Assignment:
     token: str
     timeout: float | None
     """Seconds that the attempt may take."""
-    prior: Mapping[str, Any] | None
-    """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups. None: they are
-    still to be read."""
+    prior: dict[str, Any]
+    """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups."""
 
 
 class Ending(StrEnum):

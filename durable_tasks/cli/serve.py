@@ -12,7 +12,7 @@ import typer
 
 from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.extras import needing
-from durable_tasks.cli.talk import failing_plainly, put_json, say
+from durable_tasks.cli.talk import announce, failing_plainly, say
 from durable_tasks.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Other machines only with authentication.")]
@@ -39,7 +39,7 @@ async def _serve(settings: Settings, host: str, port: int, as_json: bool) -> Non
     async with serving(DurableTasks(settings), host=host, port=port) as url:
         found = addresses(url)
         if as_json:
-            put_json({"ready": True, **found, "db": str(settings.db.resolve()), "pid": os.getpid()})
+            announce({"ready": True, **found, "db": str(settings.db.resolve()), "pid": os.getpid()})
         agents = found["mcp"] or "none, it needs durable-tasks[mcp]"
         say(
             f"READY: {found['api']} serves {settings.db.resolve()}; dashboard: {found['dashboard']};"
@@ -55,8 +55,8 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     def asked(number: signal.Signals) -> None:
         if stop.is_set():
             os._exit(128 + number)  # the file's locks are the kernel's, and free at once
-        say("stopping: requests and handlers may finish first; once more to stop at once")
         stop.set()
+        say("stopping: requests and handlers may finish first; once more to stop at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked, number)

@@ -5,11 +5,12 @@ It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not foun
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 import typer
 
@@ -63,13 +64,35 @@ def failing_plainly() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A line for people."""
-    print(visible(text), file=sys.stderr, flush=True)
+    """A line for people. That nobody reads any more keeps nothing from going on, least of all from stopping."""
+    try:
+        print(visible(text), file=sys.stderr, flush=True)
+    except OSError:
+        _lead_nowhere(sys.stderr)
 
 
 def put(text: str) -> None:
-    """A line of data."""
-    print(visible(text), flush=True)
+    """A line of data. Raises typer.Exit when nobody takes it."""
+    try:
+        print(visible(text), flush=True)
+    except OSError as error:
+        _lead_nowhere(sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # `… | head` has what it wanted
+            say(f"error: stdout cannot be written: {error.strerror}")
+        raise typer.Exit(FAILED) from error
+
+
+def announce(facts: dict[str, Any]) -> None:
+    """One line of JSON for whoever started a server; that nobody reads it is no reason to stop serving."""
+    with suppress(typer.Exit):
+        put_json(facts)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """What is left in a buffer would fail again, at the latest when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def visible(text: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from durable_tasks.app import DurableTasks
 from durable_tasks.cli.extras import needing
-from durable_tasks.cli.talk import progress, put, put_json, say
+from durable_tasks.cli.talk import announce, progress, put, put_json, say
 from durable_tasks.demo import survey
 from durable_tasks.errors import ConfigurationError, DurableTasksError, TemporalUnavailable
 from durable_tasks.settings import Settings
@@ -84,8 +84,8 @@ class _Supervisor:
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
             os._exit(128 + signal.SIGINT)  # the server's guard sees us go and ends the server
-        say("stopping: handlers may finish first; once more to stop at once")
         self._stop.set()
+        say("stopping: handlers may finish first; once more to stop at once")
 
     async def _work(self, started: AsyncExitStack) -> int:
         begun = time.monotonic()
@@ -104,7 +104,7 @@ class _Supervisor:
         if self._options.demo is not None:
             await self._try_demo(tasks, engine, self._options.demo, begun)
         elif self._options.json:
-            put_json(self._facts)
+            announce(self._facts)
         if not self._options.exit:
             await _narrate(tasks)
         return 0

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from durable_tasks.cli.talk import failing_plainly, put_json, say
+from durable_tasks.cli.talk import announce, failing_plainly, say
 from durable_tasks.clock import SystemClock
 from durable_tasks.errors import ConfigurationError
 from durable_tasks.models import check_org
@@ -86,7 +86,7 @@ async def _announce(
     await polling.wait()
     if as_json:
         facts = {"address": settings.address, "namespace": namespace, "queue": settings.queue}
-        put_json({"ready": True, **facts, "capabilities": capabilities, "pid": os.getpid()})
+        announce({"ready": True, **facts, "capabilities": capabilities, "pid": os.getpid()})
     able = ", ".join(capabilities) or "tasks without a capability"
     say(f"READY: queue {settings.queue}, namespace {namespace} at {settings.address}; handles {able}")
 
@@ -100,8 +100,8 @@ def _stop_on_signals(serving: asyncio.Task[None]) -> None:
         if asked:
             os._exit(128 + number)  # Temporal misses the heartbeats and has the tasks run elsewhere
         asked = True
-        say("stopping: handlers may finish first; once more to stop at once")
         serving.cancel()
+        say("stopping: handlers may finish first; once more to stop at once")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)

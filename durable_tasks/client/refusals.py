@@ -20,7 +20,7 @@ from durable_tasks.errors import (
     ServerUnavailable,
 )
 
-_PASSING = frozenset({429, 502, 503, 504})
+_PASSING = frozenset({429, 502, 503, 504, 507})
 
 
 def _tree(kind: type[DurableTasksError]) -> Iterator[type[DurableTasksError]]:

@@ -6,7 +6,7 @@ It must not know where assignments come from beyond its ports, nor what their en
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -43,8 +43,6 @@ class WorkStore(Protocol):
         self, errand: Errand, run_id: str, can_run: Callable[[str | None], bool]
     ) -> Assignment | TaskStatus: ...
 
-    async def prior(self, assignment: Assignment) -> Mapping[str, Any]: ...
-
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None: ...
 
 
@@ -68,6 +66,7 @@ class Executor:
         self._stopped_early: set[str] = set()
         self._after_org = ""
         self._closing = False
+        self._abandoned = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._background: set[asyncio.Task[Any]] = set()
@@ -224,22 +223,8 @@ class Executor:
             self._spawn(self._supervise(run), f"durable_tasks run {assignment.task.id}")
             if assignment.token in self._stopped_early:
                 run.refuse()
-            elif assignment.prior is None:
-                self._spawn(self._read_and_start(run), f"durable_tasks prior outputs {assignment.task.id}")
             else:
                 run.start()
-
-    async def _read_and_start(self, run: Run) -> None:
-        """Prior outputs are read outside the transaction that began the attempt: they may be many."""
-        try:
-            prior = await self._store.prior(run.assignment)
-        except Exception as error:  # whatever it was: an attempt that never starts would hold its slot for ever
-            run.fail(error)
-            return
-        if run.stopping:
-            run.refuse()
-        else:
-            run.start(prior)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -282,6 +267,9 @@ class Executor:
                 return await self._store.finish(assignment, outcome, follow, self._after_org)
             except StoreError as error:
                 facts = {"task_id": assignment.task.id, "error": error.code, "said": error.message}
+                if self._abandoned:
+                    log.error("an attempt's end cannot be recorded any more", extra=facts)
+                    return False, [], self._after_org
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
             except Exception as error:
@@ -323,6 +311,12 @@ class Executor:
             for run in list(self._runs.values()):
                 self.stop_run(run)
             await self._idle.wait()
+
+    def abandon(self) -> None:
+        """Nothing can be recorded any more: take nothing, and stop all that runs."""
+        self._closing = self._abandoned = True
+        self._admitted.clear()
+        self._spawn(self.stop_all(), "durable_tasks abandon")
 
     async def close(self, grace: float) -> None:
         """Take nothing more, let runs finish for `grace` seconds, then release what is left so that it runs

@@ -8,8 +8,7 @@ import contextvars
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 from durable_tasks.durations import parse_duration
@@ -32,16 +31,11 @@ class Run:
         self.ended: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self._handler = handler
         self._cancelled = threading.Event()
-        self._context = TaskContext(
-            assignment.task, prior=assignment.prior or {}, report=report, cancelled=self._cancelled
-        )
+        self._context = TaskContext(assignment.task, prior=assignment.prior, report=report, cancelled=self._cancelled)
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, prior: Mapping[str, Any] | None = None) -> None:
-        """Call the handler, with `prior` if that was still to be read. What keeps it from starting (no thread to be
-        had) is its failure, and nobody else's."""
-        if prior is not None:
-            self._context.prior = MappingProxyType(prior)
+    def start(self) -> None:
+        """Call the handler. What keeps it from starting (no thread to be had) is its failure, and nobody else's."""
         try:
             self._begin()
         except Exception as error:
@@ -51,10 +45,6 @@ class Run:
         """Do not start: the attempt was ended before we heard of it."""
         self._cancelled.set()
         self._resolve(Outcome(Ending.RELEASED))
-
-    def fail(self, error: Exception) -> None:
-        """Do not start: what the handler needs could not be had."""
-        self._resolve(to_outcome(error))
 
     def _begin(self) -> None:
         task_id = self.assignment.task.id

@@ -70,6 +70,7 @@ _STEPS: tuple[tuple[type[DurableTasksError], str | Callable[[DurableTasksError],
     (errors.Conflict, "Look at it with get_task or get_workflow, and do what the message says."),
     (errors.WaitTimeout, "Call it again to wait on."),
     (errors.StoreBusy, "Nothing was changed. Call again in a few seconds."),
+    (errors.StoreFull, "Nothing was changed: its disk is full. Ask an operator to make room, and call again then."),
     (
         errors.TemporalUnavailable,
         "Call again later. Tasks are safe meanwhile: get_task and list_tasks need no Temporal.",

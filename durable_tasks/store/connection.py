@@ -4,16 +4,27 @@ It must not know transactions or tasks.
 """
 
 import asyncio
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 from aiosqlite.core import _STOP_RUNNING_SENTINEL
 
-from durable_tasks.errors import DurableTasksError, InvalidInput, StoreBusy, StoreCorrupt, StoreUnreadable
+from durable_tasks.errors import (
+    DurableTasksError,
+    InvalidInput,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreUnreadable,
+)
 
 T = TypeVar("T")
 
@@ -22,6 +33,9 @@ BUSY_SLICE = 0.5
 WAL_SIZE = 4 * 1024 * 1024
 """Bytes of the log written ahead: what is kept of its file when it begins anew, and after how many more a checkpoint
 is due (SQLite's own default)."""
+ROOM = 256 * 1024
+"""Bytes below which a disk counts as full: a small WAL and its index."""
+_FOR_WANT_OF_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 REFUSED_VALUES = (
     sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, UnicodeEncodeError,
 )  # fmt: skip
@@ -30,8 +44,12 @@ OF_SQLITE = (sqlite3.Error, *REFUSED_VALUES)
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
-    """One connection of ours, with every pragma that the store relies on."""
-    conn = sqlite3.connect(path, timeout=BUSY_SLICE, isolation_level=None, cached_statements=512)
+    """One connection of ours to a file that exists, with every pragma that the store relies on. Raises StoreUnreadable
+    for a file of several names, and SQLite's errors."""
+    _refuse_names(path)
+    # Not created: a file that was deleted meanwhile must not come back empty.
+    place = f"file:{quote(os.fsencode(path))}?mode=rw"
+    conn = sqlite3.connect(place, uri=True, timeout=BUSY_SLICE, isolation_level=None, cached_statements=512)
     conn.execute("PRAGMA synchronous=FULL")
     conn.execute("PRAGMA foreign_keys=ON")
     conn.execute("PRAGMA trusted_schema=OFF")
@@ -44,6 +62,20 @@ def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:
     return conn
 
 
+def _refuse_names(path: Path) -> None:
+    """SQLite names its log after the file: by two names two programs would write one file past each other."""
+    try:
+        names = path.stat().st_nlink
+    except OSError:
+        return  # SQLite says what it is
+    if names > 1:
+        raise StoreUnreadable(
+            f"{path} has {names} names (hard links), and SQLite would keep a log for each: remove the others, or copy"
+            " the file",
+            path=str(path),
+        )
+
+
 def has_reset_bug(version: tuple[int, ...]) -> bool:
     """Whether that SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but not the backports 3.50.7 and 3.44.6
     (sqlite.org/wal.html#walresetbug)."""
@@ -51,7 +83,7 @@ def has_reset_bug(version: tuple[int, ...]) -> bool:
 
 
 def explain(error: Exception, path: Path) -> DurableTasksError:
-    """Our error for SQLite's: a value it cannot hold, busy, corrupt or unreadable."""
+    """Our error for SQLite's: a value it cannot hold, busy, corrupt, full or unreadable."""
     text = str(error)
     if isinstance(error, REFUSED_VALUES):
         return InvalidInput(f"SQLite cannot hold a value of this call: {text}")
@@ -61,7 +93,36 @@ def explain(error: Exception, path: Path) -> DurableTasksError:
         return StoreCorrupt(
             f"{path} is damaged or no SQLite database ({text}); restore it from a backup", path=str(path)
         )
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL or (code in _FOR_WANT_OF_ROOM and not _has_room(path)):
+        return _full(path, text)
     return StoreUnreadable(f"{path} cannot be used: {text}", path=str(path))
+
+
+def explain_os(error: OSError, path: Path) -> StoreError:
+    """The same for the operating system's errors about a file of ours."""
+    text = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _full(path, text)
+    return StoreUnreadable(f"{path} cannot be used: {text}", path=str(path))
+
+
+def _full(path: Path, said: str) -> StoreFull:
+    return StoreFull(
+        f"there is no room for {path} ({said}); nothing was stored: make room on the disk of {path.parent}"
+        ", then call again",
+        path=str(path),
+    )
+
+
+def _has_room(path: Path) -> bool:
+    """SQLite says SQLITE_FULL of a page that does not fit, but "disk I/O error" of its index of the WAL, and "unable to
+    open" where the WAL itself cannot be created."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return True
+    return disk.f_bavail * disk.f_frsize >= ROOM and (disk.f_files == 0 or disk.f_favail > 0)
 
 
 def fail(future: "asyncio.Future[Any]", error: BaseException) -> None:

@@ -12,13 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from durable_tasks.errors import StoreCorrupt, StoreError
 from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
+from durable_tasks.store.beside import real_path
 from durable_tasks.store.connection import Connection, connect
+from durable_tasks.store.probe import Probe
 from durable_tasks.store.reader import Reader
 from durable_tasks.store.searches import Searches
 from durable_tasks.store.settlement import settle
 from durable_tasks.store.transaction import Rules, Transaction
+from durable_tasks.store.watch import Watch
 from durable_tasks.store.writer import Writer
 
 T = TypeVar("T")
@@ -32,14 +36,23 @@ class StoreFile:
     """One SQLite file. Methods raise what their operations raise, and StoreError for the file's own troubles."""
 
     def __init__(self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, patience: float) -> None:
-        self.path = path
+        self.path = path = real_path(path)
         self._clock = clock
         self._patience = patience
         self._listeners: list[Listener] = []
         self._rules = rules
-        self._writer = Writer(path, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience)
+        self._watch = Watch(path)
+        self._watch.on_trouble = lambda: self.on_lost()
+        self._watch.on_shrinking = self._check_soon
+        self._writer = Writer(
+            path, watch=self._watch, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience
+        )
         self._reader, self._searches, self._gate = Reader(path), Searches(path), Reader(path)
+        self._probe = Probe(self._writer.run, self.read, clock)
         self._file_uuid = ""
+        self._checking: asyncio.Task[None] | None = None
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called once when the file is not the one at its path any more."""
         self.unchecked = False
         """The integrity check of the start ran out of time; `check` finishes it."""
         self.displaced: str | None = None
@@ -52,9 +65,11 @@ class StoreFile:
         now = self._clock.now()
         self.unchecked = await asyncio.to_thread(schema.prepare, self.path, now=now, patience=self._patience)
         try:
+            self._watch.begin()
             for part in (self._reader, self._searches, self._gate):
                 await part.open()
             await self._writer.open()
+            self._watch.look()
             self._file_uuid = await self.read(schema.read_uuid)
             self.displaced = await asyncio.to_thread(identity.displacement, self.path)
         except BaseException:
@@ -62,6 +77,9 @@ class StoreFile:
             raise
 
     async def close(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
         await self._writer.close()
         for part in (self._searches, self._reader, self._gate):
             await part.close()
@@ -75,6 +93,24 @@ class StoreFile:
     async def check(self) -> None:
         """The whole integrity check. Raises StoreCorrupt."""
         await self.read_apart(lambda conn: schema.check_integrity(conn, self.path, budget=None))
+
+    @property
+    def lost(self) -> str | None:
+        """What has become of the file under this process, which writes nothing more; None while all is well."""
+        return self._watch.trouble
+
+    def _check_soon(self) -> None:
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_size(), name="durable_tasks file size")
+
+    async def _check_size(self) -> None:
+        try:
+            await self.check()
+        except StoreCorrupt:
+            self._watch.trouble = "was cut off"
+            self._watch.report()
+        except StoreError as error:
+            log.warning("a file that shrank could not be checked", extra={"error": error.code, "said": error.message})
 
     @property
     def instance(self) -> str:

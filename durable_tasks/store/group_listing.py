@@ -5,12 +5,11 @@ It must not know what becomes of them.
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 from durable_tasks.models import Attempt, Page, Workflow, WorkflowState
 from durable_tasks.store import cursors, groups
-from durable_tasks.store.listing import Condition, all_of, containing
 from durable_tasks.store.rows import ATTEMPT_COLUMNS, to_attempt
+from durable_tasks.store.text import LOOKED_AT, Budget, Condition, all_of, hits, probe
 
 BUDGET = 5_000
 """Groups that one page looks at."""
@@ -28,30 +27,37 @@ def page(
     cursor: str | None,
 ) -> Page[Workflow]:
     """Newest first; fewer than `limit`, though there are more, when BUDGET groups had to be looked at."""
-    before, floor = cursors.MAX_INTEGER, 0
+    before = cursors.MAX_INTEGER
     if cursor is not None:
         (last,) = cursors.read(cursor, str)
         before = cursors.seq_of(conn, "dt_workflows", org_id, last, cursor)
-    asked = [] if space_id is None else [Condition("space_id = ?", (space_id,))]
-    asked += [] if text is None else [containing(text, ("name", "description"))]
     arms = [Condition("org_id = ? AND state = ?", (org_id, state.value)) for state in states or WorkflowState]
-    if asked:
-        union, values = _union(arms, [Condition("seq < ?", (before,))])
-        lowest, seen = conn.execute(f"SELECT MIN(seq), COUNT(*) FROM ({union} LIMIT ?)", (*values, BUDGET)).fetchone()
-        floor = lowest if seen == BUDGET else 0
-    union, values = _union(arms, [Condition("seq < ? AND seq >= ?", (before, floor)), *asked])
-    found = [seq for (seq,) in conn.execute(f"{union} LIMIT ?", (*values, limit + 1))]
-    stop = found[limit - 1] if len(found) > limit else floor
+    rows = _union(arms, before, space_id, text)
+    found: list[int] = []
+    budget, stop = Budget(BUDGET, LOOKED_AT), None
+    is_asked = space_id is not None or text is not None
+    for seq, hit, characters in conn.execute(*hits(rows, text, BUDGET if is_asked else limit + 1)):
+        if hit:
+            found.append(seq)
+        if len(found) > limit:
+            stop = found[limit - 1]
+            break
+        if is_asked and not budget.spend(characters):
+            stop = seq
+            break
     listed = [groups.by_seq(conn, seq) for seq in found[:limit]]
-    return Page(listed, cursors.make(groups.by_seq(conn, stop).id) if stop else None)
+    return Page(listed, None if stop is None else cursors.make(groups.by_seq(conn, stop).id))
 
 
-def _union(arms: Sequence[Condition], also: Sequence[Condition]) -> tuple[str, list[Any]]:
-    """The numbers of the arms' rows, newest first, merged by SQLite."""
-    parts = [all_of((arm, *also)) for arm in arms]
+def _union(arms: Sequence[Condition], before: int, space_id: str | None, text: str | None) -> Condition:
+    """The arms' rows, newest first, merged by SQLite."""
+    fits = Condition("1") if space_id is None else Condition("space_id = ?", (space_id,))
+    columns = f"seq AS key, {probe(fits.sql, text, ('name', 'description'))}"
+    parts = [all_of((arm, Condition("seq < ?", (before,)))) for arm in arms]
     table = "dt_workflows INDEXED BY dt_workflows_list"
-    selects = " UNION ALL ".join(f"SELECT seq FROM {table} WHERE {part.sql}" for part in parts)
-    return f"{selects} ORDER BY seq DESC", [value for part in parts for value in part.values]
+    selects = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {part.sql}" for part in parts)
+    values = tuple(value for part in parts for value in (*fits.values, *part.values))
+    return Condition(f"{selects} ORDER BY key DESC", values)
 
 
 def attempts(

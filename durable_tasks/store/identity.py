@@ -3,14 +3,13 @@
 It must not know tasks or Temporal.
 """
 
-import os
 import sqlite3
 import uuid
 from contextlib import closing
 from pathlib import Path
 
-from durable_tasks.store.connection import connect
-from durable_tasks.store.processes import lock_path
+from durable_tasks.store import beside
+from durable_tasks.store.connection import connect, explain_os
 
 
 def record(conn: sqlite3.Connection, path: Path) -> None:
@@ -65,7 +64,7 @@ def _inode(path: Path) -> str:
 
 def _witness_path(path: Path) -> Path:
     """Beside the file, so that a backup written over it does not take it along."""
-    return lock_path(path, "x").with_name("epoch")
+    return beside.folder_of(path) / "epoch"
 
 
 def _read_witness(path: Path) -> tuple[str, int]:
@@ -74,11 +73,12 @@ def _read_witness(path: Path) -> tuple[str, int]:
         return name, int(epoch)
     except (FileNotFoundError, ValueError):  # never written, or not whole: it witnesses nothing
         return "", 0
+    except OSError as error:
+        raise explain_os(error, _witness_path(path)) from error
 
 
 def _write_witness(path: Path, name: str, epoch: int) -> None:
-    target = _witness_path(path)
-    target.parent.mkdir(mode=0o700, exist_ok=True)
-    fresh = target.with_name(f"epoch.{os.getpid()}")
-    fresh.write_text(f"{name} {epoch}")
-    fresh.replace(target)
+    try:
+        beside.write_private(_witness_path(path), f"{name} {epoch}")
+    except OSError as error:
+        raise explain_os(error, _witness_path(path)) from error

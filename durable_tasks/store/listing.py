@@ -4,12 +4,14 @@ It must not know what becomes of them.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from durable_tasks.models import Page, Priority, Task, TaskCounts, TaskFilter, TaskState
 from durable_tasks.store import cursors
 from durable_tasks.store.rows import TASK, Row, task_row, to_task
+from durable_tasks.store.text import LOOKED_AT, Budget, Condition, all_of, hits, probe
 
 BUDGET = 5_000
 """Rows that one page looks at."""
@@ -17,13 +19,6 @@ COUNT_BUDGET = 10_000
 """Rows that a count looks at in each state."""
 _KEY_BUDGET = 50_000
 """Of a count that needs nothing but an index."""
-
-
-class Condition(NamedTuple):
-    """A part of a WHERE clause; several are joined by AND."""
-
-    sql: str
-    values: tuple[Any, ...] = ()
 
 
 class _Key(NamedTuple):
@@ -43,14 +38,15 @@ class _Source(NamedTuple):
     ordered: bool
     """Whether the index has each part in the order of a list. Else there are few, and they are sorted."""
     asked: tuple[Condition, ...]
+    text: str | None
     priorities: tuple[int, ...]
     """Those that are wanted, descending."""
 
 
 _START = _Key(max(Priority) + 1, 0)
 _EVERY_PRIORITY = tuple(sorted(map(int, Priority), reverse=True))
-_LAST = cursors.MAX_INTEGER
 _HOLDER = "COALESCE(assigned_to, reserved_for)"
+_SEARCHED = ("title", "description")
 
 
 def page(
@@ -72,19 +68,50 @@ def ids(
 def count(conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float) -> TaskCounts:
     """How many there are by state, as far as the budget goes."""
     source = _source(org_id, wanted, now)
+    return _count_text(conn, source) if source.text is not None else _count(conn, source)
+
+
+def _count(conn: sqlite3.Connection, source: _Source) -> TaskCounts:
+    asked = _fits(source)
     budget = COUNT_BUDGET if source.asked else _KEY_BUDGET
-    asked = all_of((*source.asked, *_one_of("priority", wanted.priority)))
     counts: dict[TaskState, int] = {}
     complete = True
     for arm in source.arms:
         rows = conn.execute(
-            f"SELECT state, COUNT(*), COALESCE(SUM(hit), 0) FROM (SELECT state, {asked.sql or 1} AS hit"
+            f"SELECT state, COUNT(*), COALESCE(SUM(hit), 0) FROM (SELECT state, {asked.sql} AS hit"
             f" FROM {source.table} WHERE {arm.sql} LIMIT ?) GROUP BY state",
             (*asked.values, *arm.values, budget),
         ).fetchall()
         complete = complete and sum(seen for _, seen, _ in rows) < budget
         counts |= {TaskState(state): hits for state, _, hits in rows if hits}
     return TaskCounts(counts=counts, complete=complete)
+
+
+def _count_text(conn: sqlite3.Connection, source: _Source) -> TaskCounts:
+    """State by state, until so much text was looked at."""
+    counts = Counter[TaskState]()
+    budget = Budget(COUNT_BUDGET * len(TaskState), LOOKED_AT)
+    complete, fits = True, _fits(source)
+    for arm in source.arms:
+        rows = Condition(
+            f"SELECT state AS key, {probe(fits.sql, source.text, _SEARCHED)} FROM {source.table} WHERE {arm.sql}",
+            (*fits.values, *arm.values),
+        )
+        seen = 0
+        for state, hit, characters in conn.execute(*hits(rows, source.text, COUNT_BUDGET)):
+            seen += 1
+            counts[TaskState(state)] += hit
+            if not budget.spend(characters):
+                return TaskCounts(counts=dict(+counts), complete=False)
+        complete = complete and seen < COUNT_BUDGET
+    return TaskCounts(counts=dict(+counts), complete=complete)
+
+
+def _fits(source: _Source) -> Condition:
+    """What the filter asks of a row, its text left out."""
+    priorities = source.priorities if len(source.priorities) < len(_EVERY_PRIORITY) else ()
+    asked = all_of((*source.asked, *_one_of("priority", priorities)))
+    return Condition(asked.sql or "1", asked.values)
 
 
 def _page(
@@ -103,54 +130,59 @@ def _page(
 def _walk(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) -> tuple[list[_Key], _Key | None]:
     """The keys of a page, and where it ends when that is not the end of the list."""
     found: list[_Key] = []
-    left = BUDGET
+    budget = Budget(BUDGET, LOOKED_AT)
+    is_asked = bool(source.asked) or source.text is not None  # else no row is looked at in vain
     for priority in source.priorities:
         if priority > after.priority:
             continue
         first = after.seq if priority == after.priority else 0
-        # What asks nothing of a row meets no more rows than it finds.
-        last, seen = _stretch(conn, source, priority, first, left) if source.asked else (_LAST, 0)
-        hits = _hits(conn, source, priority, first, last, limit + 1 - len(found))
-        found += [_Key(priority, seq) for seq in hits]
-        if len(found) > limit:
-            return found[:limit], found[limit - 1]
-        left -= seen
-        if left == 0:
-            return found, _Key(priority, last)
+        rows = hits(_union(source, priority, first), source.text, BUDGET if is_asked else limit + 1)
+        for seq, hit, characters in conn.execute(*rows):
+            if hit:
+                found.append(_Key(priority, seq))
+                if len(found) > limit:
+                    return found[:limit], found[limit - 1]
+            if is_asked and not budget.spend(characters):
+                return found, _Key(priority, seq)
     return found, None
 
 
-def _stretch(conn: sqlite3.Connection, source: _Source, priority: int, first: int, most: int) -> tuple[int, int]:
-    """The last of the rows of that priority behind `first`, as far as `most` of them reach, and how many they are."""
-    union, values = _union(source, (Condition("priority = ?", (priority,)), Condition("seq > ?", (first,))))
-    last, seen = conn.execute(f"SELECT MAX(seq), COUNT(*) FROM ({union} LIMIT ?)", (*values, most)).fetchone()
-    return last or first, seen
-
-
-def _hits(conn: sqlite3.Connection, source: _Source, priority: int, first: int, last: int, limit: int) -> list[int]:
-    here = (Condition("priority = ?", (priority,)), Condition("seq > ?", (first,)), Condition("seq <= ?", (last,)))
-    union, values = _union(source, (*here, *source.asked))
-    return [seq for (seq,) in conn.execute(f"{union} LIMIT ?", (*values, limit))]
-
-
-def _union(source: _Source, also: tuple[Condition, ...]) -> tuple[str, list[Any]]:
-    """The numbers of the arms' rows in order: SQLite merges the arms, and reads no more of each than is asked for."""
-    parts = [all_of((arm, *also)) for arm in source.arms]
-    selects = " UNION ALL ".join(f"SELECT seq FROM {source.table} WHERE {part.sql}" for part in parts)
-    return f"{selects} ORDER BY seq", [value for part in parts for value in part.values]
+def _union(source: _Source, priority: int, first: int) -> Condition:
+    """The arms' rows behind `first` in order: SQLite merges the arms, and reads no more of each than is asked for."""
+    fits = all_of(source.asked)
+    columns = f"seq AS key, {probe(fits.sql or '1', source.text, _SEARCHED)}"
+    here = (Condition("priority = ?", (priority,)), Condition("seq > ?", (first,)))
+    parts = [all_of((arm, *here)) for arm in source.arms]
+    selects = " UNION ALL ".join(f"SELECT {columns} FROM {source.table} WHERE {part.sql}" for part in parts)
+    return Condition(
+        f"{selects} ORDER BY key", tuple(value for part in parts for value in (*fits.values, *part.values))
+    )
 
 
 def _sorted(conn: sqlite3.Connection, source: _Source, after: _Key, limit: int) -> tuple[list[_Key], _Key | None]:
     """As _walk, of few rows."""
     (arm,) = source.arms
     behind = Condition("(priority < ? OR (priority = ? AND seq > ?))", (after.priority, after.priority, after.seq))
-    where = all_of((arm, behind, *source.asked, *_one_of("priority", source.priorities)))
-    found = conn.execute(
-        f"SELECT priority, seq FROM {source.table} WHERE {where.sql} ORDER BY priority DESC, seq LIMIT ?",
-        (*where.values, limit + 1),
-    ).fetchall()
-    keys = [_Key(*key) for key in found[:limit]]
-    return keys, keys[-1] if len(found) > limit else None
+    where = all_of((arm, behind, _fits(source)))
+    sql = f"SELECT priority, seq FROM {source.table} WHERE {where.sql} ORDER BY priority DESC, seq LIMIT ?"
+    most = limit + 1 if source.text is None else -1
+    found: list[_Key] = []
+    budget = Budget(BUDGET, LOOKED_AT)
+    for key in [_Key(*values) for values in conn.execute(sql, (*where.values, most))]:
+        hit, characters = (True, 0) if source.text is None else _has_text(conn, key.seq, source.text)
+        if hit:
+            found.append(key)
+            if len(found) > limit:
+                return found[:limit], found[limit - 1]
+        if source.text is not None and not budget.spend(characters):
+            return found, key
+    return found, None
+
+
+def _has_text(conn: sqlite3.Connection, seq: int, text: str) -> tuple[bool, int]:
+    row = Condition(f"SELECT seq AS key, {probe('1', text, _SEARCHED)} FROM dt_tasks WHERE seq = ?", (seq,))
+    _, hit, characters = conn.execute(*hits(row, text, 1)).fetchone()
+    return hit, characters
 
 
 def _by_seq(conn: sqlite3.Connection, seq: int) -> Row:
@@ -171,9 +203,9 @@ def _source(org_id: str, wanted: TaskFilter, now: float) -> _Source:
     narrow = _narrow(org_id, wanted)
     if narrow is not None:
         table, arm, ordered = narrow
-        return _Source(table, (arm,), ordered, (*_one_of("state", states), *asked), priorities)
+        return _Source(table, (arm,), ordered, (*_one_of("state", states), *asked), wanted.text, priorities)
     arms = (Condition("org_id = ? AND state = ?", (org_id, state.value)) for state in states or TaskState)
-    return _Source("dt_tasks INDEXED BY dt_tasks_list", tuple(arms), True, asked, priorities)
+    return _Source("dt_tasks INDEXED BY dt_tasks_list", tuple(arms), True, asked, wanted.text, priorities)
 
 
 def _narrow(org_id: str, wanted: TaskFilter) -> tuple[str, Condition, bool] | None:
@@ -195,7 +227,7 @@ def _narrow(org_id: str, wanted: TaskFilter) -> tuple[str, Condition, bool] | No
 
 
 def _asked(wanted: TaskFilter, now: float) -> tuple[Condition, ...]:
-    """What the filter asks of a row, state and priority left out."""
+    """What the filter asks of a row, state, priority and text left out."""
     found: list[Condition] = []
     for column in ("space_id", "workflow_id", "capability", "mode", "created_by", "parent_task_id"):
         value = getattr(wanted, column)
@@ -209,8 +241,6 @@ def _asked(wanted: TaskFilter, now: float) -> tuple[Condition, ...]:
         found.append(_waiting(wanted.waiting_for))
     if wanted.overdue is not None:
         found.append(Condition(f"{_OVERDUE} IS ?", (now, wanted.overdue)))
-    if wanted.text is not None:
-        found.append(containing(wanted.text, ("title", "description")))
     return tuple(found)
 
 
@@ -226,29 +256,8 @@ def _waiting(names: Sequence[str]) -> Condition:
     return Condition(f"mode = 'manual' AND completed_at IS NULL AND ({_HOLDER} IN ({marks}) OR {free})", tuple(names))
 
 
-def containing(text: str, columns: Sequence[str]) -> Condition:
-    """SQLite knows upper and lower case of ASCII only, so others are looked for as words are commonly written. A
-    search for a plain part, not for a pattern: its cost is known whatever the text is."""
-    spellings = {_lower(spelling) for spelling in (text, text.lower(), text.upper(), text.title(), text.capitalize())}
-    places = [(column, spelling) for spelling in sorted(spellings) for column in columns]
-    sql = " OR ".join(f"instr(lower({column}), ?) > 0" for column, _ in places)
-    return Condition(f"({sql})", tuple(spelling for _, spelling in places))
-
-
-def _lower(text: str) -> str:
-    """As SQLite's lower() does it."""
-    return "".join(character.lower() if character.isascii() else character for character in text)
-
-
 def _one_of(column: str, values: Sequence[Any]) -> tuple[Condition, ...]:
     """Nothing, when there is no choice."""
     if not values:
         return ()
     return (Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values)),)
-
-
-def all_of(conditions: Sequence[Condition]) -> Condition:
-    return Condition(
-        " AND ".join(condition.sql for condition in conditions),
-        tuple(value for condition in conditions for value in condition.values),
-    )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from durable_tasks.ports import Peer
+from durable_tasks.store import beside
+from durable_tasks.store.connection import explain_os
 from durable_tasks.store.transaction import Transaction
 
 
@@ -21,14 +23,19 @@ class ProcessLock:
     """An flock on a file named after the instance. The kernel frees it when the process dies, at once."""
 
     def __init__(self, db: Path, instance: str) -> None:
+        self._db = db
         self.instance = instance
         self._path = lock_path(db, instance)
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        """Raises StoreError where no lock can be kept."""
+        beside.make_folder(self._db)
+        try:
+            self._fd = beside.open_private(self._path, os.O_CREAT | os.O_RDWR)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise explain_os(error, self._path) from error
 
     def release(self) -> None:
         if self._fd is None:
@@ -40,7 +47,7 @@ class ProcessLock:
 
 
 def lock_path(db: Path, instance: str) -> Path:
-    return db.with_name(db.name + "-processes") / f"{instance}.lock"
+    return beside.folder_of(db) / f"{instance}.lock"
 
 
 def is_free(db: Path, instance: str) -> bool:
@@ -58,9 +65,11 @@ def _with_lock(db: Path, instance: str, act: Callable[[Path], None]) -> bool:
     """Do `act` while holding the instance's lock. False, and nothing done, when its process holds it."""
     path = lock_path(db, instance)
     try:
-        fd = os.open(path, os.O_RDWR)
+        fd = beside.open_private(path, os.O_RDWR)
     except FileNotFoundError:
         return True
+    except OSError as error:
+        raise explain_os(error, path) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         act(path)

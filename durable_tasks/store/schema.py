@@ -12,7 +12,8 @@ from pathlib import Path
 
 from durable_tasks.errors import NetworkFileSystem, StoreCorrupt, StoreError, StoreTooNew, StoreUnreadable
 from durable_tasks.store import identity
-from durable_tasks.store.connection import connect, explain
+from durable_tasks.store.beside import make_folder, real_path
+from durable_tasks.store.connection import connect, explain, explain_os
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "fuse.s3fs"}
@@ -26,8 +27,10 @@ def prepare(path: Path, *, now: float, patience: float) -> bool:
 
     Blocking: it runs before there is anything to serve. Raises StoreUnreadable, StoreCorrupt, StoreTooNew,
     NetworkFileSystem, StoreBusy."""
+    path = real_path(path)
     refuse_network(path)
     _create_private(path)
+    make_folder(path)
     try:
         conn = connect(path)
     except sqlite3.Error as error:
@@ -77,7 +80,7 @@ def _create_private(path: Path) -> None:
         if not os.access(path, os.R_OK | os.W_OK):
             raise StoreUnreadable(f"{path} cannot be read and written by this user", path=str(path)) from None
     except OSError as error:
-        raise StoreUnreadable(f"{path} cannot be created: {error.strerror}", path=str(path)) from error
+        raise explain_os(error, path) from error
 
 
 def check_integrity(conn: sqlite3.Connection, path: Path, *, budget: float | None) -> bool:

@@ -5,7 +5,7 @@ It must not know who calls, nor hold any state that is not in the file.
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from durable_tasks.access import Principal
@@ -39,7 +39,6 @@ from durable_tasks.store import (
     groups,
     listing,
     many,
-    prior,
     processes,
     standing,
     tasks,
@@ -393,11 +392,6 @@ class Store(HandoverStore):
 
         return await self._write(op)
 
-    async def prior(self, assignment: Assignment) -> Mapping[str, Any]:
-        """What the attempt's handler sees of the tasks before it; see prior.read."""
-        task = assignment.task
-        return await self.read(lambda conn: prior.read(conn, self.path, task.id), task.org_id)
-
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None:
         """Progress of an executor's attempt."""
         task = assignment.task
@@ -414,8 +408,8 @@ class Store(HandoverStore):
     # ----- processes
 
     async def probe(self) -> None:
-        """Whether the file takes a write now: an empty one. Raises StoreError, Closed."""
-        await self._write(lambda tx: None)
+        """Whether the file takes a write now, and gives it back. Raises StoreError, Closed."""
+        await self._probe()
 
     async def register(self, lease: float, handles: processes.Handles) -> None:
         await self._write(lambda tx: processes.register(tx, lease, handles))

@@ -16,6 +16,7 @@ from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
 from durable_tasks.ports import Clock, Ids, Notice
 from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, WAL_SIZE, Connection, connect, explain, fail
 from durable_tasks.store.transaction import Answer, Operation, Rules, Transaction, Undo, merge, run_apart, run_together
+from durable_tasks.store.watch import Watch
 
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
@@ -43,9 +44,18 @@ class Writer:
     once, and only then answers them. A failing call rolls back alone."""
 
     def __init__(
-        self, path: Path, *, clock: Clock, ids: Ids, rules: Rules, publish: Callable[[Notice], None], patience: float
+        self,
+        path: Path,
+        *,
+        watch: Watch,
+        clock: Clock,
+        ids: Ids,
+        rules: Rules,
+        publish: Callable[[Notice], None],
+        patience: float,
     ) -> None:
         self._path = path
+        self._watch = watch
         self.rules = rules
         self._clock = clock
         self._ids = ids
@@ -183,6 +193,8 @@ class Writer:
             for call in batch:
                 fail(call.future, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
             return
+        finally:
+            self._watch.report()
         notice = Notice(operations=len(batch))
         for call, (result, failure, changed) in zip(batch, answers, strict=True):
             if failure is not None:
@@ -207,6 +219,15 @@ class Writer:
             log.warning("another connection's commits cannot be noticed now", extra={"said": str(error)})
 
     def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
+        self._watch.refuse()
+        try:
+            answers = self._transact(conn, batch)
+        except sqlite3.Error:
+            self._watch.look()  # which tells more of a file that is gone than SQLite
+            raise
+        return answers
+
+    def _transact(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
         self._begin(conn, batch)
         try:
             if self._checkpoint_if_due(conn):
@@ -226,6 +247,8 @@ class Writer:
             if conn.in_transaction:
                 conn.execute("ROLLBACK")
             raise
+        # Now, not before: what is acknowledged was in the file at its path after it was on the disk.
+        self._watch.look()
         return answers
 
     def _transaction(self, conn: sqlite3.Connection) -> Transaction:
@@ -250,6 +273,7 @@ class Writer:
         Answers whether all of it was moved: not what somebody reads from before its end."""
         if not self.owns_checkpoints or not self._checkpoint_due():
             return False
+        self._watch.look()  # the log of one file must not be moved into another
         self._operations = 0
         try:
             if self._checkpointer is None:
@@ -263,10 +287,7 @@ class Writer:
         return False
 
     def _checkpoint_due(self) -> bool:
-        try:
-            size = self._path.with_name(self._path.name + "-wal").stat().st_size
-        except FileNotFoundError:
-            return False
+        size = self._watch.wal_size
         self._wal_size = min(self._wal_size, size)  # it has begun anew
         if self._operations < CHECKPOINT_OPERATIONS and size - self._wal_size < WAL_SIZE:
             return False

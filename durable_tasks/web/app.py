@@ -23,6 +23,7 @@ from durable_tasks.web.metrics import Scrapes
 from durable_tasks.web.problems import handle_problems
 from durable_tasks.web.routes import operation_routes
 from durable_tasks.web.sites import Sites
+from durable_tasks.web.stopping import told_to_stop
 from durable_tasks.web.waits import Waits
 
 DESCRIPTION = "Durable tasks: create them, claim them, work on them, watch them. Errors are problem details (RFC 9457)."
@@ -62,10 +63,11 @@ class Api(FastAPI):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """What is open while the DurableTasks runs."""
+        """What is open while the DurableTasks runs, until whoever serves it is told to stop."""
         self._waits.open()
         try:
-            yield
+            with told_to_stop(self.leave):
+                yield
         finally:
             self.leave()
 

@@ -25,8 +25,9 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
     429: ("TooMany", "The organisation waits too often already."),
     500: ("Broken", "Something broke in the server."),
     503: ("Unavailable", "The store, or Temporal, cannot serve it now."),
+    507: ("Full", "The disk of the store is full; nothing was stored."),
 }
-_WITH_HEADER = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+_WITH_HEADER = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After", 507: "Retry-After"}
 _TEXT = {"schema": {"type": "string"}}
 STREAM = "text/event-stream"
 _MESSAGE = {
@@ -51,7 +52,7 @@ def refusals_of(operation: Operation) -> list[int]:
     if "{" in operation.path:
         found.add(404)
     if not operation.reads:
-        found |= {400, 404, 409, 413, 415}
+        found |= {400, 404, 409, 413, 415, 507}
     elif operation.waits:
         found.add(429)
     if "version" in operation.request.model_fields:

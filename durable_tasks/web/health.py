@@ -11,10 +11,13 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import Closed, StoreError
+from durable_tasks.errors import Closed, StoreError, StoreFull
 
 _PATIENCE = 2.0
 """Seconds in which the file has to take a write: who waits longer than that is not ready."""
+
+
+StoreState = Literal["writable", "busy", "full", "unusable", "closed"]
 
 
 class Alive(BaseModel):
@@ -25,7 +28,7 @@ class Readiness(BaseModel):
     """Temporal is shown, not judged: without it tasks are still taken, and most of them run."""
 
     ready: bool
-    store: Literal["writable", "busy", "unusable", "closed"]
+    store: StoreState
     temporal: Literal["off", "connected", "unreachable"]
 
 
@@ -49,7 +52,7 @@ def health_routes(tasks: DurableTasks) -> APIRouter:
     return router
 
 
-async def _store_state(tasks: DurableTasks) -> Literal["writable", "busy", "unusable", "closed"]:
+async def _store_state(tasks: DurableTasks) -> StoreState:
     try:
         async with asyncio.timeout(_PATIENCE):
             await tasks.store.probe()
@@ -57,6 +60,8 @@ async def _store_state(tasks: DurableTasks) -> Literal["writable", "busy", "unus
         return "closed"
     except TimeoutError:
         return "busy"
+    except StoreFull:
+        return "full"
     except StoreError:
         return "unusable"
     return "writable"

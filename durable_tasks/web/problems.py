@@ -29,6 +29,7 @@ from durable_tasks.errors import (
     NotFound,
     PayloadTooLarge,
     StoreError,
+    StoreFull,
     TemporalUnavailable,
     Unauthenticated,
 )
@@ -49,12 +50,14 @@ _STATUS: tuple[tuple[type[DurableTasksError], int], ...] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
     (Conflict, 409),
+    (StoreFull, 507),
     (StoreError, 503),
     (Closed, 503),
     (ConfigurationError, 503),
     (TemporalUnavailable, 503),
 )
 _OWN_AFFAIRS: Mapping[type[DurableTasksError], str] = {
+    StoreFull: "the disk of the task store is full; nothing was stored",
     StoreError: "the task store cannot serve this now",
     Closed: "the server is stopping or not yet ready",
     ConfigurationError: "this server is not set up for that; durable mode may be off",
@@ -168,7 +171,7 @@ def problem(
     always = {"Cache-Control": "no-store"}
     if status == 401:
         always["WWW-Authenticate"] = CHALLENGE
-    if status == 503:
+    if status in (503, 507):
         always["Retry-After"] = RETRY_AFTER
     body = json.dumps(said.model_dump())
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers={**always, **(headers or {})})

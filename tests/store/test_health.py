@@ -3,6 +3,7 @@
 It must not know Temporal: the tests send nothing.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import draft
 from durable_tasks.store.transaction import Rules
 from durable_tasks.testing import ManualClock
+from tests.store.support import query
 
 ACME, RIVAL = "acme", "rival"
 
@@ -176,3 +178,17 @@ async def test_settled_are_those_that_have_not_moved_and_that_nothing_is_to_be_s
     assert [one.ref.subject_id for one in found] == [settled.id]
     assert await desk.store.settled(ACME, before=before, limit=0) == []
     assert len(await desk.store.settled(RIVAL, before=before, limit=10)) == 1
+
+
+async def test_a_probe_writes_at_most_once_a_second(desk: Desk) -> None:
+    def written() -> str:
+        return str(query(desk.store.path, "SELECT value FROM dt_meta WHERE key = 'probed'")[0][0])
+
+    await asyncio.gather(*(desk.store.probe() for _ in range(50)))
+    first = written()
+    await desk.clock.advance(0.5)
+    await desk.store.probe()
+    assert written() == first
+    await desk.clock.advance(0.5)
+    await desk.store.probe()
+    assert float(written()) == float(first) + 1.0

@@ -184,3 +184,40 @@ async def test_a_filter_that_means_nothing_is_refused(org: Org, filters: Any) ->
     for ask in (org.list, org.count):
         with pytest.raises(errors.InvalidInput):
             await ask(**filters)
+
+
+async def test_a_search_looks_at_so_much_text_and_says_where_to_go_on(
+    org: Org, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LOOKED_AT", 10_000)
+    long = "Ä needle in a haystack " + "x" * 4000
+    made = [await make(org, f"n{n}", description=long if n == 6 else "x" * 4000) for n in range(9)]
+    sizes, found, cursor = [], list[str](), None
+    while True:
+        page = await org.list(text="ä NEEDLE", cursor=cursor)
+        sizes.append(len(page.items))
+        found += [task.id for task in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == [made[6].id]
+    assert sizes == [0, 0, 1, 0]
+    counted = await org.count(text="x")
+    assert (counted.counts, counted.complete) == ({TaskState.PENDING: 3}, False)
+    assert (await org.list(text="needle", workflow_id="none")).items == []
+
+
+async def test_a_search_does_not_go_from_the_title_into_the_description(org: Org) -> None:
+    await make(org, "one", description="two")
+    for text in ("onetwo", "one two", "ne\ntw"):
+        assert (await org.list(text=text)).items == []
+
+
+async def test_searching_among_the_members_of_a_group(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "LOOKED_AT", 10_000)
+    members = [NewTask(name=f"n{n}", mode="manual", description="x" * 4000) for n in range(5)]  # type: ignore[arg-type]
+    group = await org.fan_out("all", members)
+    first = await org.list(text="XX", workflow_id=group.id)
+    rest = await org.list(text="XX", workflow_id=group.id, cursor=first.next_cursor)
+    assert [task.name for task in (*first.items, *rest.items)] == [f"n{n}" for n in range(5)]
+    assert len(first.items) == 3

@@ -13,7 +13,7 @@ from durable_tasks import DurableTasks, NewTask, Settings
 from durable_tasks.contracts import GroupRef
 from durable_tasks.models import Engine, FilterFields, Mode, Placement
 from durable_tasks.ports import Appetite, Room
-from durable_tasks.store import reader, writer
+from durable_tasks.store import query, writer
 from durable_tasks.store.connection import connect
 from durable_tasks.store.tasks import draft
 
@@ -44,7 +44,7 @@ def overheard(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         return conn
 
     monkeypatch.setattr(writer, "connect", connect_and_listen)
-    monkeypatch.setattr(reader, "connect", connect_and_listen)
+    monkeypatch.setattr(query, "connect", connect_and_listen)
     return said
 
 

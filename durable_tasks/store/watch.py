@@ -1,0 +1,113 @@
+"""The watch: whether the file that is open is still the one at its path. What is found once holds until a restart.
+
+It must not know what is written, nor open the file: closing it again would free the locks that SQLite holds.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from durable_tasks.errors import StoreUnreadable
+from durable_tasks.store.connection import explain_os
+
+log = logging.getLogger("durable_tasks.store")
+
+_INDEX_EVERY = 1.0
+"""Seconds between looks at the log's index: each costs as much as one at the file."""
+_SMALLEST_PAGE = 512
+"""Bytes: no database that has a table is smaller."""
+
+
+class Watch:
+    """Compares by device and inode, which nobody else is given while the file is open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name = str(path)
+        self._opened: tuple[int, int] | None = None
+        self._opened_beside: dict[str, tuple[int, int] | None] = {}
+        self._index_due = 0.0
+        self._size = 0
+        self.wal_size = 0
+        """Bytes, at the last look."""
+        self._shrank = False
+        self._told = False
+        self.trouble: str | None = None
+        """What has become of the file; None while it is the one that was opened."""
+        self.on_trouble: Callable[[], None] = lambda: None
+        self.on_shrinking: Callable[[], None] = lambda: None
+        """The file has become smaller: after a VACUUM, or because somebody has cut it off. To be checked."""
+
+    def begin(self) -> None:
+        """Before the connections are opened: `look` afterwards tells whether they opened the same file."""
+        self._opened = _inode(os.stat(self._name))
+
+    def look(self) -> None:
+        """Raises StoreUnreadable from the first time on that the file is not what it was. Some microseconds: every
+        commit is looked at before it is acknowledged."""
+        if self.trouble is None:
+            try:
+                self.trouble = self._compare()
+            except OSError as error:
+                raise explain_os(error, self._path) from error
+        self.refuse()
+
+    def refuse(self) -> None:
+        """Raises StoreUnreadable when `look` has found something before."""
+        if self.trouble is not None:
+            raise StoreUnreadable(
+                f"{self._path} {self.trouble} while it was open: nothing more is written by this process. Stop it, put"
+                " the right file in its place, and start it again",
+                path=self._name,
+            )
+
+    def report(self) -> None:
+        """Tell what `look` has found, on the event loop: the log and `on_trouble` once, `on_shrinking` each time."""
+        if self._shrank:
+            self._shrank = False
+            self.on_shrinking()
+        if self.trouble is not None and not self._told:
+            self._told = True
+            log.critical("%s %s while it was open: nothing more is written by this process", self._path, self.trouble)
+            self.on_trouble()
+
+    def _compare(self) -> str | None:
+        found = _look_at(self._name)
+        if found is None:
+            return "was moved or deleted"
+        if _inode(found) != self._opened:
+            return "was replaced by another file"
+        if found.st_nlink > 1:
+            return f"was given {found.st_nlink} names (hard links), each with a log of its own,"
+        if found.st_size < _SMALLEST_PAGE:
+            return "was emptied"
+        self._shrank |= found.st_size < self._size
+        self._size = found.st_size
+        if not self._has_same("-wal"):
+            return "lost its log (-wal), with what had not been moved out of it,"
+        now = time.monotonic()
+        if now < self._index_due:
+            return None
+        self._index_due = now + _INDEX_EVERY
+        return None if self._has_same("-shm") else "lost the index of its log (-shm), by which its processes agree,"
+
+    def _has_same(self, suffix: str) -> bool:
+        """Whether this is still there: SQLite deletes neither while somebody has the file open."""
+        found = _look_at(self._name + suffix)
+        if suffix == "-wal":
+            self.wal_size = 0 if found is None else found.st_size
+        now = None if found is None else _inode(found)
+        return self._opened_beside.setdefault(suffix, now) == now
+
+
+def _look_at(name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _inode(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
