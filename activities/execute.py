@@ -143,7 +143,7 @@ def _failure(error: TaskError, *, retryable: bool = True, retry_after: float | N
     """A failed attempt, small enough for every server. Benign: to Temporal's SDK a failed task is no alarm, and its
     traceback would be ours instead of the handler's, which is in the details."""
     kept = TaskError(
-        type=_cut(error.type, _TYPE_LIMIT),
+        type=_own(_cut(error.type, _TYPE_LIMIT)),
         message=_cut(error.message, MESSAGE_LIMIT),
         details=_details(error.details),
     )
@@ -155,6 +155,12 @@ def _failure(error: TaskError, *, retryable: bool = True, retry_after: float | N
         next_retry_delay=None if retry_after is None else timedelta(seconds=retry_after),
         category=ApplicationErrorCategory.BENIGN,
     )
+
+
+def _own(kind: str) -> str:
+    """A handler's exception may bear the name of what this worker says itself: a release would be run again at once,
+    and no retry be used."""
+    return f"exception {kind}" if kind == RELEASED else kind
 
 
 def _details(details: Any) -> Any:

@@ -328,6 +328,11 @@ class DurableTasks:
         return 0 if self._running is None else self._running.executor.running
 
     @property
+    def has_free_slot(self) -> bool:
+        """Whether this process could begin another handler now."""
+        return self._running is not None and self._running.executor.free > 0
+
+    @property
     def engine(self) -> Engine:
         """Which drives new tasks."""
         return Engine.LOCAL if self._running is None else self._running.engine

@@ -12,6 +12,7 @@ from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput
 from durable_tasks.models import MAX_GROUPS, OF_GROUP, Join, NewTask, TaskFilter, assignees
 from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
+from durable_tasks.wording import shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,9 +40,9 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or model.__name__
-        said = first["msg"].removeprefix("Value error, ")
+        why = first["msg"].removeprefix("Value error, ")
         raise InvalidInput(
-            f"{field}: {said}; it was {str(first['input'])[:200]!r}", field=field, value=first["input"]
+            f"{field}: {why}; it was {shown(first['input'])}", field=field, value=first["input"]
         ) from error
 
 
@@ -66,13 +67,13 @@ def task_filter(fields: Mapping[str, Any]) -> TaskFilter:
 def as_tuple(values: Any, what: str) -> tuple[str, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         kind = "the text " if isinstance(values, str) else ""
-        raise InvalidInput(f"{what} is a list of texts, not {kind}{values!r:.200}", value=values)
+        raise InvalidInput(f"{what} is a list of texts, not {kind}{shown(values)}", value=values)
     return tuple(values)
 
 
 def page_limit(limit: int) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}, not {limit!r}", limit=limit)
+        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}, not {shown(limit)}", limit=limit)
     return limit
 
 
@@ -80,7 +81,7 @@ def check_agent(agent_id: str) -> str:
     checked = check_text(agent_id, "agent_id", 256)
     if checked.startswith(OF_GROUP):
         raise InvalidInput(
-            f"agent_id is a person or a program, not a group: {agent_id!r}; a member claims, and says its groups",
+            f"agent_id is a person or a program, not a group: {shown(agent_id)}; a member claims, and says its groups",
             agent_id=agent_id,
         )
     return checked
@@ -97,7 +98,7 @@ def check_groups(groups: Iterable[str]) -> tuple[str, ...]:
 def check_text(value: Any, what: str, longest: int, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value) or len(value) > longest or not _is_whole(value):
         raise InvalidInput(
-            f"{what} is a text of {0 if empty else 1} to {longest} characters, not {value!r:.200}", value=value
+            f"{what} is a text of {0 if empty else 1} to {longest} characters, not {shown(value)}", value=value
         )
     return value
 
@@ -120,7 +121,7 @@ def lease_seconds(lease: DurationLike | None) -> float | None:
         return None
     seconds = parse_duration(lease)
     if seconds <= 0:
-        raise InvalidInput(f"a lease is above 0 seconds, not {lease!r}; None holds until release", lease=lease)
+        raise InvalidInput(f"a lease is above 0 seconds, not {shown(lease)}; None holds until release", lease=lease)
     return seconds
 
 
@@ -140,7 +141,7 @@ def check_batch(tasks: Sequence[NewTask]) -> None:
         raise InvalidInput(f"give 1 to {LARGEST_BATCH} tasks, not {len(tasks)}", count=len(tasks))
     for new in tasks:
         if not isinstance(new, NewTask):
-            raise InvalidInput(f"{new!r:.200} is not a NewTask", value=new)
+            raise InvalidInput(f"{shown(new)} is not a NewTask", value=new)
     dependencies = sum(len(new.depends_on) for new in tasks)
     if dependencies > MOST_DEPENDENCIES:
         raise InvalidInput(
@@ -157,13 +158,15 @@ def required_members(join: Join, total: int) -> int | None:
     if join.wanted != "any" and (
         isinstance(join.wanted, bool) or not isinstance(join.wanted, int) or not 1 <= join.wanted <= total
     ):
-        raise InvalidInput(f'join is "all", "any" or a number from 1 to {total}, not {join.wanted!r}', join=join.wanted)
+        raise InvalidInput(
+            f'join is "all", "any" or a number from 1 to {total}, not {shown(join.wanted)}', join=join.wanted
+        )
     return join.required(total)
 
 
 def check_policy(policy: str) -> str:
     if policy not in ("fail_fast", "continue"):
-        raise InvalidInput(f'failure_policy is "fail_fast" or "continue", not {policy!r}', failure_policy=policy)
+        raise InvalidInput(f'failure_policy is "fail_fast" or "continue", not {shown(policy)}', failure_policy=policy)
     return policy
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from durable_tasks.errors import InvalidInput
+from durable_tasks.wording import shown
 
 DurationLike = float | int | str | timedelta
 
@@ -28,21 +29,27 @@ LONGEST = 100 * 365 * 86400.0
 def parse_duration(value: DurationLike) -> float:
     """Seconds in `value`: a number of seconds, a timedelta, "1h30m" (units w d h m s ms, descending) or
     ISO 8601 ("PT1H30M"). Raises InvalidInput for anything else, negatives, and more than 100 years."""
-    seconds = _seconds(value)
+    seconds = seconds_in(value)
     if seconds is None or not math.isfinite(seconds):
-        raise InvalidInput(f'{value!r} is not a duration; give seconds, "1h30m" or ISO 8601 like "PT90S"', value=value)
+        raise InvalidInput(
+            f'{shown(value)} is not a duration; give seconds, "1h30m" or ISO 8601 like "PT90S"', value=value
+        )
     if seconds < 0:
-        raise InvalidInput(f"a duration cannot be negative: {value!r}", value=value)
+        raise InvalidInput(f"a duration cannot be negative: {shown(value)}", value=value)
     if seconds > LONGEST:
-        raise InvalidInput(f"a duration cannot exceed 100 years: {value!r}", value=value)
+        raise InvalidInput(f"a duration cannot exceed 100 years: {shown(value)}", value=value)
     return seconds
 
 
-def _seconds(value: Any) -> float | None:
+def seconds_in(value: Any) -> float | None:
+    """The seconds in `value`, of any size and sign, infinite ones included; None when it is no duration at all."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, str):

@@ -12,6 +12,7 @@ from durable_tasks.models import DEFAULT_SPACE, FailurePolicy, Join, NewTask, Wo
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
 from durable_tasks.store.tasks import Draft
+from durable_tasks.wording import shown
 
 _OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})
 
@@ -36,7 +37,7 @@ def group_draft(
     names = {option: options.get(option) for option in ("created_by", "idempotency_key")}
     checked = build(NewTask, name="x", space_id=options.get("space_id") or DEFAULT_SPACE, **names)
     if max_parallel is not None and (type(max_parallel) is not int or max_parallel < 1):
-        raise InvalidInput(f"max_parallel is at least 1, not {max_parallel!r}", max_parallel=max_parallel)
+        raise InvalidInput(f"max_parallel is at least 1, not {shown(max_parallel)}", max_parallel=max_parallel)
     return GroupDraft(
         kind=kind,
         name=check_text(name, "name", 512),

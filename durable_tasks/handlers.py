@@ -6,18 +6,19 @@ It must not know slots, storage or Temporal; a registry belongs to one DurableTa
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from types import MappingProxyType, NoneType, SimpleNamespace, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable_tasks.errors import InvalidInput, NonRetryable
 from durable_tasks.models import Capability, NewTask, Task
+from durable_tasks.wording import shown
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +36,14 @@ def current_task() -> Task | None:
     return _current.get()
 
 
+class _TaskLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds the task to what the caller says, and never in its place."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
+
+
 class TaskContext:
     """What a handler may ask and tell while it runs. Safe to use from any thread."""
 
@@ -50,7 +59,7 @@ class TaskContext:
         self.attempt = task.attempt
         self.prior = MappingProxyType(dict(prior))
         """Outputs by name: of the steps before in a pipeline, of the dependencies elsewhere."""
-        self.logger = logging.LoggerAdapter(
+        self.logger = _TaskLogger(
             logging.getLogger("durable_tasks.handler"),
             {"task_id": task.id, "org_id": task.org_id, "capability": task.capability, "attempt": task.attempt},
         )
@@ -66,7 +75,7 @@ class TaskContext:
         """Report progress, 0 to 100. Returns at once; quick reports are coalesced, long messages are cut.
         Raises InvalidInput."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
-            raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
+            raise InvalidInput(f"progress is a number from 0 to 100, not {shown(percent)}", percent=percent)
         self._report(float(percent), None if message is None else str(message)[:MESSAGE_LIMIT])
 
 
@@ -159,9 +168,34 @@ def inspect_handler(function: Callable[..., Any]) -> Handler:
     positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     wants = None
     if len(positional) > 1 and positional[1].annotation is not inspect.Parameter.empty:
-        annotation = get_type_hints(target).get(positional[1].name, Any)
-        wants = None if annotation is Task else TypeAdapter(annotation)
+        annotation = _resolved(target, positional[1])
+        wants = None if _means_task(annotation) else TypeAdapter(annotation)
     return Handler(function, inspect.iscoroutinefunction(target), wants)
+
+
+def _resolved(target: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """What the annotation stands for. That of no other parameter is looked at: they may name what is imported for type
+    checkers only. Raises InvalidInput when it cannot be found."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    function = inspect.unwrap(target)
+    try:
+        enclosed = inspect.getclosurevars(function).nonlocals
+        # With its type parameters and its closure, where a class of the surrounding function is found if it is used.
+        only = SimpleNamespace(__annotations__={"task": parameter.annotation})
+        return get_type_hints(only, getattr(function, "__globals__", {}), enclosed)["task"]
+    except (NameError, AttributeError, SyntaxError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"the handler {shown(target)} wants {parameter.name}: {parameter.annotation}, which cannot be resolved:"
+            f" {error}; define or import it at the module's top level, outside of `if TYPE_CHECKING`"
+        ) from error
+
+
+def _means_task(annotation: Any) -> bool:
+    """Task itself, also as one that may be None."""
+    return annotation is Task or (
+        get_origin(annotation) in (Union, UnionType) and set(get_args(annotation)) == {Task, NoneType}
+    )
 
 
 def dump_output(value: Any) -> Any:

@@ -10,6 +10,7 @@ from durable_tasks.contracts import Command, CommandAnswer, CommandVerb, TaskRef
 from durable_tasks.errors import AlreadyClaimed, Conflict, InvalidInput, StaleToken
 from durable_tasks.models import Claim, Task, TaskError
 from durable_tasks.org import Org
+from durable_tasks.wording import shown
 from durable_tasks.workflow_verbs import Host
 
 Verb = Callable[[Org, Command], Awaitable[Task | Claim]]
@@ -99,7 +100,7 @@ async def _progress(org: Org, command: Command) -> Task:
     given = command.arguments
     percent = given.get("percent", given.get("progress"))
     if isinstance(percent, bool) or not isinstance(percent, int | float):
-        raise InvalidInput(f"progress needs percent, a number from 0 to 100, not {percent!r}", percent=percent)
+        raise InvalidInput(f"progress needs percent, a number from 0 to 100, not {shown(percent)}", percent=percent)
     return await org.progress(
         command.task_id,
         percent,
@@ -112,7 +113,7 @@ async def _progress(org: Org, command: Command) -> Task:
 async def _update(org: Org, command: Command) -> Task:
     fields = command.arguments.get("fields")
     if not isinstance(fields, dict) or not fields:
-        raise InvalidInput(f"update needs fields, an object of what is to change, not {fields!r:.200}", fields=fields)
+        raise InvalidInput(f"update needs fields, an object of what is to change, not {shown(fields)}", fields=fields)
     version = command.arguments.get("version")
     return await org.update(command.task_id, version=version, command_id=command.command_id, **fields)
 
@@ -139,14 +140,14 @@ _VERBS: Mapping[CommandVerb, Verb] = {
 def _token(given: Mapping[str, Any]) -> str:
     token = given["token"]
     if not isinstance(token, str):
-        raise InvalidInput(f"token is a text, not {token!r:.200}", token=token)
+        raise InvalidInput(f"token is a text, not {shown(token)}", token=token)
     return token
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:
     value = given.get(name)
     if not isinstance(value, str) or not value:
-        raise InvalidInput(f"{name} is a text, not {value!r:.200}", **{name: value})
+        raise InvalidInput(f"{name} is a text, not {shown(value)}", **{name: value})
     return value
 
 
@@ -156,4 +157,4 @@ def _error(value: Any) -> str | TaskError:
     if isinstance(value, dict) and isinstance(value.get("message"), str):
         kind = value.get("type", "failed")
         return TaskError(type=str(kind), message=value["message"], details=value.get("details"))
-    raise InvalidInput(f"fail needs error, a text or an object with a message, not {value!r:.200}", error=value)
+    raise InvalidInput(f"fail needs error, a text or an object with a message, not {shown(value)}", error=value)

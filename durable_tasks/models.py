@@ -5,17 +5,18 @@ It must not know SQL, Temporal or handlers: data and its validation only.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import SkipJsonSchema
 
 from durable_tasks.durations import Duration, DurationLike
 from durable_tasks.errors import InvalidOrg
 from durable_tasks.form_models import form_of
+from durable_tasks.instants import Instant, InstantLike
 
 T = TypeVar("T")
 
@@ -216,8 +217,8 @@ class NewTask(Frozen):
     retry: RetryPolicy = RetryPolicy()
     timeout: Duration | None = None
     delay: Duration | None = None
-    not_before: AwareDatetime | None = None
-    deadline: AwareDatetime | Duration | None = None
+    not_before: Instant | None = None
+    deadline: Instant | None = None
     idempotency_key: Key | None = None
 
     @model_validator(mode="after")
@@ -259,8 +260,8 @@ class TaskFields(TypedDict, total=False):
     retry: RetryPolicy
     timeout: DurationLike | None
     delay: DurationLike | None
-    not_before: datetime | None
-    deadline: datetime | DurationLike | None
+    not_before: InstantLike | None
+    deadline: InstantLike | None
     idempotency_key: str | None
 
 
@@ -468,8 +469,3 @@ class Join(NamedTuple):
         if self.wanted == "all":
             return total
         return 1 if self.wanted == "any" else int(self.wanted)
-
-
-def utc(seconds: float) -> datetime:
-    """Unix seconds as an aware datetime."""
-    return datetime.fromtimestamp(seconds, UTC)

@@ -3,6 +3,7 @@
 It must not know SQL, Temporal or other organisations.
 """
 
+import logging
 import math
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
@@ -29,6 +30,7 @@ from durable_tasks.checks import (
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import org_key
 from durable_tasks.errors import InvalidInput, WaitTimeout
+from durable_tasks.handlers import current_task
 from durable_tasks.lifecycle import Verb, is_terminal
 from durable_tasks.models import (
     DEFAULT_LEASE,
@@ -53,9 +55,11 @@ from durable_tasks.store import joining
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
 from durable_tasks.store.tasks import EDITABLE
+from durable_tasks.wording import shown
 from durable_tasks.workflow_verbs import Workflows
 
 T = TypeVar("T")
+log = logging.getLogger("durable_tasks")
 
 
 class Org(Workflows):
@@ -230,7 +234,7 @@ class Org(Workflows):
     ) -> Task:
         """Report progress, 0 to 100; renews the lease."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
-            raise InvalidInput(f"progress is a number from 0 to 100, not {percent!r}", percent=percent)
+            raise InvalidInput(f"progress is a number from 0 to 100, not {shown(percent)}", percent=percent)
         said = None if message is None else check_text(message, "message", ERROR_LIMIT, empty=True)
         return await self._host.store.progress(self.id, task_id, float(percent), token, said, command_id)
 
@@ -310,14 +314,29 @@ class Org(Workflows):
     async def _wait_for(self, key: str, look: Callable[[], Awaitable[T | None]], timeout: DurationLike | None) -> T:
         clock = self._host.clock
         until = math.inf if timeout is None else clock.steady() + parse_duration(timeout)
+        told = False
         with self._host.waiters.waiting(key) as happened:
             while True:
                 happened.clear()
                 found = await look()
                 if found is not None:
                     return found
+                told = told or self._warns_of_full_slots(key)
                 if not await clock.wait_for(happened, until - clock.steady()):
                     raise WaitTimeout(f"{key} had not ended after {timeout} s", id=key, timeout=timeout)
+
+    def _warns_of_full_slots(self, key: str) -> bool:
+        """Whether a handler waits while nothing can begin here: for good, if what it waits for is to run here too."""
+        task = current_task()
+        if task is None or self._host.has_free_slot:
+            return False
+        log.warning(
+            "a handler waits for %s, and no slot of this process is free to run it; if every slot comes to wait so,"
+            " none ever ends: raise max_concurrent, or let the work follow by depends_on instead of waiting",
+            key,
+            extra={"task_id": task.id, "capability": task.capability, "waits_for": key},
+        )
+        return True
 
     async def events(
         self, *, task_id: str | None = None, workflow_id: str | None = None, after: int = 0, limit: int = 100

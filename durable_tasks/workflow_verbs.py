@@ -45,6 +45,11 @@ class Host(Protocol):
         """The open store. Raises Closed when there is none here."""
         ...
 
+    @property
+    def has_free_slot(self) -> bool:
+        """Whether this process could begin another handler now."""
+        ...
+
     def place(self, new: NewTask) -> tuple[Mode, Placement, Engine]:
         """How a new task is to run. Raises InvalidInput."""
         ...

@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
     from durable_tasks.contracts import EXECUTE, AttemptEnd, AttemptEnding, Begun, Execution, execution_id
+    from durable_tasks.durations import LONGEST
     from durable_tasks.models import TaskError
 
 T = TypeVar("T")
@@ -156,6 +157,7 @@ def _details(said: Any) -> Any:
 
 def _retry_after(cause: ApplicationError, said: Any) -> float | None:
     if cause.next_retry_delay is not None:
-        return cause.next_retry_delay.total_seconds()
+        said = cause.next_retry_delay.total_seconds()
     is_number = isinstance(said, int | float) and not isinstance(said, bool)
-    return float(said) if is_number and said >= 0 else None
+    # Compared before it is a float: an integer may be larger than any.
+    return float(min(said, LONGEST)) if is_number and said >= 0 else None

@@ -18,6 +18,7 @@ from durable_tasks.handlers import Handlers
 from durable_tasks.lifecycle import HELD
 from durable_tasks.models import TaskError
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Errand, Outcome
+from durable_tasks.wording import shown
 
 log = logging.getLogger("durable_tasks.executor")
 
@@ -353,4 +354,4 @@ def _refusal(error: Exception, task_id: str) -> Outcome:
     if isinstance(error, InvalidInput):
         return to_outcome(NonRetryable(error.message))
     log.error("an attempt's end broke the store", exc_info=error, extra={"task_id": task_id})
-    return Outcome(Ending.FAILED, error=TaskError(type="internal", message=repr(error)[:1000]))
+    return Outcome(Ending.FAILED, error=TaskError(type="internal", message=shown(error, 1000)))

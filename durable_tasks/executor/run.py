@@ -6,9 +6,12 @@ It must not know slots or storage.
 import asyncio
 import contextvars
 import logging
+import signal
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from durable_tasks.durations import parse_duration
@@ -16,10 +19,13 @@ from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, 
 from durable_tasks.handlers import Handler, TaskContext, dump_output
 from durable_tasks.models import TaskError
 from durable_tasks.ports import Assignment, Ending, Outcome
+from durable_tasks.wording import message_of, shown, traceback_of, type_name
 
 log = logging.getLogger("durable_tasks.executor")
 
 MESSAGE_LIMIT = 8 * 1024
+FACT_LIMIT = 1000
+MOST_FACTS = 32
 Report = Callable[[float, str | None], None]
 
 
@@ -51,7 +57,7 @@ class Run:
         if self._handler.is_async:
             self._task = asyncio.create_task(self._call(), name=f"durable_tasks handler {task_id}")
             # A task that is cancelled before its first step never enters _call.
-            self._task.add_done_callback(lambda _: self._resolve(Outcome(Ending.RELEASED)))
+            self._task.add_done_callback(lambda _: self._resolve(self._cancelled_outcome()))
         else:
             loop, context = asyncio.get_running_loop(), contextvars.copy_context()
             # A thread of its own, and a daemon: a handler that never returns must not hold a pool or the exit.
@@ -80,21 +86,21 @@ class Run:
         self._resolve(None)
 
     async def _call(self) -> None:
+        """Nothing that a handler raises may leave this coroutine but its cancellation: asyncio ends the event loop, and
+        with it the process, for a task's SystemExit."""
         try:
             value = await self._handler.call(self._context)
-            self._resolve(Outcome(Ending.COMPLETED, output=dump_output(value)))
+            outcome = Outcome(Ending.COMPLETED, output=dump_output(value))
         except asyncio.CancelledError:
             # Asked by us: the row decides what becomes of the task. Else the handler was cancelled from
             # inside, which is a failure like any other.
-            self._resolve(
-                Outcome(Ending.RELEASED) if self.stopping else _failure("CancelledError", "the handler was cancelled")
-            )
+            self._resolve(self._cancelled_outcome())
             raise
-        except Exception as error:
-            self._resolve(to_outcome(error))
         except BaseException as error:
-            self._resolve(to_outcome(error))
-            raise
+            if _is_pressed(error):
+                raise
+            outcome = to_outcome(error)
+        self._resolve(outcome)
 
     def _call_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -107,49 +113,58 @@ class Run:
         except RuntimeError:
             log.warning("a handler ended after its event loop had closed", extra={"task_id": self.assignment.task.id})
 
+    def _cancelled_outcome(self) -> Outcome:
+        """A release that nobody asked for would be tried again at once, for nothing, and for ever."""
+        return Outcome(Ending.RELEASED) if self.stopping else _failure("CancelledError", "the handler was cancelled")
+
     def _resolve(self, outcome: Outcome | None) -> None:
         if not self.ended.done():
             self.ended.set_result(outcome)
 
 
+def _is_pressed(error: BaseException) -> bool:
+    """Whether a person pressed Ctrl-C, and the handler only happened to run: that must still end the process."""
+    if not issubclass(type(error), KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
+        return False
+    listener: Any = signal.getsignal(signal.SIGINT)
+    if listener is signal.default_int_handler:
+        return True  # it leaves no trace
+    while isinstance(listener, partial):
+        listener = listener.func
+    code = getattr(listener, "__code__", None)
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
 def to_outcome(error: BaseException) -> Outcome:
-    """What a handler's exception means for its task."""
-    details: dict[str, Any] = {"traceback": _traceback(error)}
-    if isinstance(error, DurableTasksError) and error.facts:
-        details["facts"] = {name: _storable(repr(value)[:1000]) for name, value in error.facts.items()}
-    described = TaskError(type=type(error).__name__, message=_said(error)[:MESSAGE_LIMIT], details=details)
+    """What a handler's exception means for its task. Whatever the exception does when it is asked: an outcome."""
+    kind = type(error)
+    retry_after = None
+    try:
+        details: dict[str, Any] = {"traceback": traceback_of(error, MESSAGE_LIMIT)}
+        if issubclass(kind, DurableTasksError) and (facts := _facts(error)):
+            details["facts"] = facts
+        if issubclass(kind, RetryAfter):
+            retry_after = _seconds(error)
+    except BaseException:  # a property of the exception itself may raise anything
+        details = {"traceback": "<the exception cannot be looked at>"}
+    described = TaskError(type=type_name(error), message=message_of(error, MESSAGE_LIMIT), details=details)
     return Outcome(
-        Ending.FAILED,
-        error=described,
-        retryable=not isinstance(error, NonRetryable),
-        retry_after=_seconds(error) if isinstance(error, RetryAfter) else None,
+        Ending.FAILED, error=described, retryable=not issubclass(kind, NonRetryable), retry_after=retry_after
     )
 
 
-def _seconds(error: RetryAfter) -> float | None:
+def _facts(error: Any) -> dict[str, str]:
+    return {str(name)[:FACT_LIMIT]: shown(value, FACT_LIMIT) for name, value in islice(error.facts.items(), MOST_FACTS)}
+
+
+def _seconds(error: Any) -> float | None:
     """The wait that a handler asked for; the task's own backoff when it is no duration."""
     try:
         return parse_duration(error.seconds)
     except InvalidInput as refusal:
-        log.warning("a handler raised RetryAfter with no duration", extra={"said": refusal.message})
+        log.warning("a handler raised RetryAfter with no duration", extra={"refusal": refusal.message})
         return None
 
 
 def _failure(kind: str, message: str) -> Outcome:
     return Outcome(Ending.FAILED, error=TaskError(type=kind, message=message))
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return _storable(str(error) or repr(error))
-    except Exception:  # an exception whose own words fail must not cost the slot
-        return "<the exception cannot say what it is>"
-
-
-def _traceback(error: BaseException) -> str:
-    return _storable("".join(traceback.format_exception(error, limit=-8))[-MESSAGE_LIMIT:])
-
-
-def _storable(text: str) -> str:
-    """Without lone surrogates: they are no UTF-8."""
-    return text.encode(errors="replace").decode()

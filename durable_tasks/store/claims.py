@@ -11,8 +11,9 @@ from typing import Any
 
 from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
 from durable_tasks.forms import FormDue
+from durable_tasks.instants import utc
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb
-from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState, utc
+from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState
 from durable_tasks.store import commands, remainders
 from durable_tasks.store.endings import end_completed, end_failed, end_released, reopen
 from durable_tasks.store.events import PROGRESS_EVERY, task_event

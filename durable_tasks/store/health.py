@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from durable_tasks.instants import utc
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import Placement, TaskState, utc
+from durable_tasks.models import Placement, TaskState
 from durable_tasks.store.connection import has_reset_bug
 from durable_tasks.store.processes import Workforce, workforce
 from durable_tasks.store.rows import Row

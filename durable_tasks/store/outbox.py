@@ -13,7 +13,8 @@ from typing import Any
 
 from durable_tasks.contracts import GroupRef, Ref
 from durable_tasks.errors import NotFound
-from durable_tasks.models import Placement, utc
+from durable_tasks.instants import utc
+from durable_tasks.models import Placement
 from durable_tasks.ports import DeadLetter, Due, Errand, OutboxKind, Room
 from durable_tasks.store.rows import READY, Row
 from durable_tasks.store.status import read_status, ref_of

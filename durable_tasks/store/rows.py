@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from durable_tasks.errors import InvalidInput, PayloadTooLarge
+from durable_tasks.instants import utc
 from durable_tasks.models import (
     Attempt,
     AttemptState,
@@ -24,7 +25,6 @@ from durable_tasks.models import (
     TaskState,
     Workflow,
     WorkflowState,
-    utc,
 )
 
 Row = dict[str, Any]

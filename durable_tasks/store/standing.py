@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from durable_tasks.errors import NotFound
+from durable_tasks.instants import utc
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import Mode, Placement, TaskState, utc
+from durable_tasks.models import Mode, Placement, TaskState
 from durable_tasks.standing import Activity, Explanation, Latency, Minute, QueueDepth, Queues
 from durable_tasks.store.health import why
 from durable_tasks.store.rows import TASK, Row, task_row

@@ -6,12 +6,12 @@ It must not know how attempts begin: who runs a task is told in claims.py and di
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
 from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, UnknownDependency, VersionConflict
 from durable_tasks.forms import FORM_LIMIT, check_form
+from durable_tasks.instants import seconds_at
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskState
 from durable_tasks.store import commands, submissions
@@ -235,17 +235,10 @@ def _blank(tx: Transaction, org_id: str, drafted: Draft, task_id: str) -> Row:
     }  # fmt: skip
     if new.delay is not None:
         row["not_before"] = tx.now + new.delay
-    elif new.not_before is not None:
-        row["not_before"] = new.not_before.timestamp()
-    row["deadline_at"] = instant(new.deadline, tx.now)
+    else:
+        row["not_before"] = seconds_at(new.not_before, tx.now)
+    row["deadline_at"] = seconds_at(new.deadline, tx.now)
     return row
-
-
-def instant(value: datetime | float | None, now: float) -> float | None:
-    """A datetime as unix seconds, or seconds from now."""
-    if value is None:
-        return None
-    return value.timestamp() if isinstance(value, datetime) else now + value
 
 
 def _link(tx: Transaction, row: Row, parents: tuple[str, ...]) -> str | None:
@@ -302,7 +295,7 @@ def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int
         )
     changes = dict(fields)
     if "deadline" in changes:
-        changes["deadline_at"] = instant(changes.pop("deadline"), tx.now)
+        changes["deadline_at"] = seconds_at(changes.pop("deadline"), tx.now)
     if "assigned_to" in changes:
         changes["reserved_for"] = changes.pop("assigned_to")
         if _is_taken(row) and changes["reserved_for"] != row["assigned_to"]:

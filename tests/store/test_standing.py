@@ -11,7 +11,7 @@ import pytest
 
 from durable_tasks import DurableTasks, NewTask, Org, TaskState
 from durable_tasks.errors import NotFound
-from durable_tasks.models import utc
+from durable_tasks.instants import utc
 from durable_tasks.standing import Activity, Latency
 from durable_tasks.store import standing
 from durable_tasks.testing import ManualClock
