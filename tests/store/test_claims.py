@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from durable_tasks import Claim, DurableTasks, NewTask, Org, Priority, errors
 from durable_tasks.client import Client
-from durable_tasks.models import DEFAULT_LEASE, utc
+from durable_tasks.instants import utc
+from durable_tasks.models import DEFAULT_LEASE
 from durable_tasks.operations.requests import ClaimTask, NextTask
 from durable_tasks.testing import ManualClock
 from tests.store.support import AGENT, claimed, everything, opened, query, states, time_of, within
