@@ -5,7 +5,8 @@ It must not test what becomes of the task then.
 
 import asyncio
 import signal
-import threading
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -148,21 +149,27 @@ async def test_a_handler_that_somebody_else_cancelled_before_it_began_has_failed
     assert outcome.error.type == "CancelledError"
 
 
-def test_a_real_interrupt_still_ends_the_process() -> None:
-    async def pressed(ctx: TaskContext, task: Task) -> None:
-        signal.raise_signal(signal.SIGINT)
+PRESSED = """
+import asyncio, signal, sys
+from tests.executor.test_run import run_of
 
-    async def main() -> None:
-        run = run_of(pressed)
-        run.start()
-        await run.ended
+async def pressed(ctx, task):
+    signal.raise_signal(signal.SIGINT)
 
-    assert threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    loop = asyncio.new_event_loop()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(main())
-    finally:
-        signal.signal(signal.SIGINT, before)
-        loop.close()
+async def main():
+    run = run_of(pressed)
+    run.start()
+    await run.ended
+
+if sys.argv[1] == "bare":
+    asyncio.new_event_loop().run_until_complete(main())
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", ["bare", "asyncio.run"])
+def test_a_real_interrupt_still_ends_the_process(how: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PRESSED, how], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGINT, done.stderr
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
