@@ -37,7 +37,7 @@ class LocalEngine:
         self._temporal = temporal
         self._fallback_after = fallback_after
         self._ready = asyncio.Event()
-        self._recover_before = clock.now()
+        self._recovered = clock.steady()
         self._dry_until = 0.0
         self.fall_back = True
         """Whether Temporal's tasks may be begun here at all."""
@@ -51,17 +51,18 @@ class LocalEngine:
 
     def recover(self) -> None:
         """A process died: begin at once what it had, without waiting for Temporal to notice."""
-        self._recover_before = self._clock.now()
+        self._recovered = self._clock.steady()
         self._dry_until = 0.0
         self._ready.set()
 
     def _temporal_before(self) -> float | None:
         if not (self._temporal and self.fall_back):
             return None
-        if self._clock.steady() < self._dry_until:
+        steady = self._clock.steady()
+        if steady < self._dry_until:
             return None
-        late = self._clock.now() - self._fallback_after if self._fallback_after is not None else self._recover_before
-        return max(late, self._recover_before)
+        ago = steady - self._recovered
+        return self._clock.now() - (ago if self._fallback_after is None else min(ago, self._fallback_after))
 
     async def pick(self) -> None:
         """Fill the executor until cancelled."""

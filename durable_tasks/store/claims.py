@@ -272,7 +272,7 @@ def progress(tx: Transaction, org_id: str, task_id: str, percent: float, token: 
     if row["lease"] is not None:
         changes["lease_expires_at"] = tx.now + row["lease"]
     told = row["progress_event_at"]
-    if told is None or tx.now - told >= PROGRESS_EVERY:
+    if told is None or not 0 <= tx.now - told < PROGRESS_EVERY:  # below 0: the clock was set back
         changes["progress_event_at"] = tx.now
     touch(tx, row, updated_at=tx.now, **changes)
     if "progress_event_at" in changes:

@@ -78,8 +78,9 @@ def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int, lent: b
         ours = " AND engine = 'local'" if lent else ""
         found += tx.all(sql.format(ours), (org_id, "open", capability, limit))
         if appetite.temporal_before is not None:
-            values = (org_id, "asked", capability, appetite.temporal_before, limit)
-            found += tx.all(sql.format(" AND ready_at < ?"), values)
+            # Ready in the future: the clock was set back since.
+            values = (org_id, "asked", capability, appetite.temporal_before, tx.now, limit)
+            found += tx.all(sql.format(" AND (ready_at < ? OR ready_at > ?)"), values)
     found.sort(key=lambda key: (-key[0], key[1]))
     return [seq for _, seq in found[:limit]]
 

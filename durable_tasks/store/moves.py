@@ -125,11 +125,11 @@ def touch(tx: Transaction, row: Row, **changes: Any) -> None:
     """Write what is no edit, a lease or progress: the version stays, so that it never costs an editor a conflict."""
     version = row["version"]
     row.update(changes)
-    due_at = _due_at(row)
-    if due_at != row["due_at"]:
-        row["due_at"] = changes["due_at"] = due_at
-        if due_at is not None and (tx.notice.due is None or due_at < tx.notice.due):
-            tx.notice.due = due_at
+    due = due_at(row)
+    if due != row["due_at"]:
+        row["due_at"] = changes["due_at"] = due
+        if due is not None and (tx.notice.due is None or due < tx.notice.due):
+            tx.notice.due = due
     done = tx.run(_update_sql(tuple(changes)), (*changes.values(), row["seq"], version))
     if done.rowcount != 1:
         raise AssertionError(f"task {row['id']} changed under the write lock")
@@ -141,7 +141,7 @@ def _update_sql(columns: tuple[str, ...]) -> str:
     return f"UPDATE dt_tasks SET {sets} WHERE seq = ? AND version = ?"
 
 
-def _due_at(row: Row) -> float | None:
+def due_at(row: Row) -> float | None:
     """The earliest instant at which the clock has something to do with the row."""
     state = TaskState(row["state"])
     instants = [row["stop_by"]]

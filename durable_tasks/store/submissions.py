@@ -194,13 +194,13 @@ def settled(conn: sqlite3.Connection, now: float, org_id: str, *, before: float,
     rows = conn.execute(
         f"SELECT {_SUBMISSION} FROM dt_submissions AS s INDEXED BY dt_submissions_busy"
         " WHERE namespace IN (SELECT namespace FROM dt_orgs WHERE org_id = ?) AND org_id = ? AND state = 'open'"
-        f" AND state <> 'closed' AND updated_at <= ? AND {_NEWEST}"
+        f" AND state <> 'closed' AND (updated_at <= ? OR updated_at > ?) AND {_NEWEST}"
         " AND NOT EXISTS (SELECT 1 FROM dt_outbox AS o WHERE o.subject_id = s.subject_id"
         " AND o.generation = s.generation AND o.dead_at IS NULL) LIMIT ?",
-        (org_id, org_id, before, limit),
+        (org_id, org_id, before, now, limit),
     ).fetchall()
     found = (_to_submission(conn, values, now) for values in rows)
-    return [one for one in found if one.updated_at <= before]
+    return [one for one in found if not before < one.updated_at <= now]  # in the future: the clock was set back
 
 
 def find(conn: sqlite3.Connection, now: float, workflow_ids: Sequence[str]) -> dict[str, Submission]:

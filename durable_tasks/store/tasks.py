@@ -301,9 +301,15 @@ def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int
         if _is_taken(row) and changes["reserved_for"] != row["assigned_to"]:
             end_released(tx, row, "reassigned")
     if "timeout" in changes and TaskState(row["state"]) in HELD and row["started_at"] is not None:
-        changes["timeout_at"] = None if changes["timeout"] is None else row["started_at"] + changes["timeout"]
+        changes["timeout_at"] = None if changes["timeout"] is None else _begun_at(row) + changes["timeout"]
     move(tx, row, TaskState(row["state"]), "task.updated", {"fields": sorted(fields)}, **changes)
     return to_task(row)
+
+
+def _begun_at(row: Row) -> float:
+    """When the attempt's time began to run: a timeout that it has moved along when the clock was set since."""
+    timed = row["timeout_at"] is not None and row["timeout"] is not None
+    return float(row["timeout_at"] - row["timeout"] if timed else row["started_at"])
 
 
 def _is_taken(row: Row) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
 from durable_tasks.ports import Clock, Ids, Notice
 from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, WAL_SIZE, Connection, connect, explain, fail
+from durable_tasks.store.timekeeping import Timekeeper
 from durable_tasks.store.transaction import Answer, Operation, Rules, Transaction, Undo, merge, run_apart, run_together
 from durable_tasks.store.watch import Watch
 
@@ -57,7 +58,10 @@ class Writer:
         self._path = path
         self._watch = watch
         self.rules = rules
-        self._clock = clock
+        self._times = Timekeeper(clock)
+        self._now = 0.0
+        self._jumped = False
+        """The wall clock has, and nobody was told yet."""
         self._ids = ids
         self._publish = publish
         self._patience = patience
@@ -195,7 +199,8 @@ class Writer:
             return
         finally:
             self._watch.report()
-        notice = Notice(operations=len(batch))
+        # Instants that the commit does not name have moved: as after a foreign one, everybody looks again.
+        notice, self._jumped = Notice(operations=len(batch), foreign=self._jumped), False
         for call, (result, failure, changed) in zip(batch, answers, strict=True):
             if failure is not None:
                 fail(call.future, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)
@@ -228,8 +233,8 @@ class Writer:
         return answers
 
     def _transact(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
-        self._begin(conn, batch)
         try:
+            self._begin(conn, batch)
             if self._checkpoint_if_due(conn):
                 # Only a transaction that begins after a checkpoint can begin the WAL anew; this one would add to it,
                 # and so would every later one: under load the WAL would grow for ever.
@@ -252,11 +257,18 @@ class Writer:
         return answers
 
     def _transaction(self, conn: sqlite3.Connection) -> Transaction:
-        # The time is read under the lock: a lease that began before a long wait for it would be over too soon.
-        return Transaction(conn, self._clock.now(), self._ids, self.rules)
+        return Transaction(conn, self._now, self._ids, self.rules)
 
     def _begin(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> None:
+        """Take the lock, and then read the time: a lease that began before a long wait would be over too soon."""
         patience = max(call.deadline for call in batch)
+        self._lock(conn, patience)
+        while (now := self._times.now()) is None:
+            self._jumped |= self._times.tell(conn)
+            self._lock(conn, patience)
+        self._now = now
+
+    def _lock(self, conn: sqlite3.Connection, patience: float) -> None:
         while True:
             try:
                 conn.execute("BEGIN IMMEDIATE")

@@ -74,9 +74,9 @@ class Observer:
     async def _look_at(self, attempts: Sequence[RemoteAttempt]) -> None:
         by_workflow: dict[tuple[str, str], list[RemoteAttempt]] = defaultdict(list)
         # Most attempts are over before anybody could look at them: a describe of each would be half the load.
-        young = self._clock.now() - _YOUNG
+        now = self._clock.now()
         for attempt in attempts:
-            if attempt.moved_at > young:
+            if now - _YOUNG < attempt.moved_at <= now:
                 continue
             by_workflow[attempt.namespace, attempt.workflow_id].append(attempt)
         for (name, workflow_id), members in by_workflow.items():

@@ -181,7 +181,8 @@ class Reconciler:
         return over and submission.pending_errands == 0 and self._settled(submission)
 
     def _settled(self, submission: Submission) -> bool:
-        return submission.updated_at <= self._clock.now() - _SETTLED
+        now = self._clock.now()
+        return not now - _SETTLED < submission.updated_at <= now  # in the future: the clock was set back since
 
     # ----- what then
 
