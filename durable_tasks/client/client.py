@@ -314,9 +314,9 @@ class Client:
 
     async def _wait_for(self, operation: str, key: str, timeout: DurationLike | None, **fields: str) -> Any:
         """One request after the other: a server keeps none open for longer than a minute."""
-        until = None if timeout is None else self._clock.now() + parse_duration(timeout)
+        until = None if timeout is None else self._clock.steady() + parse_duration(timeout)
         while True:
-            left = LONGEST_WAIT if until is None else max(0.0, until - self._clock.now())
+            left = LONGEST_WAIT if until is None else max(0.0, until - self._clock.steady())
             asked = {**fields, "timeout": min(left, LONGEST_WAIT)}
             patience = None if until is None else left
             answer = await self._calls.call(OPERATIONS[operation], asked, patience)
