@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from durable_tasks import DurableTasks, Org, RetryPolicy, Task, TaskContext, errors
+from durable_tasks.instants import utc
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import TaskState, utc
+from durable_tasks.models import TaskState
 from durable_tasks.store.moves import due_at
 from durable_tasks.store.timekeeping import Timekeeper, move_intervals
 from durable_tasks.testing import ManualClock
