@@ -132,10 +132,10 @@ class DurableTasks:
                 await running.store.close()
                 raise
             self._running = running
-            if running.store.displaced is not None and self.settings.enabled:
+            if running.store.displaced is not None:
+                means = "Temporal is not used" if self.settings.enabled else "its handlers run all the same"
                 log.critical(
-                    "%s; Temporal is not used until `durable-tasks adopt` says whose tasks these are",
-                    running.store.displaced,
+                    "%s; %s until `durable-tasks adopt` says whose tasks these are", running.store.displaced, means
                 )
                 running.local.fall_back = False
             self._launch(running)

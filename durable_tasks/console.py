@@ -184,12 +184,12 @@ class Console:
         return sum(outbox.waiting for outbox in (await self._store.health(quiet_for=0, limit=1)).outboxes)
 
 
-async def backup(settings: Settings, target: Path) -> int:
+async def backup(settings: Settings, target: Path, clock: Clock | None = None) -> int:
     """Copy the whole file as it is at one instant, whatever its schema, and check the copy; the size in bytes.
     Writers go on. Raises InvalidInput when `target` exists, StoreError."""
     # The store stays closed: opening it would migrate the file, and a backup is what comes before that.
     _refuse_missing(settings.db)
-    return await asyncio.to_thread(backups.copy, settings.db, target)
+    return await asyncio.to_thread(backups.copy, settings.db, target, now=(clock or SystemClock()).now())
 
 
 def _refuse_missing(db: Path) -> None:

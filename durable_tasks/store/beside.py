@@ -49,6 +49,12 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
+def read_private(path: Path) -> str:
+    """The whole of a small file in the folder."""
+    with open(open_private(path, os.O_RDONLY)) as file:
+        return file.read(4096)
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace a file in the folder as a whole. The new one has a name that nobody could have prepared."""
     descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")

@@ -17,6 +17,7 @@ from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.beside import real_path
 from durable_tasks.store.connection import Connection, connect
+from durable_tasks.store.identity import Witness
 from durable_tasks.store.probe import Probe
 from durable_tasks.store.reader import Reader
 from durable_tasks.store.searches import Searches
@@ -98,6 +99,15 @@ class StoreFile:
     def lost(self) -> str | None:
         """What has become of the file under this process, which writes nothing more; None while all is well."""
         return self._watch.trouble
+
+    async def _testify(self, seen: Witness | None) -> None:
+        """Note beside the file what was just written in it, so that an older state of it is known for one."""
+        if seen is None or self.displaced is not None:
+            return
+        try:
+            await asyncio.to_thread(identity.write_witness, self.path, seen)
+        except StoreError as error:
+            log.warning("the file has no witness now", extra={"error": error.code, "said": error.message})
 
     def _check_soon(self) -> None:
         if self._checking is None or self._checking.done():

@@ -4,6 +4,7 @@ It must not know what the tables mean.
 """
 
 import hashlib
+import logging
 import os
 import sqlite3
 import time
@@ -14,6 +15,8 @@ from durable_tasks.errors import NetworkFileSystem, StoreCorrupt, StoreError, St
 from durable_tasks.store import identity
 from durable_tasks.store.beside import make_folder, real_path
 from durable_tasks.store.connection import connect, explain, explain_os
+
+log = logging.getLogger("durable_tasks.store")
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs", "fuse.s3fs"}
@@ -29,8 +32,11 @@ def prepare(path: Path, *, now: float, patience: float) -> bool:
     NetworkFileSystem, StoreBusy."""
     path = real_path(path)
     refuse_network(path)
-    _create_private(path)
+    is_new = _create_private(path)
     make_folder(path)
+    if is_new and identity.forget(path):
+        log.warning("%s was gone and begins anew, without tasks: there was a file here before", path)
+    was_empty = not is_new and path.stat().st_size == 0
     try:
         conn = connect(path)
     except sqlite3.Error as error:
@@ -40,7 +46,7 @@ def prepare(path: Path, *, now: float, patience: float) -> bool:
         _enter_wal(conn, path, patience)
         migrate(conn, path, now=now)
         _begin(conn, path)
-        identity.record(conn, path)
+        identity.record(conn, path, was_empty=was_empty)
         conn.execute("COMMIT")
         identity.witness(conn, path)
         return not finished
@@ -71,7 +77,8 @@ def refuse_network(path: Path, mounts: str | None = None) -> None:
         )
 
 
-def _create_private(path: Path) -> None:
+def _create_private(path: Path) -> bool:
+    """Create the file; False when it is there."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
@@ -79,8 +86,10 @@ def _create_private(path: Path) -> None:
             raise StoreUnreadable(f"{path} is not a file", path=str(path)) from None
         if not os.access(path, os.R_OK | os.W_OK):
             raise StoreUnreadable(f"{path} cannot be read and written by this user", path=str(path)) from None
+        return False
     except OSError as error:
         raise explain_os(error, path) from error
+    return True
 
 
 def check_integrity(conn: sqlite3.Connection, path: Path, *, budget: float | None) -> bool:

@@ -37,6 +37,7 @@ from durable_tasks.store import (
     events,
     group_listing,
     groups,
+    identity,
     listing,
     many,
     processes,
@@ -47,6 +48,7 @@ from durable_tasks.store import (
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
+from durable_tasks.store.identity import Witness
 from durable_tasks.store.moves import get
 from durable_tasks.store.rows import Row, dump_payload
 from durable_tasks.store.tokens import ApiToken
@@ -421,22 +423,26 @@ class Store(HandoverStore):
         """Take or keep the duties that are free: checkpoints, and relaying if this process `relays`.
         Answers whether it has the latter."""
 
-        def op(tx: Transaction) -> tuple[bool, bool]:
-            return processes.lead(tx, "leader"), relays and processes.lead(tx, "relay")
+        def op(tx: Transaction) -> tuple[bool, bool, Witness | None]:
+            leads = processes.lead(tx, "leader")
+            return leads, relays and processes.lead(tx, "relay"), identity.beat(tx.conn) if leads else None
 
-        self._writer.owns_checkpoints, relaying = await self._write(op)
+        self._writer.owns_checkpoints, relaying, seen = await self._write(op)
+        await self._testify(seen)
         return relaying
 
     async def retire(self, instance: str) -> int:
         """Forget a process and end its attempts: as lost, or as released when this very process leaves.
         Answers how many it had."""
 
-        def op(tx: Transaction) -> int:
+        def op(tx: Transaction) -> tuple[int, Witness | None]:
             lost = dispatch.end_process(tx, instance)
             processes.remove(tx, instance)
-            return lost
+            return lost, identity.beat(tx.conn) if instance == self._rules.instance else None
 
-        return await self._write(op)
+        lost, seen = await self._write(op)
+        await self._testify(seen)
+        return lost
 
     def keep(self, lease: float) -> None:
         """Renew this process's lease from another thread than the event loop's; see processes.keep."""

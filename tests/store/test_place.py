@@ -119,13 +119,18 @@ async def test_nothing_beside_the_file_is_written_through_a_link(db: Path, tmp_p
     async with opened(db):
         pass
     folder = db.with_name("app.db-processes")
-    for name in ("epoch", f"epoch.{os.getpid()}"):
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(victim)
+    (folder / f"epoch.{os.getpid()}").symlink_to(victim)
     async with opened(db) as tasks:
         (folder / "gone.lock").symlink_to(victim)
         with pytest.raises(errors.StoreUnreadable):
             is_free(tasks.store.path, "gone")
+    (folder / "epoch").unlink()
+    (folder / "epoch").symlink_to(victim)
+    with pytest.raises(errors.StoreUnreadable, match="epoch"):
+        await make(db).start()
+    (folder / "epoch").unlink()
+    async with opened(db):
+        pass
     assert victim.read_text() == "precious"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "epoch").stat().st_mode) == 0o600
