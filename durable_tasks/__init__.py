@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from durable_tasks.handlers import Handlers, TaskContext
     from durable_tasks.lifecycle import can_transition
     from durable_tasks.models import (
+        Actor,
         Attempt,
         AttemptState,
         Claim,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from durable_tasks.temporal.plugin import DurableTasksPlugin
 
 __all__ = [
+    "Actor",
     "Attempt",
     "AttemptState",
     "Claim",

@@ -8,8 +8,9 @@ from typing import Any
 
 from durable_tasks.contracts import Command, CommandAnswer, CommandVerb, TaskRef
 from durable_tasks.errors import AlreadyClaimed, Conflict, InvalidInput, StaleToken
-from durable_tasks.models import Claim, Task, TaskError
+from durable_tasks.models import Actor, Claim, Task, TaskError
 from durable_tasks.org import Org
+from durable_tasks.ports import TEMPORAL
 from durable_tasks.wording import shown
 from durable_tasks.workflow_verbs import Host
 
@@ -41,7 +42,7 @@ class Incoming:
         if command.verb in _FENCED and "token" not in given:
             given["token"] = await self._token_of(command)
         try:
-            org = Org(self._host, command.org_id)
+            org = Org(self._host, command.org_id).by(_actor(command))
             return await _VERBS[command.verb](org, command.model_copy(update={"arguments": given}))
         except StaleToken as refusal:
             if "token" in command.arguments:
@@ -62,6 +63,12 @@ class Incoming:
             raise InvalidInput(f"{command.verb} needs the token of the attempt, or the agent_id that holds it")
         agent_id = _text(command.arguments, "agent_id")
         return await self._host.store.held_token(command.org_id, command.task_id, agent_id)
+
+
+def _actor(command: Command) -> Actor:
+    """Whom the command names; nobody has proved it."""
+    said = command.arguments.get("agent_id")
+    return Actor(name=said) if isinstance(said, str) and 0 < len(said) <= 256 else TEMPORAL
 
 
 _FENCED = frozenset({CommandVerb.COMPLETE, CommandVerb.FAIL, CommandVerb.PROGRESS, CommandVerb.RELEASE})

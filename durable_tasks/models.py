@@ -265,6 +265,14 @@ class TaskFields(TypedDict, total=False):
     idempotency_key: str | None
 
 
+class Actor(Frozen):
+    """Who did something: a person or a program. `proved`: it showed a token, or a gateway vouched for it; else the
+    name is only what it said."""
+
+    name: str = Field(min_length=1, max_length=256)
+    proved: bool = False
+
+
 class Task(Frozen):
     """One task as SQLite holds it. Times are UTC; durations are seconds; progress is 0 to 100."""
 
@@ -332,6 +340,8 @@ class Attempt(Frozen):
     ended_at: datetime | None
     lease_expires_at: datetime | None
     error: TaskError | None
+    actor: Actor | None = None
+    """Who claimed it, perhaps for another agent; None for a handler's or a worker's."""
 
 
 class Workflow(Frozen):
@@ -365,7 +375,9 @@ class Event(Frozen):
     """One row of the audit log, numbered per organisation without gaps.
 
     `data` holds the task's state after the change as far as events record it: state, attempt, counters,
-    assignee, priority, output hash. `hash` is SHA-256 over what the event records."""
+    assignee, priority, output hash. `hash` is SHA-256 over what the event records. `actor` is None where the engine
+    did it by itself (time was over, an attempt was lost, something followed from another's end), and where a program
+    in the application's own process gave no name."""
 
     org_id: str
     seq: int
@@ -375,6 +387,7 @@ class Event(Frozen):
     workflow_id: str | None
     data: dict[str, Any]
     hash: str
+    actor: Actor | None = None
 
 
 class Claim(NamedTuple):

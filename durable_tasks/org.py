@@ -73,14 +73,14 @@ class Org(Workflows):
         """Create one task; see NewTask for the fields. With an `idempotency_key` used before: the task it made.
 
         Raises InvalidInput, PayloadTooLarge, UnknownDependency, NotFound (parent), IdempotencyConflict."""
-        store = self._host.store
+        store = self._store
         (drafted,) = await self._drafts([new_task(title, fields)])
         return await store.create(self.id, drafted)
 
     async def create_many(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Create all or none, in one transaction. They may depend on each other by name."""
         check_batch(tasks)
-        store = self._host.store
+        store = self._store
         return await store.create_many(self.id, await self._drafts(tasks))
 
     async def create_in(
@@ -95,7 +95,7 @@ class Org(Workflows):
         ForeignTransaction."""
         host = self._host
         (drafted,) = await self._drafts([new_task(title, fields)])
-        store = host.store
+        store = self._store
         return await joining.insert(store, connection, self.id, drafted, host.ids)
 
     async def get(self, task_id: str) -> Task:
@@ -125,7 +125,7 @@ class Org(Workflows):
             raise InvalidInput(
                 f"update takes {', '.join(sorted(EDITABLE))}; not {', '.join(unknown) or 'nothing'}", fields=unknown
             )
-        return await self._host.store.update(self.id, task_id, edited_columns(fields), version, command_id)
+        return await self._store.update(self.id, task_id, edited_columns(fields), version, command_id)
 
     async def comment(
         self, task_id: str, text: str, *, author: str | None = None, command_id: str | None = None
@@ -133,7 +133,7 @@ class Org(Workflows):
         """Say something about a task, also after its end: the event `task.commented` keeps it. Raises NotFound."""
         said = check_text(text, "text", ERROR_LIMIT)
         by = None if author is None else check_text(author, "author", 256)
-        return await self._host.store.comment(self.id, task_id, said, by, command_id)
+        return await self._store.comment(self.id, task_id, said, by, command_id)
 
     async def attempts(self, task_id: str) -> Sequence[Attempt]:
         """Every execution of the task, oldest first."""
@@ -161,7 +161,7 @@ class Org(Workflows):
         assigned to one of them. `lease`: how long it is held without a heartbeat; None: until release. A call
         cancelled at any instant leaves no claim behind. Raises IdempotencyConflict for a `command_id` that asked
         for something else."""
-        wanted, store = _wanted(agent_id, space_id, capabilities, groups, lease), self._host.store
+        wanted, store = _wanted(agent_id, space_id, capabilities, groups, lease), self._store
         if command_id is None:
             claims = await store.next_claims(self.id, wanted, 1)
         else:
@@ -180,7 +180,7 @@ class Org(Workflows):
     ) -> Sequence[Claim]:
         """Claim up to `limit` tasks in one operation, in the order of `next`."""
         wanted = _wanted(agent_id, space_id, capabilities, groups, lease)
-        return await self._host.store.next_claims(self.id, wanted, page_limit(limit))
+        return await self._store.next_claims(self.id, wanted, page_limit(limit))
 
     async def complete_and_next(
         self,
@@ -196,7 +196,7 @@ class Org(Workflows):
     ) -> tuple[Task, Claim | None]:
         """Complete one task and claim the next, in one operation and one commit."""
         wanted = _wanted(agent_id, space_id, capabilities, groups, lease)
-        done, claims = await self._host.store.complete_and_next(
+        done, claims = await self._store.complete_and_next(
             self.id, task_id, dump_payload(output, "output"), token, wanted
         )
         return done, (claims[0] if claims else None)
@@ -213,7 +213,7 @@ class Org(Workflows):
         """Claim this very task, also one that is assigned to one of the agent's `groups`.
         Raises AlreadyClaimed, IllegalMove (also for a task that a handler runs)."""
         by, named = check_agent(agent_id), check_groups(groups)
-        return await self._host.store.claim(self.id, task_id, by, lease_seconds(lease), command_id, groups=named)
+        return await self._store.claim(self.id, task_id, by, lease_seconds(lease), command_id, groups=named)
 
     async def held_token(self, task_id: str, *, agent_id: str) -> str:
         """The token of the attempt that the agent has claimed, or has still to stop; empty when there is none. For
@@ -223,11 +223,11 @@ class Org(Workflows):
 
     async def start(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
         """Say that the work has begun: claimed → running, and the timeout starts."""
-        return await self._host.store.start(self.id, task_id, token, command_id)
+        return await self._store.start(self.id, task_id, token, command_id)
 
     async def heartbeat(self, task_id: str, *, token: str) -> Heartbeat:
         """Renew the lease; learn whether the task was cancelled. Raises StaleToken when it was lost."""
-        return await self._host.store.heartbeat(self.id, task_id, token)
+        return await self._store.heartbeat(self.id, task_id, token)
 
     async def progress(
         self, task_id: str, percent: float, *, token: str, message: str | None = None, command_id: str | None = None
@@ -236,13 +236,13 @@ class Org(Workflows):
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
             raise InvalidInput(f"progress is a number from 0 to 100, not {shown(percent)}", percent=percent)
         said = None if message is None else check_text(message, "message", ERROR_LIMIT, empty=True)
-        return await self._host.store.progress(self.id, task_id, float(percent), token, said, command_id)
+        return await self._store.progress(self.id, task_id, float(percent), token, said, command_id)
 
     async def complete(self, task_id: str, output: Any = None, *, token: str, command_id: str | None = None) -> Task:
         """End the attempt well. Repeated with the same token and output it returns the task again.
 
         Raises InvalidOutput when the task has a form and the output does not fit it."""
-        return await self._host.store.complete(self.id, task_id, dump_payload(output, "output"), token, command_id)
+        return await self._store.complete(self.id, task_id, dump_payload(output, "output"), token, command_id)
 
     async def fail(
         self,
@@ -260,19 +260,19 @@ class Org(Workflows):
         check_text(failure.message, "error.message", ERROR_LIMIT, empty=True)
         dump_payload(failure.details, "error.details", DETAIL_LIMIT)
         after = None if retry_after is None else parse_duration(retry_after)
-        return await self._host.store.fail(self.id, task_id, failure, token, retryable, after, command_id)
+        return await self._store.fail(self.id, task_id, failure, token, retryable, after, command_id)
 
     async def release(self, task_id: str, *, token: str, command_id: str | None = None) -> Task:
         """Give the task back without using a retry; also how to say that a cancelled attempt has stopped."""
-        return await self._host.store.release(self.id, task_id, token, command_id)
+        return await self._store.release(self.id, task_id, token, command_id)
 
     async def cancel(self, task_id: str, *, reason: str | None = None, command_id: str | None = None) -> Task:
         """Cancel at once; its attempt is told to stop and its result refused."""
-        return await self._host.store.cancel(self.id, task_id, check_reason(reason), command_id)
+        return await self._store.cancel(self.id, task_id, check_reason(reason), command_id)
 
     async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
         """Run a failed or cancelled task again, with fresh counters."""
-        return await self._host.store.retry(self.id, task_id, command_id)
+        return await self._store.retry(self.id, task_id, command_id)
 
     async def cancel_many(
         self,
@@ -286,14 +286,14 @@ class Org(Workflows):
         """Cancel the open ones among the tasks that fit, at most `limit` of them, in small transactions; the filters
         are those of `list`, and one is needed. With `dry_run`: only say how many there are."""
         bulk = Bulk(Verb.CANCEL, task_filter(filters), page_limit(limit), cursor, check_reason(reason))
-        return await (bulk.foresee if dry_run else bulk.change)(self._host.store, self.id)
+        return await (bulk.foresee if dry_run else bulk.change)(self._store, self.id)
 
     async def retry_many(
         self, *, dry_run: bool = False, limit: int = 1000, cursor: str | None = None, **filters: Unpack[FilterFields]
     ) -> Changed:
         """Run again the failed and cancelled ones among the tasks that fit, as `cancel_many` cancels."""
         bulk = Bulk(Verb.RETRY, task_filter(filters), page_limit(limit), cursor)
-        return await (bulk.foresee if dry_run else bulk.change)(self._host.store, self.id)
+        return await (bulk.foresee if dry_run else bulk.change)(self._store, self.id)
 
     # ----- waiting and watching
 

@@ -24,7 +24,10 @@ from durable_tasks.contracts import (
     TaskRef,
     TaskStatus,
 )
-from durable_tasks.models import Task, TaskError, TaskState, WorkflowState
+from durable_tasks.models import Actor, Task, TaskError, TaskState, WorkflowState
+
+TEMPORAL = Actor(name="temporal")
+"""Who did what somebody asked of Temporal: whoever reaches the namespace may, and need not say who it was."""
 
 
 class Clock(Protocol):

@@ -4,14 +4,15 @@ It must not know SQL, Temporal or other organisations, nor the verbs of one task
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol, Self, TypeVar
 
-from durable_tasks.checks import check_batch, check_reason, check_text, one_or_more, page_limit
+from durable_tasks.checks import build, check_batch, check_reason, check_text, one_or_more, page_limit
 from durable_tasks.engine.waiters import Waiters
 from durable_tasks.errors import InvalidInput
 from durable_tasks.grouping import group_draft
 from durable_tasks.models import (
+    Actor,
     Attempt,
     Engine,
     FailurePolicy,
@@ -58,9 +59,28 @@ class Host(Protocol):
 class Workflows:
     """Half of an Org: what it can do with workflows."""
 
-    def __init__(self, host: Host, org_id: str) -> None:
+    def __init__(
+        self, host: Host, org_id: str, actor: Actor | None = None, names: frozenset[str] | None = None
+    ) -> None:
         self._host = host
         self.id = org_id
+        self._actor = actor
+        self._names = names
+
+    def by(self, actor: str | Actor, *, names: Iterable[str] | None = None) -> Self:
+        """The same organisation as `actor` acts in it: events and attempts record him, and `created_by` is he where
+        nothing else is given. A text is a name that is only said; an application that knows its users gives
+        `Actor(name=…, proved=True)`.
+
+        `names`: only what is reserved for one of these, or held by one, may he give to somebody else (Forbidden);
+        without them everything, for this program has full authority. Raises InvalidInput."""
+        known = actor if isinstance(actor, Actor) else build(Actor, name=actor)
+        return type(self)(self._host, self.id, known, None if names is None else frozenset(names))
+
+    @property
+    def _store(self) -> Store:
+        """The store as whoever acts here uses it."""
+        return self._host.store.by(self._actor, self._names)
 
     async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:
         """Steps one after the other; each handler sees the outputs before it as `ctx.prior`.
@@ -122,17 +142,17 @@ class Workflows:
     ) -> Sequence[Task]:
         """Add members to an open workflow; a pipeline grows at its end."""
         check_batch(tasks)
-        return await self._host.store.add_members(self.id, workflow_id, await self._drafts(tasks), command_id)
+        return await self._store.add_members(self.id, workflow_id, await self._drafts(tasks), command_id)
 
     async def cancel_workflow(
         self, workflow_id: str, *, reason: str | None = None, command_id: str | None = None
     ) -> Workflow:
         """Cancel the workflow and its open members."""
-        return await self._host.store.cancel_group(self.id, workflow_id, check_reason(reason), command_id)
+        return await self._store.cancel_group(self.id, workflow_id, check_reason(reason), command_id)
 
     async def retry_workflow(self, workflow_id: str, *, command_id: str | None = None) -> Workflow:
         """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
-        return await self._host.store.retry_group(self.id, workflow_id, command_id)
+        return await self._store.retry_group(self.id, workflow_id, command_id)
 
     async def _group(
         self,
@@ -158,7 +178,7 @@ class Workflows:
                 draft=self._draft,
             ),
         )
-        return await self._host.store.create_group(self.id, drafted)
+        return await self._store.create_group(self.id, drafted)
 
     async def _drafts(self, tasks: Sequence[NewTask]) -> list[Draft]:
         return await _aside(tasks, lambda: [self._draft(new) for new in tasks])

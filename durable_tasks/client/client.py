@@ -48,9 +48,9 @@ _FENCED = frozenset({"progress_task", "complete_task", "fail_task"})
 class Client:
     """The tasks of one organisation, that of the token, as a server has them: `async with Client(url, token) as org:`.
 
-    It has the verbs of `Org`, with their arguments, answers and errors, but for `create_in`. What got no answer is
-    asked again for `patience` seconds, and done once: every call has a key or a command id, which is made up when
-    you give none. Then ServerUnavailable is raised."""
+    It has the verbs of `Org`, with their arguments, answers and errors, but for `by` and `create_in`. What got no
+    answer is asked again for `patience` seconds, and done once: every call has a key or a command id, which is made up
+    when you give none. Then ServerUnavailable is raised."""
 
     def __init__(
         self,

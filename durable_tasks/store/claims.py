@@ -70,15 +70,15 @@ def next_claims(tx: Transaction, org_id: str, wanted: Wanted, limit: int) -> lis
 def next_once(tx: Transaction, org_id: str, wanted: Wanted, command_id: str) -> tuple[list[Claim], bool]:
     """As next_claims for one task. The answer says whether the claim is new, or the first answer again: a caller
     who did not hear it would else leave a task held by nobody until its lease is over."""
-    content = wanted.asked
-    known = commands.known_key(tx, org_id, "next", command_id, content)
+    asked = commands.Command(_next(command_id), "next", wanted.asked)
+    known = commands.known_key(tx, org_id, "next", command_id, asked.content)
     if known is not None:
-        said = commands.first_answer(tx, known, _next(command_id), "next")
+        said = commands.first_answer(tx, known, asked)
         return [_claim_again(get(tx, org_id, known), said)], False
     claims = next_claims(tx, org_id, wanted, 1)
     for made in claims:
-        commands.remember_key(tx, org_id, "next", command_id, content, made.task.id)
-        commands.remember_answer(tx, made.task.id, _next(command_id), "next", _kept_claim(made))
+        commands.remember_key(tx, org_id, "next", command_id, asked.content, made.task.id)
+        commands.remember_answer(tx, made.task.id, asked, _kept_claim(made))
     return claims, True
 
 
@@ -135,6 +135,7 @@ _BY = _branch("dt_tasks_claimable_by", "dt_tasks.capability IS NOT NULL AND dt_t
 
 
 def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Claim:
+    tx.said = agent_id
     opened = open_attempt(tx, row, agent_id=agent_id, request=None, started=False)
     expires = None if lease is None else tx.now + lease
     move(
@@ -150,14 +151,16 @@ def claim(
     task_id: str,
     agent_id: str,
     lease: float | None,
-    command_id: str | None,
+    asked: commands.Command | None,
     *,
     groups: tuple[str, ...] = (),
 ) -> tuple[Claim, bool]:
     """Claim this very task. The answer says whether the claim is new, or the first answer again."""
     row = get(tx, org_id, task_id)
-    said = commands.first_answer(tx, task_id, command_id, "claim")
+    said = commands.first_answer(tx, task_id, asked)
     if said is not None:
+        if asked is not None and said["task"]["assigned_to"] != agent_id:  # of an earlier release, which kept no caller
+            raise commands.conflict(task_id, asked)
         return _claim_again(row, said), False
     if row["mode"] == Mode.AUTO.value:
         raise IllegalMove(
@@ -190,7 +193,7 @@ def claim(
             state=row["state"],
         )
     made = _claim(tx, row, agent_id, lease)
-    commands.remember_answer(tx, task_id, command_id, "claim", _kept_claim(made))
+    commands.remember_answer(tx, task_id, asked, _kept_claim(made))
     return made, True
 
 
@@ -245,7 +248,7 @@ def held_token(
 
 def start(tx: Transaction, org_id: str, task_id: str, token: str) -> Task:
     row = get(tx, org_id, task_id)
-    _check(row, Verb.START, token)
+    _check(tx, row, Verb.START, token)
     timed = row["timeout"] is not None and row["placement"] != "external"  # Temporal times what runs elsewhere
     timeout_at = tx.now + row["timeout"] if timed else None
     tx.run("UPDATE dt_attempts SET started_at = ? WHERE task_id = ? AND number = ?", (tx.now, task_id, row["attempt"]))
@@ -258,7 +261,7 @@ def heartbeat(tx: Transaction, org_id: str, task_id: str, token: str) -> Heartbe
     row = get(tx, org_id, task_id)
     if row["token"] == token and row["stop_by"] is not None:
         return Heartbeat(None, cancel_requested=True)
-    _check(row, Verb.HEARTBEAT, token)
+    _check(tx, row, Verb.HEARTBEAT, token)
     if row["lease"] is None:
         return Heartbeat(None, cancel_requested=False)
     touch(tx, row, lease_expires_at=tx.now + row["lease"])
@@ -267,7 +270,7 @@ def heartbeat(tx: Transaction, org_id: str, task_id: str, token: str) -> Heartbe
 
 def progress(tx: Transaction, org_id: str, task_id: str, percent: float, token: str, message: str | None) -> Task:
     row = get(tx, org_id, task_id)
-    _check(row, Verb.PROGRESS, token)
+    _check(tx, row, Verb.PROGRESS, token)
     changes: Row = {"progress": percent, "progress_message": message}
     if row["lease"] is not None:
         changes["lease_expires_at"] = tx.now + row["lease"]
@@ -286,7 +289,7 @@ def complete(tx: Transaction, org_id: str, task_id: str, output: str | None, tok
     row = get(tx, org_id, task_id)
     if _is_repeat(tx, row, token, "completed", text_hash(output)):
         return to_task(row)
-    _check(row, Verb.COMPLETE, token)
+    _check(tx, row, Verb.COMPLETE, token)
     if row["form"] is not None and not fits:
         raise FormDue(row["form"])
     end_completed(tx, row, output)
@@ -300,7 +303,7 @@ def fail(
     row = get(tx, org_id, task_id)
     if _is_repeat(tx, row, token, "failed", text_hash(dump_error(error))):
         return to_task(row)
-    _check(row, Verb.FAIL, token)
+    _check(tx, row, Verb.FAIL, token)
     end_failed(tx, row, error, retryable=retryable, after=after)
     return to_task(row)
 
@@ -311,17 +314,19 @@ def release(tx: Transaction, org_id: str, task_id: str, token: str) -> Task:
     if row["token"] == token and row["stop_by"] is not None:
         attempt_stopped(tx, row)
         return to_task(row)
-    _check(row, Verb.RELEASE, token)
+    _check(tx, row, Verb.RELEASE, token)
     end_released(tx, row, "released")
     return to_task(row)
 
 
-def _check(row: Row, verb: Verb, token: str) -> None:
+def _check(tx: Transaction, row: Row, verb: Verb, token: str) -> None:
     """A task that has ended says so. Else the token comes first: who lost an attempt hears the same before
-    and after somebody else has taken the next."""
+    and after somebody else has taken the next. Whoever has the token is taken for the holder, unless he says who
+    he is."""
     if S(row["state"]) not in TERMINAL and row["attempt"] > 0:
         require_token(row, token)
     require(row, verb)
+    tx.said = row["assigned_to"]
 
 
 def _is_repeat(tx: Transaction, row: Row, token: str, state: str, answer_hash: str | None) -> bool:

@@ -3,10 +3,10 @@
 It must not know what the calls do.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from durable_tasks.errors import IdempotencyConflict
-from durable_tasks.store.rows import dump, load
+from durable_tasks.store.rows import canonical_hash, dump, dump_actor, load
 from durable_tasks.store.transaction import Transaction
 
 
@@ -39,31 +39,54 @@ def forget_key(tx: Transaction, org_id: str, operation: str, key: str | None) ->
     tx.run("DELETE FROM dt_idempotency WHERE org_id = ? AND operation = ? AND key = ?", (org_id, operation, key))
 
 
-def first_answer(tx: Transaction, subject_id: str, command_id: str | None, verb: str) -> Any:
+class Command(NamedTuple):
+    """A command that is done once: its id among those of its task or workflow, and the hash of what it asks."""
+
+    id: str
+    verb: str
+    content: str
+
+
+def command(command_id: str | None, verb: str, *content: Any) -> Command | None:
+    """`content`: all that decides what the command does, but for a token: whoever repeats what has ended his attempt
+    may have none any more."""
+    return None if command_id is None else Command(command_id, verb, canonical_hash(content))
+
+
+def first_answer(tx: Transaction, subject_id: str, asked: Command | None) -> Any:
     """The answer that this command got before, or None. Refused commands are not remembered: they changed nothing.
+    Raises IdempotencyConflict when it was another command, or another caller's: each answer is its own caller's.
 
     `subject_id`: a task, or a workflow, whose ids never meet."""
-    if command_id is None:
+    if asked is None:
         return None
-    found = tx.one(
-        "SELECT verb, answer FROM dt_commands WHERE task_id = ? AND command_id = ?", (subject_id, command_id)
-    )
+    sql = "SELECT verb, content, caller, answer FROM dt_commands WHERE task_id = ? AND command_id = ?"
+    found = tx.one(sql, (subject_id, asked.id))
     if found is None:
         return None
-    if found[0] != verb:
-        raise IdempotencyConflict(
-            f"the command id {command_id!r} was used for {found[0]} on {subject_id}; use a new one for {verb}",
-            key=command_id,
-            operation=verb,
-            id=subject_id,
+    verb, content, caller, answer = found
+    of_earlier_release = content is None
+    if verb != asked.verb:
+        raise conflict(subject_id, asked, f"was used for {verb} on {subject_id}; use a new one for {asked.verb}")
+    if not of_earlier_release and (content, caller) != (asked.content, dump_actor(tx.actor)):
+        raise conflict(subject_id, asked)
+    return load(answer)
+
+
+def conflict(subject_id: str, asked: Command, why: str | None = None) -> IdempotencyConflict:
+    """What the caller is told whose command is not the one that its id names."""
+    why = why or f"was used for another {asked.verb} on {subject_id}, or by somebody else; use a new one"
+    return IdempotencyConflict(f"the command id {asked.id!r} {why}", key=asked.id, operation=asked.verb, id=subject_id)
+
+
+def remember_answer(tx: Transaction, subject_id: str, asked: Command | None, answer: Any) -> None:
+    if asked is not None:
+        tx.run(
+            "INSERT INTO dt_commands (task_id, command_id, verb, answer, at, caller, content)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (subject_id, asked.id, asked.verb, dump(answer), tx.now, dump_actor(tx.actor), asked.content),
         )
-    return load(found[1])
 
 
 def forget_answer(tx: Transaction, subject_id: str, command_id: str | None) -> None:
     tx.run("DELETE FROM dt_commands WHERE task_id = ? AND command_id = ?", (subject_id, command_id))
-
-
-def remember_answer(tx: Transaction, subject_id: str, command_id: str | None, verb: str, answer: Any) -> None:
-    if command_id is not None:
-        tx.run("INSERT INTO dt_commands VALUES (?, ?, ?, ?, ?)", (subject_id, command_id, verb, dump(answer), tx.now))

@@ -10,12 +10,15 @@ from durable_tasks.store.moves import get
 from durable_tasks.store.transaction import Transaction
 
 
-def comment(tx: Transaction, org_id: str, task_id: str, text: str, author: str | None, command_id: str | None) -> Event:
+def comment(
+    tx: Transaction, org_id: str, task_id: str, text: str, author: str | None, asked: commands.Command | None
+) -> Event:
     """Write it down, whatever the task's state: nothing else of the task changes. Raises NotFound."""
     row = get(tx, org_id, task_id)
-    said = commands.first_answer(tx, task_id, command_id, "comment")
+    said = commands.first_answer(tx, task_id, asked)
     if said is None:
+        tx.said = author
         task_event(tx, row, "task.commented", {"text": text, "by": author})
         said = tx.last_seq[org_id]
-        commands.remember_answer(tx, task_id, command_id, "comment", said)
+        commands.remember_answer(tx, task_id, asked, said)
     return by_seq(tx, org_id, said)

@@ -8,7 +8,7 @@ import sqlite3
 from typing import Any
 
 from durable_tasks.models import Event
-from durable_tasks.store.rows import EVENT, TASK, Row, dump, load, task_row, text_hash, to_event
+from durable_tasks.store.rows import EVENT, TASK, Row, dump, dump_actor, load, task_row, text_hash, to_event
 from durable_tasks.store.transaction import Transaction
 
 PROGRESS_EVERY = 1.0
@@ -18,24 +18,35 @@ PROGRESS_EVERY = 1.0
 def append(
     tx: Transaction, org_id: str, kind: str, data: str, *, task_id: str | None = None, workflow_id: str | None = None
 ) -> None:
-    """Append one event with the organisation's next number. `data` is its JSON."""
+    """Append one event with the organisation's next number, as done by whoever does the operation. `data` is its
+    JSON."""
     seq = tx.last_seq.get(org_id)
     if seq is None:
         found = tx.one("SELECT MAX(seq) FROM dt_events WHERE org_id = ?", (org_id,))
         seq = 0 if found is None or found[0] is None else found[0]
     tx.last_seq[org_id] = seq = seq + 1
     tx.notice.orgs.add(org_id)
-    digest = event_hash(org_id, seq, kind, tx.now, task_id, workflow_id, data)
+    actor = dump_actor(tx.by)
+    digest = event_hash(org_id, seq, kind, tx.now, task_id, workflow_id, data, actor)
     tx.run(
-        f"INSERT INTO dt_events ({EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (org_id, seq, kind, tx.now, task_id, workflow_id, data, digest),
+        f"INSERT INTO dt_events ({EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (org_id, seq, kind, tx.now, task_id, workflow_id, data, digest, actor),
     )
 
 
 def event_hash(
-    org_id: str, seq: int, kind: str, at: float, task_id: str | None, workflow_id: str | None, data: str
+    org_id: str,
+    seq: int,
+    kind: str,
+    at: float,
+    task_id: str | None,
+    workflow_id: str | None,
+    data: str,
+    actor: str | None = None,
 ) -> str:
-    return hashlib.sha256(f"{org_id}\n{seq}\n{kind}\n{at!r}\n{task_id}\n{workflow_id}\n{data}".encode()).hexdigest()
+    """Events of earlier releases, and of the engine, have no actor in it."""
+    text = f"{org_id}\n{seq}\n{kind}\n{at!r}\n{task_id}\n{workflow_id}\n{data}"
+    return hashlib.sha256((text if actor is None else f"{text}\n{actor}").encode()).hexdigest()
 
 
 def task_event(tx: Transaction, row: Row, kind: str, facts: dict[str, Any] | None = None) -> None:
@@ -97,13 +108,13 @@ def audit(conn: sqlite3.Connection) -> list[str]:
     found: list[str] = []
     expected: dict[str, int] = {}
     replayed: dict[str, dict[str, Any]] = {}
-    for org_id, seq, kind, at, task_id, workflow_id, data, digest in conn.execute(
+    for org_id, seq, kind, at, task_id, workflow_id, data, digest, actor in conn.execute(
         f"SELECT {EVENT} FROM dt_events ORDER BY org_id, seq"
     ):
         if seq != expected.get(org_id, 0) + 1:
             found.append(f"{org_id}: event {seq} follows {expected.get(org_id, 0)}")
         expected[org_id] = seq
-        if event_hash(org_id, seq, kind, at, task_id, workflow_id, data) != digest:
+        if event_hash(org_id, seq, kind, at, task_id, workflow_id, data, actor) != digest:
             found.append(f"{org_id}: event {seq} does not match its hash")
         if task_id is not None:
             replayed[task_id] = load(data)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from durable_tasks.errors import StoreCorrupt, StoreError
+from durable_tasks.models import Actor
 from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.beside import real_path
@@ -54,6 +55,8 @@ class StoreFile:
         self._checking: asyncio.Task[None] | None = None
         self.on_lost: Callable[[], None] = lambda: None
         """Called once when the file is not the one at its path any more."""
+        self._actor: Actor | None = None
+        self._names: frozenset[str] | None = None
         self.unchecked = False
         """The integrity check of the start ran out of time; `check` finishes it."""
         self.displaced: str | None = None
@@ -170,7 +173,23 @@ class StoreFile:
 
     async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
-        return await self._writer.run(lambda tx: settled(tx, done), undo=undo and _settling(undo))
+        actor, names = self._actor, self._names
+
+        def act(tx: Transaction) -> T:
+            tx.actor, tx.names = actor, names
+            return settled(tx, done)
+
+        return await self._writer.run(act, undo=undo and _settling(undo))
+
+    def by(self, actor: Actor | None, names: frozenset[str] | None = None) -> Self:
+        """The open file as `actor` uses it for one call: what is written through the answer is recorded as his.
+        `names`: see Transaction."""
+        if actor is None:
+            return self
+        used = object.__new__(type(self))
+        used.__dict__.update(self.__dict__)
+        used._actor, used._names = actor, names
+        return used
 
 
 def asked(op: Callable[[Transaction], T], subject_id: str) -> Callable[[Transaction], T]:
@@ -187,9 +206,13 @@ def asked(op: Callable[[Transaction], T], subject_id: str) -> Callable[[Transact
 
 
 def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
-    """Run `op` and all that follows from it for other tasks."""
+    """Run `op` and all that follows from it for other tasks: that is nobody's act."""
     result = op(tx)
-    settle(tx)
+    if tx.ended or tx.groups:
+        actor, said = tx.actor, tx.said
+        tx.actor = tx.said = None
+        settle(tx)
+        tx.actor, tx.said = actor, said
     return result
 
 

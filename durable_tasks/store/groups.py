@@ -5,9 +5,9 @@ It must not know how members run; their roll-up is in settlement.py.
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from durable_tasks.errors import Conflict, IdempotencyConflict, IllegalMove, NotFound
+from durable_tasks.errors import Conflict, IllegalMove, NotFound
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import Task, TaskState, Workflow, WorkflowState
 from durable_tasks.store import commands, remainders, submissions
@@ -17,7 +17,6 @@ from durable_tasks.store.rows import (
     WORKFLOW,
     WORKFLOW_COLUMNS,
     Row,
-    canonical_hash,
     dump,
     task_row,
     to_task,
@@ -55,6 +54,7 @@ def create(tx: Transaction, org_id: str, drafted: GroupDraft) -> Workflow:
     known = commands.known_key(tx, org_id, drafted.kind, drafted.idempotency_key, drafted.content)
     if known is not None:
         return _workflow(tx.conn, _get(tx, org_id, known))
+    tx.said = drafted.created_by
     group = _blank(tx, org_id, drafted)
     group["seq"] = tx.run(_INSERT, [group[column] for column in _COLUMNS]).lastrowid
     append(tx, org_id, "workflow.created", dump({"state": "pending", "kind": drafted.kind}), workflow_id=group["id"])
@@ -71,7 +71,8 @@ def _blank(tx: Transaction, org_id: str, drafted: GroupDraft) -> Row:
     group |= {
         "id": tx.ids.task(), "org_id": org_id, "space_id": drafted.space_id, "kind": drafted.kind, "name": drafted.name,
         "description": drafted.description, "state": WorkflowState.PENDING.value, "metadata": drafted.metadata,
-        "created_by": drafted.created_by, "required": drafted.required, "max_parallel": drafted.max_parallel,
+        "created_by": drafted.created_by or tx.actor_name, "required": drafted.required,
+        "max_parallel": drafted.max_parallel,
         "failure_policy": drafted.failure_policy, "generation": 1, "version": 1, "total": 0, "active": 0,
         "completed": 0, "failed": 0, "cancelled": 0, "idempotency_key": drafted.idempotency_key,
         "created_at": tx.now, "updated_at": tx.now,
@@ -122,21 +123,13 @@ def _count_new(tx: Transaction, workflow_id: str, rows: Sequence[Row]) -> None:
 
 
 def add(
-    tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft], command_id: str | None = None
+    tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft], asked: commands.Command | None = None
 ) -> list[Task]:
-    """Add members to an open workflow. Raises Conflict when it has ended. Repeated with the same command id: those
-    that it added, as they stand now; IdempotencyConflict when it added others."""
+    """Add members to an open workflow. Raises Conflict when it has ended. Repeated with the same command: those that
+    it added, as they stand now."""
     group = _get(tx, org_id, workflow_id)
-    content = None if command_id is None else canonical_hash([_said(drafted) for drafted in members])
-    added = commands.first_answer(tx, workflow_id, command_id, "add")
+    added = commands.first_answer(tx, workflow_id, asked)
     if added is not None:
-        if added["content"] != content:
-            raise IdempotencyConflict(
-                f"the command id {command_id!r} has added other tasks to workflow {workflow_id}; use a new one",
-                key=command_id,
-                operation="add",
-                id=workflow_id,
-            )
         return [_member(tx, org_id, task_id) for task_id in added["ids"]]
     if is_terminal(group["state"]):
         raise Conflict(
@@ -146,12 +139,8 @@ def add(
     tx.run("UPDATE dt_workflows SET version = version + 1 WHERE id = ?", (workflow_id,))
     advance(tx, workflow_id)
     ids = [row["id"] for row in rows]
-    commands.remember_answer(tx, workflow_id, command_id, "add", {"content": content, "ids": ids})
+    commands.remember_answer(tx, workflow_id, asked, {"ids": ids})
     return [_member(tx, org_id, task_id) for task_id in ids]
-
-
-def _said(drafted: Draft) -> dict[str, Any]:
-    return drafted.new.model_dump(mode="json", exclude_unset=True)
 
 
 def _member(tx: Transaction, org_id: str, task_id: str) -> Task:

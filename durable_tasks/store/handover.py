@@ -23,6 +23,7 @@ from durable_tasks.contracts import (
 from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import Engine, TaskError, WorkflowState
 from durable_tasks.ports import (
+    TEMPORAL,
     Asked,
     Assignment,
     DeadLetter,
@@ -148,6 +149,7 @@ class HandoverStore(StoreFile):
                 and submissions.drives(tx.conn, row, asked.namespace, asked.workflow_id)
                 and not is_terminal(row["state"])
             ):
+                tx.actor = TEMPORAL
                 claims.cancel(tx, ref.org_id, ref.task_id, reason)
             return read_task_status(tx.conn, ref, tx.now)
 
@@ -217,6 +219,7 @@ class HandoverStore(StoreFile):
                 and submissions.drives_group(tx.conn, group, namespace, workflow_id)
                 and not is_terminal(group["state"])
             ):
+                tx.actor = TEMPORAL
                 groups.cancel(tx, ref.org_id, ref.workflow_id, reason)
             return read_group_status(tx.conn, ref)
 

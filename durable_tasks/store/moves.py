@@ -11,7 +11,7 @@ from durable_tasks.lifecycle import HELD, TERMINAL, Verb, allows, can_transition
 from durable_tasks.models import Mode, TaskError, TaskState
 from durable_tasks.store import submissions
 from durable_tasks.store.events import append, task_event
-from durable_tasks.store.rows import TASK, Row, dump_error, task_row
+from durable_tasks.store.rows import TASK, Row, dump_actor, dump_error, task_row
 from durable_tasks.store.transaction import Transaction
 
 _BY_ID = f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?"
@@ -189,9 +189,19 @@ def open_attempt(
     ready_at = tx.now if row["ready_at"] is None else row["ready_at"]
     tx.notice.begun.append((row["capability"], max(tx.now - ready_at, 0.0)))
     tx.run(
-        "INSERT INTO dt_attempts (task_id, number, generation, state, token, agent_id, request, claimed_at, started_at)"
-        " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?)",
-        (row["id"], number, row["generation"], token, agent_id, request, tx.now, tx.now if started else None),
+        "INSERT INTO dt_attempts (task_id, number, generation, state, token, agent_id, request, claimed_at, started_at,"
+        " actor) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)",
+        (
+            row["id"],
+            number,
+            row["generation"],
+            token,
+            agent_id,
+            request,
+            tx.now,
+            tx.now if started else None,
+            dump_actor(tx.by),
+        ),
     )
     return {"attempt": number, "token": token}
 

@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from durable_tasks.errors import InvalidInput, PayloadTooLarge
 from durable_tasks.instants import utc
 from durable_tasks.models import (
+    Actor,
     Attempt,
     AttemptState,
     Engine,
@@ -50,10 +51,10 @@ WORKFLOW_COLUMNS = (
 WORKFLOW = ", ".join(WORKFLOW_COLUMNS)
 ATTEMPT_COLUMNS = (
     "task_id", "number", "generation", "state", "agent_id", "claimed_at", "started_at", "ended_at", "lease_expires_at",
-    "error",
+    "error", "actor",
 )  # fmt: skip
 ATTEMPT = ", ".join(ATTEMPT_COLUMNS)
-EVENT = "org_id, seq, kind, at, task_id, workflow_id, data, hash"
+EVENT = "org_id, seq, kind, at, task_id, workflow_id, data, hash, actor"
 
 _DEFAULT_RETRY = RetryPolicy()
 _DEFAULT_RETRY_JSON = _DEFAULT_RETRY.model_dump_json()
@@ -140,6 +141,20 @@ def dump_error(error: TaskError | None) -> str | None:
 
 def load_error(text: str | None) -> TaskError | None:
     return None if text is None else TaskError.model_validate_json(text)
+
+
+_PROVED, _SAID = "proved:", "said:"
+
+
+def dump_actor(actor: Actor | None) -> str | None:
+    return None if actor is None else f"{_PROVED if actor.proved else _SAID}{actor.name}"
+
+
+def load_actor(text: str | None) -> Actor | None:
+    if text is None:
+        return None
+    proved = text.startswith(_PROVED)
+    return Actor(name=text.removeprefix(_PROVED if proved else _SAID), proved=proved)
 
 
 def task_row(values: tuple[Any, ...]) -> Row:
@@ -247,6 +262,7 @@ def to_attempt(values: tuple[Any, ...]) -> Attempt:
         ended_at=_time(row["ended_at"]),
         lease_expires_at=_time(row["lease_expires_at"]),
         error=load_error(row["error"]),
+        actor=load_actor(row["actor"]),
     )
 
 
@@ -278,7 +294,7 @@ def to_workflow(row: Row, counts: dict[TaskState, int]) -> Workflow:
 
 
 def to_event(values: tuple[Any, ...]) -> Event:
-    org_id, seq, kind, at, task_id, workflow_id, data, digest = values
+    org_id, seq, kind, at, task_id, workflow_id, data, digest, actor = values
     return Event(
         org_id=org_id,
         seq=seq,
@@ -288,4 +304,5 @@ def to_event(values: tuple[Any, ...]) -> Event:
         workflow_id=workflow_id,
         data=load(data),
         hash=digest,
+        actor=load_actor(actor),
     )

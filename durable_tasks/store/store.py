@@ -46,6 +46,7 @@ from durable_tasks.store import (
     tokens,
 )
 from durable_tasks.store.claims import Wanted
+from durable_tasks.store.commands import Command, command
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
 from durable_tasks.store.identity import Witness
@@ -72,7 +73,7 @@ class Store(HandoverStore):
 
     def create_on(self, conn: sqlite3.Connection, org_id: str, drafted: tasks.Draft, ids: Ids) -> Task:
         """Insert inside somebody else's transaction, on their connection."""
-        tx = Transaction(conn, self._clock.now(), ids, self._rules)
+        tx = Transaction(conn, self._clock.now(), ids, self._rules, actor=self._actor, names=self._names)
         return settled(tx, lambda tx: tasks.create(tx, org_id, drafted))
 
     async def get(self, org_id: str, task_id: str) -> Task:
@@ -104,11 +105,15 @@ class Store(HandoverStore):
 
     async def update(self, org_id: str, task_id: str, fields: Row, version: int | None, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "update", lambda tx: tasks.update(tx, org_id, task_id, fields, version)
+            org_id,
+            task_id,
+            command(command_id, "update", fields, version),
+            lambda tx: tasks.update(tx, org_id, task_id, fields, version),
         )
 
     async def comment(self, org_id: str, task_id: str, text: str, author: str | None, command_id: str | None) -> Event:
-        return await self._write(lambda tx: comments.comment(tx, org_id, task_id, text, author, command_id))
+        asked = command(command_id, "comment", text, author)
+        return await self._write(lambda tx: comments.comment(tx, org_id, task_id, text, author, asked))
 
     async def history(self, org_id: str, task_id: str) -> list[Attempt]:
         def query(conn: sqlite3.Connection) -> list[Attempt]:
@@ -144,13 +149,15 @@ class Store(HandoverStore):
         *,
         groups: tuple[str, ...] = (),
     ) -> Claim:
+        asked = command(command_id, "claim", agent_id, lease)
+
         def undo(tx: Transaction, answer: tuple[Claim, bool]) -> None:
             made, is_new = answer
             if is_new:
                 claims.undo_claim(tx, made, command_id)
 
         made, _ = await self._write(
-            lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, command_id, groups=groups), undo
+            lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, asked, groups=groups), undo
         )
         return made
 
@@ -160,7 +167,7 @@ class Store(HandoverStore):
 
     async def start(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "start", lambda tx: claims.start(tx, org_id, task_id, token)
+            org_id, task_id, command(command_id, "start"), lambda tx: claims.start(tx, org_id, task_id, token)
         )
 
     async def heartbeat(self, org_id: str, task_id: str, token: str) -> Heartbeat:
@@ -172,18 +179,18 @@ class Store(HandoverStore):
         return await self._command(
             org_id,
             task_id,
-            command_id,
-            "progress",
+            command(command_id, "progress", percent, message),
             lambda tx: claims.progress(tx, org_id, task_id, percent, token, message),
         )
 
     async def complete(self, org_id: str, task_id: str, output: str | None, token: str, command_id: str | None) -> Task:
+        asked = command(command_id, "complete", output)
+
         async def ask(fits: bool) -> Task:
             return await self._command(
                 org_id,
                 task_id,
-                command_id,
-                "complete",
+                asked,
                 lambda tx: claims.complete(tx, org_id, task_id, output, token, fits=fits),
             )
 
@@ -217,37 +224,41 @@ class Store(HandoverStore):
         return await self._command(
             org_id,
             task_id,
-            command_id,
-            "fail",
+            command(command_id, "fail", error.model_dump(mode="json"), retryable, after),
             lambda tx: claims.fail(tx, org_id, task_id, error, token, retryable, after),
         )
 
     async def release(self, org_id: str, task_id: str, token: str, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "release", lambda tx: claims.release(tx, org_id, task_id, token)
+            org_id, task_id, command(command_id, "release"), lambda tx: claims.release(tx, org_id, task_id, token)
         )
 
     async def cancel(self, org_id: str, task_id: str, reason: str | None, command_id: str | None) -> Task:
         return await self._command(
-            org_id, task_id, command_id, "cancel", lambda tx: claims.cancel(tx, org_id, task_id, reason)
+            org_id,
+            task_id,
+            command(command_id, "cancel", reason),
+            lambda tx: claims.cancel(tx, org_id, task_id, reason),
         )
 
     async def retry(self, org_id: str, task_id: str, command_id: str | None) -> Task:
-        return await self._command(org_id, task_id, command_id, "retry", lambda tx: claims.retry(tx, org_id, task_id))
+        return await self._command(
+            org_id, task_id, command(command_id, "retry"), lambda tx: claims.retry(tx, org_id, task_id)
+        )
 
     async def _command(
-        self, org_id: str, task_id: str, command_id: str | None, verb: str, op: Callable[[Transaction], Task]
+        self, org_id: str, task_id: str, asked: Command | None, op: Callable[[Transaction], Task]
     ) -> Task:
-        if command_id is None:
+        if asked is None:
             return await self._write(op)
 
         def once(tx: Transaction) -> Task:
             row = get(tx, org_id, task_id)  # another organisation's commands are nobody's to repeat
-            said = commands.first_answer(tx, task_id, command_id, verb)
+            said = commands.first_answer(tx, task_id, asked)
             if said is not None:
                 return claims.again(row, said)
             answer = settled(tx, op)
-            commands.remember_answer(tx, task_id, command_id, verb, claims.kept(answer))
+            commands.remember_answer(tx, task_id, asked, claims.kept(answer))
             return answer
 
         return await self._write(once)
@@ -256,20 +267,19 @@ class Store(HandoverStore):
         self,
         org_id: str,
         workflow_id: str,
-        command_id: str | None,
-        verb: str,
+        asked: Command | None,
         op: Callable[[Transaction], Workflow],
     ) -> Workflow:
-        if command_id is None:
+        if asked is None:
             return await self._write(op)
 
         def once(tx: Transaction) -> Workflow:
             groups.state_of(tx.conn, org_id, workflow_id)
-            said = commands.first_answer(tx, workflow_id, command_id, verb)
+            said = commands.first_answer(tx, workflow_id, asked)
             if said is not None:
                 return Workflow.model_validate(said)
             answer = settled(tx, op)
-            commands.remember_answer(tx, workflow_id, command_id, verb, answer)
+            commands.remember_answer(tx, workflow_id, asked, answer)
             return answer
 
         return await self._write(once)
@@ -282,7 +292,9 @@ class Store(HandoverStore):
     async def add_members(
         self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft], command_id: str | None = None
     ) -> list[Task]:
-        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, command_id))
+        said = [] if command_id is None else [one.new.model_dump(mode="json", exclude_unset=True) for one in drafts]
+        asked = command(command_id, "add", said)
+        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, asked))
 
     async def cancel_group(
         self, org_id: str, workflow_id: str, reason: str | None, command_id: str | None = None
@@ -290,14 +302,13 @@ class Store(HandoverStore):
         return await self._group_command(
             org_id,
             workflow_id,
-            command_id,
-            "cancel",
+            command(command_id, "cancel", reason),
             lambda tx: groups.cancel(tx, org_id, workflow_id, reason),
         )
 
     async def retry_group(self, org_id: str, workflow_id: str, command_id: str | None = None) -> Workflow:
         return await self._group_command(
-            org_id, workflow_id, command_id, "retry", lambda tx: groups.retry(tx, org_id, workflow_id)
+            org_id, workflow_id, command(command_id, "retry"), lambda tx: groups.retry(tx, org_id, workflow_id)
         )
 
     async def get_group(self, org_id: str, workflow_id: str) -> Workflow:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, UnknownDependency, VersionConflict
+from durable_tasks.errors import DependencyCycle, Forbidden, InvalidInput, NotFound, UnknownDependency, VersionConflict
 from durable_tasks.forms import FORM_LIMIT, check_form
 from durable_tasks.instants import seconds_at
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
@@ -173,6 +173,8 @@ def insert(
 ) -> Row:
     """Insert one task with its event, dependencies and outbox row. `hold` keeps it blocked by its group."""
     new = drafted.new
+    if new.created_by is not None:
+        tx.said = new.created_by
     row = _blank(tx, org_id, drafted, task_id or tx.ids.task())
     row |= {"workflow_id": workflow_id, "position": position}
     parents = tuple(dict.fromkeys(new.depends_on if parents is None else parents))
@@ -226,7 +228,8 @@ def _blank(tx: Transaction, org_id: str, drafted: Draft, task_id: str) -> Row:
         "description": new.description, "capability": new.capability, "mode": drafted.mode.value,
         "placement": drafted.placement.value, "engine": tx.engine_or(drafted.engine.value), "generation": 1,
         "priority": new.priority.value, "queue": new.queue, "reserved_for": new.assigned_to,
-        "created_by": new.created_by, "parent_task_id": new.parent_task_id, "correlation_id": new.correlation_id,
+        "created_by": new.created_by or tx.actor_name, "parent_task_id": new.parent_task_id,
+        "correlation_id": new.correlation_id,
         "depends_on": "[]", "on_dependency_failure": new.on_dependency_failure, "blocked_by": 0,
         "labels": drafted.labels, "metadata": drafted.metadata, "max_retries": new.max_retries, "retry_count": 0,
         "lost_count": 0, "retry": drafted.retry, "timeout": new.timeout, "attempt": 0, "version": 1,
@@ -283,7 +286,7 @@ EDITABLE = frozenset(
 
 def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int | None) -> Task:
     """Edit an open task. `fields` are columns already checked. A manual task that is assigned to another than its
-    holder is taken from the holder. Raises NotFound, IllegalMove, VersionConflict."""
+    holder is taken from the holder. Raises NotFound, IllegalMove, VersionConflict, Forbidden."""
     row = get(tx, org_id, task_id)
     require(row, Verb.UPDATE)
     if version is not None and row["version"] != version:
@@ -297,6 +300,7 @@ def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int
     if "deadline" in changes:
         changes["deadline_at"] = seconds_at(changes.pop("deadline"), tx.now)
     if "assigned_to" in changes:
+        _require_own(tx, row)
         changes["reserved_for"] = changes.pop("assigned_to")
         if _is_taken(row) and changes["reserved_for"] != row["assigned_to"]:
             end_released(tx, row, "reassigned")
@@ -310,6 +314,20 @@ def _begun_at(row: Row) -> float:
     """When the attempt's time began to run: a timeout that it has moved along when the clock was set since."""
     timed = row["timeout_at"] is not None and row["timeout"] is not None
     return float(row["timeout_at"] - row["timeout"] if timed else row["started_at"])
+
+
+def _require_own(tx: Transaction, row: Row) -> None:
+    """Raise Forbidden when the actor may give away only what is his own, or his groups', and this is not."""
+    holder = row["assigned_to"] or row["reserved_for"]
+    if tx.names is None or holder is None or holder in tx.names:
+        return
+    how = "reserved for" if row["assigned_to"] is None else "held by"
+    raise Forbidden(
+        f"task {row['id']} is {how} {holder!r}; only {holder!r} or an operator may give it to somebody else",
+        operation="update",
+        role="operator",
+        task_id=row["id"],
+    )
 
 
 def _is_taken(row: Row) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from durable_tasks.models import Actor
 from durable_tasks.ports import Ids, Notice
 from durable_tasks.store.connection import REFUSED_VALUES
 
@@ -53,6 +54,28 @@ class Transaction:
     engine: str | None = None
     asking: str | None = None
     """The task or group whose Temporal workflow asked for this operation: it hears the answer itself."""
+    actor: Actor | None = None
+    """Who does this operation, where somebody acts through an Org of his own."""
+    said: str | None = None
+    """Else whom the operation names as who does it."""
+    names: frozenset[str] | None = None
+    """Under which the actor may give away what is reserved or held; None: anybody's."""
+
+    def begin(self) -> None:
+        """The next operation: nothing is left of the one before."""
+        self.notice, self.steps = Notice(), STEP
+        self.actor = self.said = self.names = None
+
+    @property
+    def actor_name(self) -> str | None:
+        return None if self.actor is None else self.actor.name
+
+    @property
+    def by(self) -> Actor | None:
+        """Who is recorded as having done what is written now."""
+        if self.actor is None and self.said is not None:
+            return Actor(name=self.said)
+        return self.actor
 
     def engine_or(self, fallback: str) -> str:
         """The engine that drives this file now. It is asked here, under the lock: what a process saw when it
@@ -82,7 +105,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer]
     whole cost. None when one failed after it had written: then all are to be rolled back and run apart."""
     answers: list[Answer] = []
     for op in ops:
-        tx.notice, tx.steps = Notice(), STEP
+        tx.begin()
         written = tx.conn.total_changes
         try:
             answers.append((op(tx), None, tx.notice))
@@ -96,7 +119,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer]
 
 def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
     """Run one operation in its savepoint: a failing one rolls back alone."""
-    tx.notice, tx.steps = Notice(), STEP
+    tx.begin()
     tx.conn.execute("SAVEPOINT op")
     try:
         result = op(tx)

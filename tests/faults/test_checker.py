@@ -25,7 +25,7 @@ def write(db: Path, name: str, *facts: dict[str, Any]) -> None:
 
 def change(db: Path, statement: str) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as conn:
-        conn.execute(statement)
+        conn.executescript(statement)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def the_task(db: Path) -> str:
 Damage = Callable[[Path], None]
 SECOND_COMPLETION = (
     "INSERT INTO dt_attempts SELECT task_id, 2, generation, state, 't', agent_id, request, claimed_at, started_at,"
-    " ended_at, lease_expires_at, error, answer_hash FROM dt_attempts"
+    " ended_at, lease_expires_at, error, answer_hash, actor FROM dt_attempts"
 )
 
 
@@ -74,7 +74,7 @@ def claim_of(db: Path) -> dict[str, Any]:
         (lambda db: write(db, "acknowledged", claim_of(db), claim_of(db)), "claimed 2 times"),
         (lambda db: write(db, "effects", {"op": "began", "id": the_task(db), "attempt": 1}), "ran 2 times"),
         (lambda db: change(db, "UPDATE dt_tasks SET output = '8'"), "output"),
-        (lambda db: change(db, "DELETE FROM dt_events WHERE seq = 2"), "follows"),
+        (lambda db: change(db, "DROP TRIGGER dt_events_stay; DELETE FROM dt_events WHERE seq = 2"), "follows"),
         (lambda db: change(db, SECOND_COMPLETION), "completed in 2 attempts"),
     ],
 )

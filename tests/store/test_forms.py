@@ -58,7 +58,7 @@ async def test_a_refused_output_changes_nothing(org: Org, db: Path) -> None:
         await org.complete_and_next(claim.task.id, None, token=claim.token, agent_id=AGENT)
     assert everything(db) == before
     done = await org.complete(claim.task.id, FITS, token=claim.token, command_id="once")
-    assert await org.complete(claim.task.id, None, token=claim.token, command_id="once") == done
+    assert await org.complete(claim.task.id, FITS, token=claim.token, command_id="once") == done
 
 
 async def test_who_has_no_right_to_complete_hears_that_first(org: Org) -> None:
