@@ -93,6 +93,5 @@ def move_intervals(conn: sqlite3.Connection, now: float, by: float) -> None:
         (by,),
     )
     conn.execute(f"UPDATE dt_tasks SET due_at = {_DUE} WHERE {open_rows}")
-    conn.execute("UPDATE dt_processes SET lease_until = lease_until + ?", (by,))
     # What is still to come then: all of it, or what was when the clock was set.
     conn.execute("UPDATE dt_outbox SET due_at = due_at + ? WHERE due_at > ?", (by, now - max(by, 0.0)))

@@ -185,6 +185,11 @@ class Program:
             if command == "release":
                 self.released.set()
 
+    async def hold(self) -> None:
+        """Run one handler for as long as nobody lets it go."""
+        await self._create("held", capability="hold", timeout=600.0, max_retries=0)
+        await self.serve()
+
     async def hammer(self) -> None:
         """Several callers at once, nothing left behind; any error ends the process."""
         claims: list[tuple[str, str]] = []
@@ -211,7 +216,8 @@ class Program:
 
     async def load(self) -> None:
         """Everything an application does, until it is killed or told: "settle" works off what is left, else it ends.
-        A `stubborn` one goes on when its file is in trouble."""
+        A `stubborn` one goes on when its file is in trouble. One that `keeps` has a claim all the while."""
+        kept = await self._claim_for_long() if self.config.get("keeps") else None
         clients = asyncio.create_task(self._clients())
         told = asyncio.create_task(self.commands.get())
         await asyncio.wait({clients, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -219,7 +225,11 @@ class Program:
             await clients  # it ends only by an error
         clients.cancel()
         await asyncio.gather(clients, return_exceptions=True)
+        if kept is not None:
+            await self.org.complete(kept.task.id, "kept", token=kept.token)
+            self.acknowledged("completed", id=kept.task.id, token=kept.token, output="kept")
         if told.result() == "settle":
+            self.released.set()
             await self.drain()
 
     async def _clients(self) -> None:
@@ -305,6 +315,13 @@ class Program:
 
     async def _manual(self, rng: random.Random) -> None:
         await self._create("manual", org=rng.choice(self.orgs), mode="manual", priority=rng.randrange(4))
+
+    async def _claim_for_long(self) -> Claim:
+        agent = str(self.config["name"])
+        task = await self._create("kept", mode="manual", assigned_to=agent)
+        claim = await self.org.claim(task.id, agent_id=agent, lease=600.0)
+        self.acknowledged("claimed", id=task.id, token=claim.token, attempt=claim.task.attempt)
+        return claim
 
     async def _batch(self, rng: random.Random) -> None:
         first = NewTask(name="first", capability="echo", input=rng.random(), retry=RetryPolicy())
