@@ -237,7 +237,7 @@ def _blank(tx: Transaction, org_id: str, drafted: Draft, task_id: str) -> Row:
         "input": drafted.input, "form": drafted.form,
     }  # fmt: skip
     if new.delay is not None:
-        row["not_before"] = tx.now + new.delay
+        row |= {"not_before": tx.now + new.delay, "delayed": 1}
     else:
         row["not_before"] = seconds_at(new.not_before, tx.now)
     row["deadline_at"] = seconds_at(new.deadline, tx.now)

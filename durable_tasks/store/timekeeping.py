@@ -72,6 +72,8 @@ def _known(conn: sqlite3.Connection) -> tuple[str, float] | None:
 
 
 _LASTS = "(stop_by IS NOT NULL OR lease_expires_at IS NOT NULL OR timeout_at IS NOT NULL OR state = 'retrying')"
+_DELAYED = "delayed IS NOT NULL AND state IN ('blocked', 'scheduled')"
+"""As the index of them says."""
 _DUE = """
     NULLIF(MIN(COALESCE(stop_by, 9e999),
         CASE WHEN completed_at IS NULL THEN COALESCE(deadline_at, 9e999) ELSE 9e999 END,
@@ -84,7 +86,7 @@ _DUE = """
 
 def move_intervals(conn: sqlite3.Connection, now: float, by: float) -> None:
     """Move every instant that ends an interval by so many seconds, `now` being the time after the jump. Deadlines
-    and what is scheduled stay where they are."""
+    and what was scheduled for an instant stay where they are."""
     open_rows = f"due_at IS NOT NULL AND {_LASTS}"
     conn.execute(
         "UPDATE dt_tasks SET stop_by = stop_by + ?1, lease_expires_at = lease_expires_at + ?1,"
@@ -92,6 +94,8 @@ def move_intervals(conn: sqlite3.Connection, now: float, by: float) -> None:
         f" WHERE {open_rows}",
         (by,),
     )
-    conn.execute(f"UPDATE dt_tasks SET due_at = {_DUE} WHERE {open_rows}")
+    conn.execute(f"UPDATE dt_tasks SET not_before = not_before + ?1, wake_at = wake_at + ?1 WHERE {_DELAYED}", (by,))
+    for rows in (open_rows, _DELAYED):
+        conn.execute(f"UPDATE dt_tasks SET due_at = {_DUE} WHERE {rows}")
     # What is still to come then: all of it, or what was when the clock was set.
     conn.execute("UPDATE dt_outbox SET due_at = due_at + ? WHERE due_at > ?", (by, now - max(by, 0.0)))

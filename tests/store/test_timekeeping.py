@@ -22,7 +22,7 @@ from durable_tasks.models import TaskState
 from durable_tasks.store.moves import due_at
 from durable_tasks.store.timekeeping import Timekeeper, move_intervals
 from durable_tasks.testing import ManualClock
-from tests.store.support import claimed, opened, query, within
+from tests.store.support import AGENT, claimed, opened, query, within
 
 HOUR, DAY = 3600.0, 86400.0
 BEAT = 3.0
@@ -125,6 +125,22 @@ async def test_a_back_off_lasts_as_long_as_it_was_meant_to(
     await clock.advance(1)
     assert (await within(org.wait(task.id))).state == "failed"
     assert calls[1] - calls[0] == HOUR
+
+
+@each_way
+async def test_a_delay_lasts_as_long_as_it_was_meant_to(clock: ManualClock, org: Org, by: float) -> None:
+    first = await org.create("first")
+    alone = await org.create("alone", delay=HOUR)
+    after = await org.create("after", delay=HOUR, depends_on=(first.id,))
+    await clock.jump(by)
+    await clock.advance(BEAT)
+    assert (await org.get(after.id)).not_before == instant(clock, HOUR - BEAT)
+    claim = await org.claim(first.id, agent_id=AGENT)
+    await org.complete(first.id, token=claim.token)
+    await clock.advance(HOUR - BEAT - 1)
+    assert [await state_of(org, task) for task in (alone, after)] == [("scheduled", 0)] * 2
+    await clock.advance(1)
+    assert [await state_of(org, task) for task in (alone, after)] == [("pending", 0)] * 2
 
 
 @each_way
