@@ -171,7 +171,9 @@ class StoreFile:
         finally:
             await connection.close()
 
-    async def _write(self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None) -> T:
+    async def _write(
+        self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None, *, org_id: str = ""
+    ) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
         actor, names = self._actor, self._names
 
@@ -179,7 +181,7 @@ class StoreFile:
             tx.actor, tx.names = actor, names
             return settled(tx, done)
 
-        return await self._writer.run(act, undo=undo and _settling(undo))
+        return await self._writer.run(act, undo=undo and _settling(undo), org_id=org_id)
 
     def by(self, actor: Actor | None, names: frozenset[str] | None = None) -> Self:
         """The open file as `actor` uses it for one call: what is written through the answer is recorded as his.
@@ -190,6 +192,10 @@ class StoreFile:
         used.__dict__.update(self.__dict__)
         used._actor, used._names = actor, names
         return used
+
+    def _take_back(self, undo: Callable[[Transaction, T], None], result: T, org_id: str) -> None:
+        """Undo what a cancelled caller will not hear of. Nobody waits for that."""
+        self._writer.take_back(_settling(undo), result, org_id)
 
 
 def asked(op: Callable[[Transaction], T], subject_id: str) -> Callable[[Transaction], T]:

@@ -6,8 +6,7 @@ They must not know what is read, nor which connection will run them.
 import asyncio
 import math
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -29,36 +28,6 @@ class Query(NamedTuple, Generic[T]):
     ask: Callable[[sqlite3.Connection], T]
     answer: "asyncio.Future[T]"
     org_id: str
-
-
-class Turns:
-    """Queries that wait: organisations take turns, each with its oldest first."""
-
-    def __init__(self) -> None:
-        self._of: dict[str, deque[Query[Any]]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._of)
-
-    def add(self, query: Query[Any]) -> None:
-        self._of.setdefault(query.org_id, deque()).append(query)
-
-    def put_back(self, queries: Sequence[Query[Any]]) -> None:
-        """What was taken and not asked is its organisation's first again."""
-        for query in reversed(queries):
-            self._of.setdefault(query.org_id, deque()).appendleft(query)
-
-    def take(self, skip: Container[str] = ()) -> Query[Any] | None:
-        """The next one, not of an organisation in `skip`, whose caller still waits."""
-        while (org_id := next((one for one in self._of if one not in skip), None)) is not None:
-            queue = self._of.pop(org_id)
-            while queue:
-                query = queue.popleft()
-                if not query.answer.done():
-                    if queue:
-                        self._of[org_id] = queue  # behind the others
-                    return query
-        return None
 
 
 class QueryConnection:

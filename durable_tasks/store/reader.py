@@ -7,10 +7,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from durable_tasks.errors import Closed
-from durable_tasks.store.query import Query, QueryConnection, Turns
+from durable_tasks.store.query import Query, QueryConnection
+from durable_tasks.store.turns import Turns
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._connection = QueryConnection(path)
-        self._waiting = Turns()
+        self._waiting: Turns[Query[Any]] = Turns()
         self._reading: asyncio.Task[None] | None = None
         self._closing = False
 

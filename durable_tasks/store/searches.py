@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from durable_tasks.errors import Closed
 from durable_tasks.store.connection import fail
-from durable_tasks.store.query import LONGEST, Query, QueryConnection, Turns
+from durable_tasks.store.query import LONGEST, Query, QueryConnection
+from durable_tasks.store.turns import Turns
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class Searches:
     def __init__(self, path: Path, most: int = MOST, longest: float = LONGEST) -> None:
         self._all = [QueryConnection(path, longest) for _ in range(most)]
         self._idle = list(self._all)
-        self._waiting = Turns()
+        self._waiting: Turns[Query[Any]] = Turns()
         self._running: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False

@@ -66,10 +66,10 @@ class Store(HandoverStore):
     # ----- tasks
 
     async def create(self, org_id: str, drafted: tasks.Draft) -> Task:
-        return await self._write(lambda tx: tasks.create(tx, org_id, drafted))
+        return await self._write(lambda tx: tasks.create(tx, org_id, drafted), org_id=org_id)
 
     async def create_many(self, org_id: str, drafts: Sequence[tasks.Draft]) -> list[Task]:
-        return await self._write(lambda tx: tasks.create_many(tx, org_id, drafts))
+        return await self._write(lambda tx: tasks.create_many(tx, org_id, drafts), org_id=org_id)
 
     def create_on(self, conn: sqlite3.Connection, org_id: str, drafted: tasks.Draft, ids: Ids) -> Task:
         """Insert inside somebody else's transaction, on their connection."""
@@ -97,7 +97,7 @@ class Store(HandoverStore):
 
     async def change_many(self, org_id: str, verb: Verb, wanted: TaskFilter, reason: str | None) -> int:
         """Cancel or retry those of `wanted.ids` that fit, in one operation; how many were."""
-        return await self._write(lambda tx: many.change(tx, org_id, verb, wanted, reason))
+        return await self._write(lambda tx: many.change(tx, org_id, verb, wanted, reason), org_id=org_id)
 
     async def count(self, org_id: str, wanted: TaskFilter) -> TaskCounts:
         now = self._clock.now()
@@ -113,7 +113,7 @@ class Store(HandoverStore):
 
     async def comment(self, org_id: str, task_id: str, text: str, author: str | None, command_id: str | None) -> Event:
         asked = command(command_id, "comment", text, author)
-        return await self._write(lambda tx: comments.comment(tx, org_id, task_id, text, author, asked))
+        return await self._write(lambda tx: comments.comment(tx, org_id, task_id, text, author, asked), org_id=org_id)
 
     async def history(self, org_id: str, task_id: str) -> list[Attempt]:
         def query(conn: sqlite3.Connection) -> list[Attempt]:
@@ -128,7 +128,25 @@ class Store(HandoverStore):
     # ----- verbs of people and agents
 
     async def next_claims(self, org_id: str, wanted: Wanted, limit: int) -> list[Claim]:
-        return await self._write(lambda tx: claims.next_claims(tx, org_id, wanted, limit), claims.undo_claims)
+        """In as many transactions as it takes for none to be long."""
+        made: list[Claim] = []
+        try:
+            while (missing := limit - len(made)) > 0:
+                step = min(missing, wanted.at_once)
+                found = await self._next_step(org_id, wanted, step)
+                made += found
+                if len(found) < step:
+                    break
+        except BaseException:
+            if made:
+                self._take_back(claims.undo_claims, made, org_id)
+            raise
+        return made
+
+    async def _next_step(self, org_id: str, wanted: Wanted, limit: int) -> list[Claim]:
+        return await self._write(
+            lambda tx: claims.next_claims(tx, org_id, wanted, limit), claims.undo_claims, org_id=org_id
+        )
 
     async def next_once(self, org_id: str, wanted: Wanted, command_id: str) -> list[Claim]:
         def undo(tx: Transaction, answer: tuple[list[Claim], bool]) -> None:
@@ -136,7 +154,7 @@ class Store(HandoverStore):
             if are_new:
                 claims.undo_next(tx, made, command_id)
 
-        made, _ = await self._write(lambda tx: claims.next_once(tx, org_id, wanted, command_id), undo)
+        made, _ = await self._write(lambda tx: claims.next_once(tx, org_id, wanted, command_id), undo, org_id=org_id)
         return made
 
     async def claim(
@@ -157,7 +175,7 @@ class Store(HandoverStore):
                 claims.undo_claim(tx, made, command_id)
 
         made, _ = await self._write(
-            lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, asked, groups=groups), undo
+            lambda tx: claims.claim(tx, org_id, task_id, agent_id, lease, asked, groups=groups), undo, org_id=org_id
         )
         return made
 
@@ -171,7 +189,7 @@ class Store(HandoverStore):
         )
 
     async def heartbeat(self, org_id: str, task_id: str, token: str) -> Heartbeat:
-        return await self._write(lambda tx: claims.heartbeat(tx, org_id, task_id, token))
+        return await self._write(lambda tx: claims.heartbeat(tx, org_id, task_id, token), org_id=org_id)
 
     async def progress(
         self, org_id: str, task_id: str, percent: float, token: str, message: str | None, command_id: str | None
@@ -207,7 +225,9 @@ class Store(HandoverStore):
             return done, claims.next_claims(tx, org_id, wanted, 1)
 
         async def ask(fits: bool) -> tuple[Task, list[Claim]]:
-            return await self._write(lambda tx: op(tx, fits), lambda tx, answer: claims.undo_claims(tx, answer[1]))
+            return await self._write(
+                lambda tx: op(tx, fits), lambda tx, answer: claims.undo_claims(tx, answer[1]), org_id=org_id
+            )
 
         return await _fitting(ask, task_id, output)
 
@@ -250,7 +270,7 @@ class Store(HandoverStore):
         self, org_id: str, task_id: str, asked: Command | None, op: Callable[[Transaction], Task]
     ) -> Task:
         if asked is None:
-            return await self._write(op)
+            return await self._write(op, org_id=org_id)
 
         def once(tx: Transaction) -> Task:
             row = get(tx, org_id, task_id)  # another organisation's commands are nobody's to repeat
@@ -261,7 +281,7 @@ class Store(HandoverStore):
             commands.remember_answer(tx, task_id, asked, claims.kept(answer))
             return answer
 
-        return await self._write(once)
+        return await self._write(once, org_id=org_id)
 
     async def _group_command(
         self,
@@ -271,7 +291,7 @@ class Store(HandoverStore):
         op: Callable[[Transaction], Workflow],
     ) -> Workflow:
         if asked is None:
-            return await self._write(op)
+            return await self._write(op, org_id=org_id)
 
         def once(tx: Transaction) -> Workflow:
             groups.state_of(tx.conn, org_id, workflow_id)
@@ -282,19 +302,19 @@ class Store(HandoverStore):
             commands.remember_answer(tx, workflow_id, asked, answer)
             return answer
 
-        return await self._write(once)
+        return await self._write(once, org_id=org_id)
 
     # ----- workflows
 
     async def create_group(self, org_id: str, drafted: groups.GroupDraft) -> Workflow:
-        return await self._write(lambda tx: groups.create(tx, org_id, drafted))
+        return await self._write(lambda tx: groups.create(tx, org_id, drafted), org_id=org_id)
 
     async def add_members(
         self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft], command_id: str | None = None
     ) -> list[Task]:
         said = [] if command_id is None else [one.new.model_dump(mode="json", exclude_unset=True) for one in drafts]
         asked = command(command_id, "add", said)
-        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, asked))
+        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, asked), org_id=org_id)
 
     async def cancel_group(
         self, org_id: str, workflow_id: str, reason: str | None, command_id: str | None = None

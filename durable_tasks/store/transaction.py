@@ -4,8 +4,9 @@ It must not know tasks, threads or the event loop.
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 from durable_tasks.models import Actor
@@ -100,11 +101,25 @@ Undo = Callable[[Transaction, T], None]
 Answer = tuple[Any, Exception | None, Notice]
 
 
-def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer] | None:
+class Spoiled(Exception):
+    """An operation failed after it had written: all of its transaction is to be rolled back and run apart."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Container[int], until: float) -> list[Answer]:
     """Run operations without savepoints: each would copy every page that its operation changes, a third of the
-    whole cost. None when one failed after it had written: then all are to be rolled back and run apart."""
+    whole cost. Only those at the places `apart` have one. After the instant `until` no other is begun: there are as
+    many answers as were run. Raises Spoiled."""
     answers: list[Answer] = []
-    for op in ops:
+    for place, op in enumerate(ops):
+        if answers and monotonic() > until:
+            break
+        if place in apart:
+            answers.append(run_apart(tx, op))
+            continue
         tx.begin()
         written = tx.conn.total_changes
         try:
@@ -112,7 +127,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]]) -> list[Answer]
         except Exception as error:
             _raise_fatal(tx.conn, error)
             if tx.conn.total_changes != written:
-                return None
+                raise Spoiled(place) from error
             answers.append(_refused(tx, error))
     return answers
 

@@ -16,13 +16,28 @@ from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
 from durable_tasks.ports import Clock, Ids, Notice
 from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, WAL_SIZE, Connection, connect, explain, fail
 from durable_tasks.store.timekeeping import Timekeeper
-from durable_tasks.store.transaction import Answer, Operation, Rules, Transaction, Undo, merge, run_apart, run_together
+from durable_tasks.store.transaction import (
+    Answer,
+    Operation,
+    Rules,
+    Spoiled,
+    Transaction,
+    Undo,
+    merge,
+    run_apart,
+    run_together,
+)
+from durable_tasks.store.turns import Turns
 from durable_tasks.store.watch import Watch
 
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
 
 BATCH = 256
+HOLD = 0.03
+"""Seconds after which a transaction begins no other operation: whoever came meanwhile has a turn."""
+WARY = 1000
+"""Calls of an organisation that are run apart after one of it has spoiled a transaction: it, and nobody else, pays."""
 LOOK_EVERY = 0.1
 """Seconds between looks at PRAGMA data_version."""
 RIDE = 0.05
@@ -35,14 +50,16 @@ CHECKPOINT_OPERATIONS = 1000
 class _Call(Generic[T]):
     op: Operation[T]
     undo: Undo[T] | None
-    future: "asyncio.Future[T]"
+    answer: "asyncio.Future[T]"
     deadline: float
     """Monotonic: how long to wait for another connection's lock."""
+    org_id: str
+    """Whose turn it takes; empty for the process's own affairs."""
 
 
 class Writer:
-    """The only connection that writes. Calls queue up; a leader runs all that wait in one transaction, commits
-    once, and only then answers them. A failing call rolls back alone."""
+    """The only connection that writes. Calls queue up; a leader runs those that wait in one transaction, organisations
+    in turn and for a moment only, commits once, and only then answers them. A failing call rolls back alone."""
 
     def __init__(
         self,
@@ -65,7 +82,7 @@ class Writer:
         self._ids = ids
         self._publish = publish
         self._patience = patience
-        self._queue: list[_Call[Any]] = []
+        self._queue: Turns[_Call[Any]] = Turns()
         self._riders: list[_Call[Any]] = []
         self._wake = asyncio.Event()
         self._connection = Connection(lambda: connect(path))
@@ -75,6 +92,7 @@ class Writer:
         self._looking: asyncio.TimerHandle | None = None
         self._checkpointer: sqlite3.Connection | None = None
         self._operations = 0
+        self._wary: dict[str, int] = {}
         self._wal_size = 0
         self.owns_checkpoints = False
         """Set while this process is the leader: one process checkpoints, the others never."""
@@ -107,27 +125,35 @@ class Writer:
             self._looking.cancel()
 
     async def run(
-        self, op: Operation[T], *, undo: Undo[T] | None = None, patience: float | None = None, rides: bool = False
+        self,
+        op: Operation[T],
+        *,
+        undo: Undo[T] | None = None,
+        patience: float | None = None,
+        rides: bool = False,
+        org_id: str = "",
     ) -> T:
         """Run `op` in a transaction and return its result after the commit.
 
         If the caller is cancelled before the commit, the call is dropped; after it, `undo` takes back what only
         the caller could have used. With `rides` nobody waits for it: it joins the next transaction, or makes its
-        own a little later. Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
+        own a little later. `org_id`: whose turn it takes.
+
+        Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
         if self._closing:
             raise Closed("the store is closed; call start() first")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + (self._patience if patience is None else patience)
-        call = _Call(op, undo, future, deadline)
+        call = _Call(op, undo, answer, deadline, org_id)
         if rides and not self._queue:
             self._ride(call)
         else:
             self._submit(call)
         try:
-            return await future
+            return await answer
         except asyncio.CancelledError:
-            if undo is not None and future.done() and not future.cancelled() and future.exception() is None:
-                self._take_back(undo, future.result())
+            if undo is not None and answer.done() and not answer.cancelled() and answer.exception() is None:
+                self.take_back(undo, answer.result(), org_id)
             raise
 
     def post(self, change: Callable[[sqlite3.Connection], None]) -> None:
@@ -149,7 +175,7 @@ class Writer:
         self._connection.post(lambda conn: self._compare(conn, loop))
 
     def _submit(self, call: _Call[Any]) -> None:
-        self._queue.append(call)
+        self._queue.add(call)
         self._wake.set()
 
     def _ride(self, call: _Call[Any]) -> None:
@@ -158,17 +184,21 @@ class Writer:
         self._riders.append(call)
 
     def _board(self) -> None:
-        self._queue += self._riders
+        for call in self._riders:
+            self._queue.add(call)
         self._riders.clear()
         self._wake.set()
 
-    def _take_back(self, undo: Undo[T], result: T) -> None:
+    def take_back(self, undo: Undo[T], result: T, org_id: str) -> None:
+        """Undo what a cancelled caller will not hear of. Nobody waits for that."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         # Nobody awaits an undo; a failure must not pass in silence either.
         future.add_done_callback(_log_failed_undo)
-        # Ahead of what waits: a repeat of the cancelled command must not be given what is being taken back.
-        self._queue.insert(0, _Call(lambda tx: undo(tx, result), None, future, time.monotonic() + self._patience))
+        # Ahead of what its organisation waits for: a repeat of the cancelled command must not be given what is being
+        # taken back.
+        deadline = time.monotonic() + self._patience
+        self._queue.put_back([_Call(lambda tx: undo(tx, result), None, future, deadline, org_id)])
         self._wake.set()
 
     async def _lead(self) -> None:
@@ -179,9 +209,7 @@ class Writer:
                     await self._wake.wait()
                     continue
                 self._board()
-                batch = [call for call in self._queue[:BATCH] if not call.future.cancelled()]
-                del self._queue[:BATCH]
-                if batch:
+                if batch := self._take_batch():
                     await self._run_batch(batch)
                     # Let the callers just answered queue their next call: larger batches, fewer commits.
                     await asyncio.sleep(0)
@@ -190,26 +218,33 @@ class Writer:
             self.abandon()
             raise
 
+    def _take_batch(self) -> list[_Call[Any]]:
+        batch: list[_Call[Any]] = []
+        while len(batch) < BATCH and (call := self._queue.take()) is not None:
+            batch.append(call)
+        return batch
+
     async def _run_batch(self, batch: list[_Call[Any]]) -> None:
         try:
             answers = await self._connection.run(lambda conn: self._commit(conn, batch))
         except Exception as error:  # whatever it was, the leader must live on: a dead one would leave callers waiting
             for call in batch:
-                fail(call.future, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
+                fail(call.answer, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
             return
         finally:
             self._watch.report()
+        self._queue.put_back(batch[len(answers) :])
         # Instants that the commit does not name have moved: as after a foreign one, everybody looks again.
-        notice, self._jumped = Notice(operations=len(batch), foreign=self._jumped), False
-        for call, (result, failure, changed) in zip(batch, answers, strict=True):
+        notice, self._jumped = Notice(operations=len(answers), foreign=self._jumped), False
+        for call, (result, failure, changed) in zip(batch, answers, strict=False):
             if failure is not None:
-                fail(call.future, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)
+                fail(call.answer, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)
                 continue
             merge(notice, changed)
-            if not call.future.done():
-                call.future.set_result(result)
+            if not call.answer.done():
+                call.answer.set_result(result)
             elif call.undo is not None:
-                self._take_back(call.undo, result)
+                self.take_back(call.undo, result, call.org_id)
         self._publish(notice)
 
     # ----- below: in the connection's thread
@@ -240,13 +275,8 @@ class Writer:
                 # and so would every later one: under load the WAL would grow for ever.
                 conn.execute("ROLLBACK")
                 self._begin(conn, batch)
-            self._operations += len(batch)
-            answers = run_together(self._transaction(conn), [call.op for call in batch])
-            if answers is None:
-                conn.execute("ROLLBACK")
-                self._begin(conn, batch)
-                tx = self._transaction(conn)
-                answers = [run_apart(tx, call.op) for call in batch]
+            answers = self._run(conn, batch)
+            self._operations += len(answers)
             conn.execute("COMMIT")
         except BaseException:
             if conn.in_transaction:
@@ -255,6 +285,29 @@ class Writer:
         # Now, not before: what is acknowledged was in the file at its path after it was on the disk.
         self._watch.look()
         return answers
+
+    def _run(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
+        """Run the first of the batch that there is time for; alone each, when one of them spoils the transaction."""
+        ops = [call.op for call in batch]
+        try:
+            return run_together(self._transaction(conn), ops, self._apart(batch), time.monotonic() + HOLD)
+        except Spoiled as spoiled:
+            conn.execute("ROLLBACK")
+            self._begin(conn, batch)
+            tx = self._transaction(conn)
+            self._wary[batch[spoiled.place].org_id] = WARY
+            return [run_apart(tx, op) for op in ops[: spoiled.place + 1]]
+
+    def _apart(self, batch: list[_Call[Any]]) -> frozenset[int]:
+        """The places of those whose organisation has spoiled a transaction lately."""
+        if not self._wary:
+            return frozenset()
+        places = frozenset(place for place, call in enumerate(batch) if call.org_id in self._wary)
+        for place in places:
+            org_id = batch[place].org_id
+            self._wary[org_id] -= 1
+        self._wary = {org_id: calls for org_id, calls in self._wary.items() if calls > 0}
+        return places
 
     def _transaction(self, conn: sqlite3.Connection) -> Transaction:
         return Transaction(conn, self._now, self._ids, self.rules)

@@ -1,0 +1,54 @@
+"""Turns: what waits for the file, organisation by organisation: many calls of one do not come before all others'.
+
+It must not know what waits, nor for which connection.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Container, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+
+class Waiting(Protocol):
+    """What one caller waits for."""
+
+    @property
+    def org_id(self) -> str:
+        """Whose turn it takes; empty for the host's own affairs."""
+        ...
+
+    @property
+    def answer(self) -> "asyncio.Future[Any]": ...
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+class Turns(Generic[W]):
+    """Organisations take turns, each with its oldest first."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, deque[W]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def add(self, one: W) -> None:
+        self._of.setdefault(one.org_id, deque()).append(one)
+
+    def put_back(self, some: Sequence[W]) -> None:
+        """What was taken and not begun is its organisation's first again."""
+        for one in reversed(some):
+            self._of.setdefault(one.org_id, deque()).appendleft(one)
+
+    def take(self, skip: Container[str] = ()) -> W | None:
+        """The next one, not of an organisation in `skip`, whose caller still waits."""
+        while (org_id := next((one for one in self._of if one not in skip), None)) is not None:
+            queue = self._of.pop(org_id)
+            while queue:
+                one = queue.popleft()
+                if not one.answer.done():
+                    if queue:
+                        self._of[org_id] = queue  # behind the others
+                    return one
+        return None
