@@ -85,6 +85,11 @@ class Console:
             engine = await looking.enter_async_context(self._looking()) if speaks else None
             return await diagnose(self._store, engine, self.settings, self._clock, health)
 
+    async def audit(self, *, deep: bool = False) -> list[str]:
+        """What is not what it was when it was stored, in words; the first 1,000. `deep`: also what SQLite finds
+        damaged. It goes through the whole file, page by page; nobody is held up. Raises StoreError."""
+        return await self._store.audit(deep=deep)
+
     # ----- mending
 
     async def mend(self) -> None:

@@ -85,7 +85,7 @@ class Diagnosis:
     @property
     def healthy(self) -> bool:
         """Whether nothing of it needs a person."""
-        agrees = self.temporal is None or self.drift == []
+        agrees = self.temporal is None or (self.drift == [] and not self.temporal.unknown)
         return agrees and self.displaced is None and not self.dead_letters and not self.stuck
 
     @property
@@ -101,6 +101,8 @@ async def diagnose(
     report, drift, said, queues = None, None, None, []
     if engine is not None:
         drift, said = await _compare(engine, clock)
+        if drift is not None:
+            await engine.count_unknown()
         report = await engine.report()
         if report.server_version is not None:
             queues = await _queues(store, engine, settings, report, health.waiting)

@@ -30,6 +30,7 @@ for command in (
     worker.worker,
     mcp.mcp,
     file.backup,
+    file.audit,
     file.migrate,
     doctor.doctor,
     operate.engine,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 def doctor(
     context: typer.Context,
     fix: Annotated[bool, typer.Option("--fix", help="Reconcile once and send what waits, then look again.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read all that is stored: SQLite's integrity checks, and `audit`.")
+    ] = False,
     db: Db = None,
     url: Url = None,
     api_token: ApiToken = None,
@@ -37,17 +40,20 @@ def doctor(
     where = meant(context, Where(db, None, url, api_token, patience))
     if where.url is not None and fix:
         raise typer.BadParameter("a server mends by itself; else it is `doctor --db FILE --fix`", param_hint="--fix")
-    code = _say_of_file(db, fix, as_json) if where.url is None else _say_of_org(where, where.url, as_json)
+    if where.url is not None and deep:
+        raise typer.BadParameter("it reads the file itself: `doctor --db FILE --deep`", param_hint="--deep")
+    code = _say_of_file(db, fix, deep, as_json) if where.url is None else _say_of_org(where, where.url, as_json)
     raise typer.Exit(code)
 
 
-def _say_of_file(db: Path | None, fix: bool, as_json: bool) -> int:
-    found = _of_file(db, fix)
+def _say_of_file(db: Path | None, fix: bool, deep: bool, as_json: bool) -> int:
+    found, damage = _of_file(db, fix, deep)
+    healthy = found.healthy and not damage
     if as_json:
-        put_json(_plain_diagnosis(found))
+        put_json({**_plain_diagnosis(found), "healthy": healthy, "damage": damage})
     else:
-        _put_diagnosis(found)
-    return _code(found.healthy, found.unreachable)
+        _put_diagnosis(found, damage or [], healthy)
+    return _code(healthy, found.unreachable)
 
 
 def _say_of_org(where: Where, url: str, as_json: bool) -> int:
@@ -64,14 +70,17 @@ def _code(healthy: bool, unreachable: bool) -> int:
     return UNREACHABLE if unreachable else 0 if healthy else FAILED
 
 
-def _of_file(db: Path | None, fix: bool) -> "Diagnosis":
-    async def work(console: "Console") -> "Diagnosis":
+def _of_file(db: Path | None, fix: bool, deep: bool) -> "tuple[Diagnosis, list[str] | None]":
+    """And what is damaged; None: nobody has looked."""
+
+    async def work(console: "Console") -> "tuple[Diagnosis, list[str] | None]":
         if fix:
             try:
                 await console.mend()
             except (ConfigurationError, TemporalUnavailable) as error:
                 say(f"not mended: {error.message}")
-        return await console.diagnose()
+        damage = await console.audit(deep=True) if deep else None
+        return await console.diagnose(), damage
 
     return ask(db, work)
 
@@ -85,11 +94,12 @@ async def _of_org(where: Where, url: str) -> "OrgDiagnosis":
 # ----- for people
 
 
-def _put_diagnosis(found: "Diagnosis") -> None:
+def _put_diagnosis(found: "Diagnosis", damage: list[str], healthy: bool) -> None:
     put_columns(_facts_of_file(found))
     _put_section("organisations", map(_organisation_cells, found.organisations))
     _put_details(found.queues, found.dead_letters, found.drift or (), found.store.waiting)
-    _put_verdict(found.healthy)
+    _put_section("damage (restore a backup)", ([one] for one in damage))
+    _put_verdict(healthy)
 
 
 def _put_org(found: "OrgDiagnosis") -> None:
@@ -136,6 +146,8 @@ def _facts_of_file(found: "Diagnosis") -> Iterator[list[str]]:
     yield ["Temporal", f"{temporal.address}, {_shown_version(temporal.server_version)}"]
     if temporal.capabilities:
         yield ["can", ", ".join(temporal.capabilities)]
+    for namespace, count in temporal.unknown.items():
+        yield ["UNKNOWN", f"{count} Temporal workflows of this file run in {namespace} for tasks that it does not have"]
     yield ["drift", f"unknown: {found.said}" if found.drift is None else str(len(found.drift))]
 
 
@@ -231,6 +243,7 @@ def _plain_diagnosis(found: "Diagnosis") -> dict[str, Any]:
             "address": temporal.address,
             "server_version": temporal.server_version,
             "capabilities": list(temporal.capabilities),
+            "unknown": temporal.unknown,
             "error": found.said,
         },
         "workers": [asdict(one) for one in found.queues],

@@ -1,4 +1,4 @@
-"""`backup` and `migrate`: what is done to the file as a whole.
+"""`backup`, `audit` and `migrate`: what is done to the file as a whole.
 
 It must not know SQL, nor how either is done.
 """
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from durable_tasks.cli.asking import AsJson, Db
-from durable_tasks.cli.talk import failing_plainly, put, put_json, say
+from durable_tasks.cli.operate import ask
+from durable_tasks.cli.talk import FAILED, failing_plainly, put, put_json, say
 
 if TYPE_CHECKING:
     from durable_tasks.settings import Settings
@@ -36,6 +37,20 @@ async def _backup(db: Path | None, target: Path) -> int:
     from durable_tasks.console import backup
 
     return await backup(_settings(db), target)
+
+
+def audit(db: Db = None, as_json: AsJson = False) -> None:
+    """Whether what is stored is what was stored: events by their hashes, tasks, their inputs and outputs by their
+    events. It reads the whole file and holds nobody up. Exit code 1: something is not."""
+    found = ask(db, lambda console: console.audit())
+    if as_json:
+        put_json({"damage": found})
+    else:
+        for one in found:
+            put(one)
+        say(f"{len(found)} disagreements" if found else "all is as it was stored")
+    if found:
+        raise typer.Exit(FAILED)
 
 
 def migrate(

@@ -17,7 +17,7 @@ from durable_tasks.models import Actor
 from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.beside import real_path
-from durable_tasks.store.connection import Connection, connect
+from durable_tasks.store.connection import Connection, connect, explain
 from durable_tasks.store.identity import Witness
 from durable_tasks.store.probe import Probe
 from durable_tasks.store.reader import Reader
@@ -168,6 +168,11 @@ class StoreFile:
         await connection
         try:
             return await connection.run(on_one_snapshot)
+        except asyncio.CancelledError:
+            await connection.interrupt()
+            raise
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
         finally:
             await connection.close()
 

@@ -6,6 +6,7 @@ It must not know who calls, nor hold any state that is not in the file.
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from durable_tasks.access import Principal
@@ -29,6 +30,7 @@ from durable_tasks.models import (
 from durable_tasks.ports import Appetite, Assignment, Ids, Outcome, Peer
 from durable_tasks.standing import Activity, Explanation, Queues
 from durable_tasks.store import (
+    audit,
     claims,
     commands,
     comments,
@@ -374,9 +376,15 @@ class Store(HandoverStore):
     async def last_seq(self, org_id: str) -> int:
         return await self.read(lambda conn: events.last_seq(conn, org_id), org_id)
 
-    async def audit(self) -> list[str]:
-        """Every disagreement between the event log and the rows; see events.audit."""
-        return await self.read_apart(events.audit)
+    async def audit(self, *, deep: bool = False) -> list[str]:
+        """What is not what it was when it was stored: the first 1,000 disagreements between events, their hashes and
+        the rows, in words. `deep`: also what SQLite finds damaged. See audit.py. Raises StoreError."""
+        found = await self.read_apart(audit.structure) if deep else []
+        place: audit.Place | None = audit.Place()
+        while place is not None and len(found) < audit.MOST:
+            more, place = await self.read_apart(partial(audit.page, place=place))
+            found += more
+        return found[: audit.MOST]
 
     # ----- API tokens
 

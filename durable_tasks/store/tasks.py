@@ -16,7 +16,7 @@ from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskState
 from durable_tasks.store import commands, submissions
 from durable_tasks.store.endings import end_released
-from durable_tasks.store.events import task_event
+from durable_tasks.store.events import kept, task_event
 from durable_tasks.store.moves import announce, get, move, require
 from durable_tasks.store.orgs import namespace_of
 from durable_tasks.store.rows import (
@@ -198,7 +198,7 @@ def insert(
     )
     given = {column: value for column, value in row.items() if value is not None}
     row["seq"] = tx.run(_insert_sql(tuple(given)), tuple(given.values())).lastrowid
-    task_event(tx, row, "task.created")
+    task_event(tx, row, "task.created", kept(row))
     _announce_new(tx, row)
     return row
 

@@ -195,6 +195,11 @@ class TemporalEngine:
         """Every task and group on which SQLite and Temporal disagree now. Raises TemporalUnavailable."""
         return await self._reconciler.drift()
 
+    async def count_unknown(self) -> None:
+        """Look for running Temporal workflows of this file that it does not know, as an older state does not;
+        `report` has how many. As far as the server's lists show them."""
+        await self._reconciler.count_unknown()
+
     async def compare(self, org_id: str) -> Comparison:
         """The drift among some of what one organisation has open, as it was seconds ago at most; see
         Reconciler.compare. Raises TemporalUnavailable."""

@@ -98,6 +98,11 @@ class Reconciler:
             await self._require(name)
         return [drift for _, drift in await self._differing(self._pages(("open", "closed")))]
 
+    async def count_unknown(self) -> None:
+        """Bring `unknown` up to date, without mending."""
+        async for _ in self._left_running():
+            pass
+
     async def compare(self, org_id: str, *, limit: int) -> Comparison:
         """The drift among at most `limit` open submissions of one organisation that have settled. One look at each is
         enough: nothing is on its way, and what has moved by the end of it is left out. Changes nothing.

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from durable_tasks.store import events
+from durable_tasks.store import audit
 
 MOVING = "('task.started', 'task.claimed', 'task.completed', 'task.failed', 'task.cancelled')"
 
@@ -73,10 +73,17 @@ def faults(db: Path) -> list[str]:
     with copied(db) as conn:
         (integrity,) = conn.execute("PRAGMA integrity_check").fetchone()
         found = [] if integrity == "ok" else [f"integrity: {integrity}"]
-        found += events.audit(conn)
+        found += _disagreements(conn)
         found += _lost(conn, acknowledged)
         found += _twice(conn, acknowledged, journal(db.parent / "effects"))
     return found
+
+
+def _disagreements(conn: sqlite3.Connection) -> Iterator[str]:
+    place: audit.Place | None = audit.Place()
+    while place is not None:
+        found, place = audit.page(conn, place)
+        yield from found
 
 
 def _lost(conn: sqlite3.Connection, acknowledged: list[dict[str, Any]]) -> Iterator[str]:
