@@ -71,9 +71,9 @@ def as_tuple(values: Any, what: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def page_limit(limit: int) -> int:
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidInput(f"limit is a whole number from 1 to {LARGEST_PAGE}, not {shown(limit)}", limit=limit)
+def page_limit(limit: int, most: int = LARGEST_PAGE) -> int:
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
+        raise InvalidInput(f"limit is a whole number from 1 to {most}, not {shown(limit)}", limit=limit)
     return limit
 
 

@@ -25,6 +25,8 @@ MAX_DEPENDENCIES = 10_000
 MAX_IDS = 100
 MAX_NAMES = 500
 MAX_GROUPS = 500
+MAX_MEMBERS = 10_000
+"""Tasks of one workflow."""
 OF_GROUP = "group:"
 """What comes before a group's name where a task is assigned to it."""
 DEFAULT_SPACE = "default"
@@ -325,6 +327,18 @@ class Task(Frozen):
     archived_at: datetime | None
     form: dict[str, Any] | None = None
     """JSON Schema that the output must fit."""
+    omitted: tuple[str, ...] = ()
+    """What this answer leaves out, which is null in it whatever the task has: lists are short unless asked in full."""
+
+
+class Node(Frozen):
+    """A member in the graph of its workflow."""
+
+    id: str
+    name: str
+    title: str
+    state: TaskState
+    depends_on: tuple[str, ...]
 
 
 class Attempt(Frozen):

@@ -102,11 +102,17 @@ class Org(Workflows):
         """The task. Raises NotFound."""
         return await self._host.store.get(self.id, task_id)
 
-    async def list(self, *, limit: int = 100, cursor: str | None = None, **filters: Unpack[FilterFields]) -> Page[Task]:
+    async def list(
+        self, *, limit: int = 100, cursor: str | None = None, full: bool = False, **filters: Unpack[FilterFields]
+    ) -> Page[Task]:
         """A page of tasks, priority descending, then oldest first; see TaskFilter for the filters. Pass `next_cursor`
-        for the next page. A page may hold fewer than `limit`, even none, before the last: that many were looked at."""
+        for the next page. A page may hold fewer than `limit`, even none, before the last: so many were looked at, or
+        there was no more room.
+
+        Unless `full`, inputs, outputs, forms and the details of errors are left out: they are None, and named in
+        `omitted`. Raises InvalidInput, QueryTooCostly."""
         wanted = task_filter(filters)
-        return await self._host.store.page(self.id, wanted, limit=page_limit(limit), cursor=cursor)
+        return await self._host.store.page(self.id, wanted, limit=page_limit(limit), cursor=cursor, full=full)
 
     async def count(self, **filters: Unpack[FilterFields]) -> TaskCounts:
         """How many tasks fit, by state; the filters are those of `list`."""

@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-from durable_tasks.checks import build, check_batch, check_reason, check_text, one_or_more, page_limit
+from durable_tasks.checks import LARGEST_PAGE, build, check_batch, check_reason, check_text, one_or_more, page_limit
 from durable_tasks.engine.waiters import Waiters
 from durable_tasks.errors import InvalidInput
 from durable_tasks.grouping import group_draft
 from durable_tasks.models import (
+    MAX_MEMBERS,
     Actor,
     Attempt,
     Engine,
@@ -19,6 +20,7 @@ from durable_tasks.models import (
     Join,
     Mode,
     NewTask,
+    Node,
     Page,
     Placement,
     Task,
@@ -108,9 +110,27 @@ class Workflows:
         """The workflow and how many members stand where. Raises NotFound."""
         return await self._host.store.get_group(self.id, workflow_id)
 
-    async def workflow_tasks(self, workflow_id: str) -> Sequence[Task]:
-        """Its members in input order."""
-        return await self._host.store.members(self.id, workflow_id)
+    async def workflow_tasks(self, workflow_id: str, *, full: bool = True) -> Sequence[Task]:
+        """All its members in input order, read a page at a time. Without `full` as `list` has them. Raises NotFound."""
+        found = await self.workflow_page(workflow_id, full=full)
+        tasks = list(found.items)
+        while found.next_cursor is not None:
+            found = await self.workflow_page(workflow_id, cursor=found.next_cursor, full=full)
+            tasks += found.items
+        return tasks
+
+    async def workflow_page(
+        self, workflow_id: str, *, limit: int = LARGEST_PAGE, cursor: str | None = None, full: bool = False
+    ) -> Page[Task]:
+        """A page of its members in input order, as `list` has them. Raises NotFound."""
+        return await self._host.store.members(self.id, workflow_id, limit=page_limit(limit), cursor=cursor, full=full)
+
+    async def workflow_nodes(
+        self, workflow_id: str, *, limit: int = MAX_MEMBERS, cursor: str | None = None
+    ) -> Page[Node]:
+        """A page of its members in input order: who they are, where they stand and what they wait for. Raises
+        NotFound."""
+        return await self._host.store.nodes(self.id, workflow_id, limit=page_limit(limit, MAX_MEMBERS), cursor=cursor)
 
     async def workflow_attempts(
         self, workflow_id: str, *, limit: int = 100, cursor: str | None = None

@@ -107,9 +107,12 @@ async def list_tasks(
     filters: FilterFields,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
     cursor: Annotated[str | None, typer.Option(help="Where the last page ended.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="With --json: inputs, outputs, forms and the details of errors too.")
+    ] = False,
 ) -> Page[Task]:
     """A page of tasks: the most urgent first, then the oldest."""
-    return await tasks.list(limit=limit, cursor=cursor, **filters)
+    return await tasks.list(limit=limit, cursor=cursor, full=full, **filters)
 
 
 @asking(app)

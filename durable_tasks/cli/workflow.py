@@ -94,8 +94,12 @@ async def get(tasks: Tasks, workflow_id: Id) -> Workflow:
 @asking(app)
 async def graph(tasks: Tasks, workflow_id: Id) -> Graph:
     """The graph of a workflow, as Mermaid text, or as JSON with --json."""
-    await tasks.get_workflow(workflow_id)
-    return Graph.of(workflow_id, await tasks.workflow_tasks(workflow_id))
+    page = await tasks.workflow_nodes(workflow_id)
+    nodes = page.items
+    while page.next_cursor is not None:
+        page = await tasks.workflow_nodes(workflow_id, cursor=page.next_cursor)
+        nodes += page.items
+    return Graph(workflow_id=workflow_id, nodes=tuple(nodes))
 
 
 @asking(app)

@@ -18,6 +18,7 @@ from durable_tasks.errors import InvalidInput, WaitTimeout
 from durable_tasks.models import (
     DEFAULT_LEASE,
     DEFAULT_SPACE,
+    MAX_MEMBERS,
     Attempt,
     Changed,
     Claim,
@@ -25,6 +26,7 @@ from durable_tasks.models import (
     FilterFields,
     Heartbeat,
     NewTask,
+    Node,
     Page,
     Task,
     TaskCounts,
@@ -35,7 +37,7 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.operations import answers
-from durable_tasks.operations.requests import LONGEST_WAIT
+from durable_tasks.operations.requests import LARGEST_PAGE, LONGEST_WAIT
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.ports import Clock, Ids
 from durable_tasks.standing import Activity, Explanation, Queues
@@ -115,9 +117,13 @@ class Client:
         task: Task = await self.call("get_task", task_id=task_id)
         return task
 
-    async def list(self, *, limit: int = 100, cursor: str | None = None, **filters: Unpack[FilterFields]) -> Page[Task]:
+    async def list(
+        self, *, limit: int = 100, cursor: str | None = None, full: bool = False, **filters: Unpack[FilterFields]
+    ) -> Page[Task]:
         """As Org.list."""
-        found: answers.Listed[Task] = await self.call("list_tasks", limit=limit, cursor=cursor, **_said(filters))
+        found: answers.Listed[Task] = await self.call(
+            "list_tasks", limit=limit, cursor=cursor, full=full, **_said(filters)
+        )
         return Page([*found.items], found.next_cursor)
 
     async def count(self, **filters: Unpack[FilterFields]) -> TaskCounts:
@@ -377,10 +383,30 @@ class Client:
         found: answers.WaitedWorkflow = await self.call("wait_workflow", workflow_id=workflow_id, timeout=0)
         return found.workflow
 
-    async def workflow_tasks(self, workflow_id: str) -> Sequence[Task]:
+    async def workflow_tasks(self, workflow_id: str, *, full: bool = True) -> Sequence[Task]:
         """As Org.workflow_tasks."""
-        found: answers.WorkflowWithTasks = await self.call("get_workflow", workflow_id=workflow_id)
-        return found.tasks
+        found = await self.workflow_page(workflow_id, full=full)
+        tasks = [*found.items]
+        while found.next_cursor is not None:
+            found = await self.workflow_page(workflow_id, cursor=found.next_cursor, full=full)
+            tasks += found.items
+        return tasks
+
+    async def workflow_page(
+        self, workflow_id: str, *, limit: int = LARGEST_PAGE, cursor: str | None = None, full: bool = False
+    ) -> Page[Task]:
+        """As Org.workflow_page."""
+        found: answers.WorkflowWithTasks = await self.call(
+            "get_workflow", workflow_id=workflow_id, limit=limit, cursor=cursor, full=full
+        )
+        return Page([*found.tasks], found.next_cursor)
+
+    async def workflow_nodes(
+        self, workflow_id: str, *, limit: int = MAX_MEMBERS, cursor: str | None = None
+    ) -> Page[Node]:
+        """As Org.workflow_nodes."""
+        found: answers.Graph = await self.call("graph_workflow", workflow_id=workflow_id, limit=limit, cursor=cursor)
+        return Page([*found.nodes], found.next_cursor)
 
     async def workflow_attempts(
         self, workflow_id: str, *, limit: int = 100, cursor: str | None = None

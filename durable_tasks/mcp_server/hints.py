@@ -22,7 +22,10 @@ HINTS: Mapping[str, str] = {
         " application runs it: follow it with wait_task. With an idempotency_key the call may be repeated."
     ),
     "create_tasks": "The answer has them in the same order.",
-    "list_tasks": f'state: ["pending"] shows what can be claimed, waiting_for_me what you hold or may take. {_PAGES}',
+    "list_tasks": (
+        'state: ["pending"] shows what can be claimed, waiting_for_me what you hold or may take. What is in omitted is'
+        f" shown by get_task. {_PAGES}"
+    ),
     "count_tasks": "The filters are those of list_tasks. When complete is false there are more.",
     "cancel_tasks": f"{_MANY} For all tasks of a workflow use cancel_workflow.",
     "retry_tasks": f"{_MANY} Members of an ended workflow refuse: use retry_workflow.",
@@ -59,7 +62,7 @@ HINTS: Mapping[str, str] = {
     ),
     "list_workflows": _PAGES,
     "list_workflow_attempts": "list_attempts shows those of one task.",
-    "get_workflow": "graph_workflow is shorter: names, states and dependencies only.",
+    "get_workflow": f"graph_workflow is shorter: names, states and dependencies only. {_PAGES}",
     "graph_workflow": "get_workflow has the tasks in full.",
     "add_tasks": "Not possible once it has ended.",
     "cancel_workflow": "",

@@ -14,7 +14,6 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from durable_tasks.access import Principal
-from durable_tasks.checks import validated
 from durable_tasks.errors import ConfigurationError, DurableTasksError
 from durable_tasks.mcp_server.tools import TOOLS, Tool, failed
 from durable_tasks.operations.operation import Caller, Host
@@ -72,7 +71,7 @@ class _Desk:
         caller = Caller(self._host, self._who_calls(context))
         waiting = self._waiting if tool.operation.waits else freely
         try:
-            request = validated(tool.operation.request, params.arguments or {})
+            request = tool.request(params.arguments or {})
             async with waiting(caller.principal.org):
                 return tool.succeeded(await tool.operation.run(caller, request))
         except DurableTasksError as error:

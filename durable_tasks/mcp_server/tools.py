@@ -11,13 +11,18 @@ from typing import Any
 from mcp import types
 from pydantic import TypeAdapter
 
+from durable_tasks.checks import validated
 from durable_tasks.errors import DurableTasksError
 from durable_tasks.mcp_server.hints import HINTS
 from durable_tasks.mcp_server.refusals import refusal
 from durable_tasks.mcp_server.schemas import Schema, answer_schema, request_schema
 from durable_tasks.operations.operation import Operation
+from durable_tasks.operations.requests import Request
 from durable_tasks.operations.table import OPERATIONS
 
+_SHORT_PAGE = 20
+"""Items of a page of tasks, where the agent does not say how many: it reads, and pays for, every word."""
+_PAGES_OF_TASKS = ("list_tasks", "get_workflow")
 _WRAPPED = "result"
 """An answer is an object in MCP: what may also be nothing stands in one under this name."""
 
@@ -30,6 +35,10 @@ class Tool:
     described: types.Tool
     answer: TypeAdapter[Any]
     wrapped: bool
+
+    def request(self, arguments: Mapping[str, Any]) -> Request:
+        """Raises InvalidInput."""
+        return validated(self.operation.request, {**_defaults(self.operation.name), **arguments})
 
     def succeeded(self, answer: Any) -> types.CallToolResult:
         plain = self.answer.dump_python(answer, mode="json")
@@ -46,13 +55,19 @@ def _text(content: Any) -> types.TextContent:
     return types.TextContent(type="text", text=json.dumps(content, ensure_ascii=False))
 
 
+def _defaults(name: str) -> dict[str, Any]:
+    return {"limit": _SHORT_PAGE} if name in _PAGES_OF_TASKS else {}
+
+
 def _tool(operation: Operation) -> Tool:
-    answer = answer_schema(operation.answer)
+    answer, takes = answer_schema(operation.answer), request_schema(operation.request)
+    for name, value in _defaults(operation.name).items():
+        takes["properties"][name]["default"] = value
     wrapped = answer.get("type") != "object"
     described = types.Tool(
         name=operation.name,
         description=f"{operation.summary} {HINTS[operation.name]}".strip(),
-        input_schema=request_schema(operation.request),
+        input_schema=takes,
         output_schema=_wrap(answer) if wrapped else answer,
         annotations=types.ToolAnnotations(
             title=operation.name.replace("_", " ").capitalize(),

@@ -3,11 +3,10 @@
 They must not know how they are sent.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeVar
 
-from durable_tasks.models import Attempt, Claim, Engine, Event, Frozen, Heartbeat, Page, Task, TaskState, Workflow
+from durable_tasks.models import Attempt, Claim, Engine, Event, Frozen, Heartbeat, Node, Page, Task, Workflow
 
 T = TypeVar("T")
 
@@ -73,35 +72,19 @@ class WaitedWorkflow(Frozen):
 
 
 class WorkflowWithTasks(Frozen):
-    """A workflow and its members in input order."""
+    """A workflow and a page of its members, in input order; `next_cursor` is null on the last."""
 
     workflow: Workflow
     tasks: tuple[Task, ...]
-
-
-class Node(Frozen):
-    """A member in the graph of its workflow."""
-
-    id: str
-    name: str
-    title: str
-    state: TaskState
-    depends_on: tuple[str, ...]
+    next_cursor: str | None = None
 
 
 class Graph(Frozen):
-    """The members of a workflow and what they wait for."""
+    """The members of a workflow and what they wait for, in input order; `next_cursor` is null on the last page."""
 
     workflow_id: str
     nodes: tuple[Node, ...]
-
-    @classmethod
-    def of(cls, workflow_id: str, tasks: Sequence[Task]) -> Self:
-        nodes = (
-            Node(id=task.id, name=task.name or task.id, title=task.title, state=task.state, depends_on=task.depends_on)
-            for task in tasks
-        )
-        return cls(workflow_id=workflow_id, nodes=tuple(nodes))
+    next_cursor: str | None = None
 
 
 class DurableView(Frozen):

@@ -10,7 +10,9 @@ from durable_tasks.operations.operation import Caller
 
 async def list_tasks(caller: Caller, request: requests.ListTasks) -> answers.Listed[Task]:
     """List tasks, the most urgent first, then the oldest."""
-    page = await caller.org.list(limit=request.limit, cursor=request.cursor, **_filters(caller, request))
+    page = await caller.org.list(
+        limit=request.limit, cursor=request.cursor, full=request.full, **_filters(caller, request)
+    )
     return answers.Listed[Task].of(page)
 
 

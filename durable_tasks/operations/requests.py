@@ -14,6 +14,7 @@ from durable_tasks.models import (
     DEFAULT_SPACE,
     MAX_IDS,
     MAX_LABELS,
+    MAX_MEMBERS,
     MAX_NAMES,
     Agent,
     AnyPriority,
@@ -128,9 +129,13 @@ class FilterTasks(Request):
     )
 
 
+Full = Annotated[bool, Field(description="With inputs, outputs, forms and the details of errors.")]
+
+
 class ListTasks(FilterTasks):
     limit: Limit = 100
     cursor: Cursor | None = None
+    full: Full = False
 
 
 class CountTasks(FilterTasks):
@@ -238,7 +243,7 @@ class CreateWorkflow(Request):
 
     kind: WorkflowKind
     name: Annotated[str, Field(min_length=1, max_length=512)]
-    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=10_000)
+    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
     description: str = Field("", max_length=65536)
     space_id: Space = DEFAULT_SPACE
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -251,6 +256,17 @@ class CreateWorkflow(Request):
 
 class OfWorkflow(Request):
     workflow_id: Id
+
+
+class GetWorkflow(OfWorkflow):
+    limit: Limit = LARGEST_PAGE
+    cursor: Cursor | None = None
+    full: Full = False
+
+
+class GraphWorkflow(OfWorkflow):
+    limit: Annotated[int, Field(ge=1, le=MAX_MEMBERS)] = MAX_MEMBERS
+    cursor: Cursor | None = None
 
 
 class ListWorkflowAttempts(OfWorkflow):

@@ -191,18 +191,19 @@ async def list_workflow_attempts(caller: Caller, request: requests.ListWorkflowA
     return answers.Listed[Attempt].of(page)
 
 
-async def get_workflow(caller: Caller, request: requests.OfWorkflow) -> answers.WorkflowWithTasks:
-    """Get a workflow with its tasks."""
+async def get_workflow(caller: Caller, request: requests.GetWorkflow) -> answers.WorkflowWithTasks:
+    """Get a workflow with a page of its tasks."""
     workflow = await caller.org.get_workflow(request.workflow_id)
-    tasks = await caller.org.workflow_tasks(request.workflow_id)
-    return answers.WorkflowWithTasks(workflow=workflow, tasks=tuple(tasks))
+    page = await caller.org.workflow_page(
+        request.workflow_id, limit=request.limit, cursor=request.cursor, full=request.full
+    )
+    return answers.WorkflowWithTasks(workflow=workflow, tasks=tuple(page.items), next_cursor=page.next_cursor)
 
 
-async def graph_workflow(caller: Caller, request: requests.OfWorkflow) -> answers.Graph:
+async def graph_workflow(caller: Caller, request: requests.GraphWorkflow) -> answers.Graph:
     """Get the graph of a workflow: its tasks and what they wait for."""
-    await caller.org.get_workflow(request.workflow_id)
-    tasks = await caller.org.workflow_tasks(request.workflow_id)
-    return answers.Graph.of(request.workflow_id, tasks)
+    page = await caller.org.workflow_nodes(request.workflow_id, limit=request.limit, cursor=request.cursor)
+    return answers.Graph(workflow_id=request.workflow_id, nodes=tuple(page.items), next_cursor=page.next_cursor)
 
 
 async def add_tasks(caller: Caller, request: requests.AddTasks) -> answers.Tasks:
@@ -299,7 +300,7 @@ _ALL = (
         list_workflows, repeatable=True,
     ),
     Operation(
-        "get_workflow", Role.VIEWER, "GET", _WORKFLOW, requests.OfWorkflow, answers.WorkflowWithTasks, get_workflow,
+        "get_workflow", Role.VIEWER, "GET", _WORKFLOW, requests.GetWorkflow, answers.WorkflowWithTasks, get_workflow,
         repeatable=True,
     ),
     Operation(
@@ -307,7 +308,7 @@ _ALL = (
         answers.Listed[Attempt], list_workflow_attempts, repeatable=True,
     ),
     Operation(
-        "graph_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/graph", requests.OfWorkflow, answers.Graph,
+        "graph_workflow", Role.VIEWER, "GET", f"{_WORKFLOW}/graph", requests.GraphWorkflow, answers.Graph,
         graph_workflow, repeatable=True,
     ),
     Operation(

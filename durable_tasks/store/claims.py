@@ -34,6 +34,8 @@ from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
+HISTORY = 1000
+"""Attempts of a task that are shown."""
 
 SEARCHES = 5_000
 """Descents into an index, of a microsecond or two each, that one transaction makes for what it claims."""
@@ -391,5 +393,6 @@ def _refuse_failed_parents(tx: Transaction, row: Row) -> None:
 
 
 def history(conn: sqlite3.Connection, org_id: str, task_id: str) -> list[Attempt]:
-    sql = f"SELECT {ATTEMPT} FROM dt_attempts WHERE task_id = ? ORDER BY number"
-    return [to_attempt(values) for values in conn.execute(sql, (task_id,))]
+    """The newest HISTORY of them, oldest first."""
+    sql = f"SELECT {ATTEMPT} FROM dt_attempts WHERE task_id = ? ORDER BY number DESC LIMIT ?"
+    return [to_attempt(values) for values in conn.execute(sql, (task_id, HISTORY)).fetchall()[::-1]]

@@ -6,9 +6,10 @@ It must not know what becomes of them.
 import sqlite3
 from collections.abc import Sequence
 
-from durable_tasks.models import Attempt, Page, Workflow, WorkflowState
+from durable_tasks.models import Attempt, Node, Page, Task, TaskState, Workflow, WorkflowState
 from durable_tasks.store import cursors, groups
-from durable_tasks.store.rows import ATTEMPT_COLUMNS, to_attempt
+from durable_tasks.store.pages import ROOM, fill
+from durable_tasks.store.rows import ATTEMPT_COLUMNS, load, to_attempt
 from durable_tasks.store.text import LOOKED_AT, Budget, Condition, all_of, hits, probe
 
 BUDGET = 5_000
@@ -58,6 +59,56 @@ def _union(arms: Sequence[Condition], before: int, space_id: str | None, text: s
     selects = " UNION ALL ".join(f"SELECT {columns} FROM {table} WHERE {part.sql}" for part in parts)
     values = tuple(value for part in parts for value in (*fits.values, *part.values))
     return Condition(f"{selects} ORDER BY key DESC", values)
+
+
+def members(
+    conn: sqlite3.Connection, org_id: str, workflow_id: str, *, limit: int, cursor: str | None, full: bool
+) -> Page[Task]:
+    """In input order; fewer than `limit`, though there are more, when the page is full. Raises NotFound."""
+    found = _members(conn, org_id, workflow_id, limit + 1, cursor)
+    tasks = fill(conn, found[:limit], full=full)
+    return Page(tasks, cursors.make(tasks[-1].id) if len(tasks) < len(found) else None)
+
+
+def nodes(conn: sqlite3.Connection, org_id: str, workflow_id: str, *, limit: int, cursor: str | None) -> Page[Node]:
+    """As members."""
+    found = _members(conn, org_id, workflow_id, limit + 1, cursor)
+    listed: list[Node] = []
+    left = ROOM
+    for seq in found[:limit]:
+        node, characters = _node(conn, seq)
+        left -= characters
+        if left < 0 and listed:
+            break
+        listed.append(node)
+    return Page(listed, cursors.make(listed[-1].id) if len(listed) < len(found) else None)
+
+
+def _node(conn: sqlite3.Connection, seq: int) -> tuple[Node, int]:
+    sql = "SELECT id, COALESCE(name, id), title, state, depends_on FROM dt_tasks WHERE seq = ?"
+    task_id, name, title, state, parents = conn.execute(sql, (seq,)).fetchone()
+    depends_on = () if parents == "[]" else tuple(load(parents))
+    node = Node(id=task_id, name=name, title=title, state=TaskState(state), depends_on=depends_on)
+    return node, len(name) + len(title) + len(parents)
+
+
+def _members(conn: sqlite3.Connection, org_id: str, workflow_id: str, most: int, cursor: str | None) -> list[int]:
+    """Their numbers, found in the index alone. Raises NotFound, and InvalidInput for a cursor of another list."""
+    groups.state_of(conn, org_id, workflow_id)
+    after = -1
+    if cursor is not None:
+        (last,) = cursors.read(cursor, str)
+        seq = cursors.seq_of(conn, "dt_tasks", org_id, last, cursor)
+        sql = "SELECT position FROM dt_tasks WHERE seq = ? AND workflow_id = ?"
+        place = conn.execute(sql, (seq, workflow_id)).fetchone()
+        if place is None:
+            raise cursors.refused(cursor)
+        after = place[0]
+    sql = (
+        "SELECT seq FROM dt_tasks INDEXED BY dt_tasks_member WHERE workflow_id = ? AND position > ?"
+        " ORDER BY position LIMIT ?"
+    )
+    return [seq for (seq,) in conn.execute(sql, (workflow_id, after, most))]
 
 
 def attempts(

@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from durable_tasks.errors import Conflict, IllegalMove, NotFound
+from durable_tasks.errors import Conflict, IllegalMove, InvalidInput, NotFound
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import Task, TaskState, Workflow, WorkflowState
+from durable_tasks.models import MAX_MEMBERS, Task, TaskState, Workflow, WorkflowState
 from durable_tasks.store import commands, remainders, submissions
 from durable_tasks.store.events import append
 from durable_tasks.store.rows import (
@@ -82,6 +82,12 @@ def _blank(tx: Transaction, org_id: str, drafted: GroupDraft) -> Row:
 
 def _insert_members(tx: Transaction, group: Row, members: Sequence[Draft], *, first: int) -> list[Row]:
     """Members may depend on each other and on earlier members by name, and on any task by id."""
+    if group["total"] + len(members) > MAX_MEMBERS:
+        raise InvalidInput(
+            f"a workflow has at most {MAX_MEMBERS} tasks; this one would have {group['total'] + len(members)}: make"
+            " several, or have a task make the next",
+            limit=MAX_MEMBERS,
+        )
     names = _names(tx, group["id"])
     previous = _last_member(tx, group["id"]) if group["kind"] == "pipeline" else None
     rows: dict[int, Row] = {}
@@ -214,13 +220,6 @@ def read(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> Workflow:
 
 def state_of(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> WorkflowState:
     return WorkflowState(_find(conn, org_id, workflow_id)["state"])
-
-
-def members(conn: sqlite3.Connection, org_id: str, workflow_id: str) -> list[Task]:
-    """Every member in input order."""
-    _find(conn, org_id, workflow_id)
-    sql = f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? ORDER BY position"
-    return [to_task(task_row(values)) for values in conn.execute(sql, (workflow_id,))]
 
 
 def by_seq(conn: sqlite3.Connection, seq: int) -> Workflow:

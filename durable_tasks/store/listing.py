@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from durable_tasks.models import Page, Priority, Task, TaskCounts, TaskFilter, TaskState
 from durable_tasks.store import cursors
-from durable_tasks.store.rows import TASK, Row, task_row, to_task
+from durable_tasks.store.pages import fill
 from durable_tasks.store.text import LOOKED_AT, Budget, Condition, all_of, hits, probe
 
 BUDGET = 5_000
@@ -50,11 +50,21 @@ _SEARCHED = ("title", "description")
 
 
 def page(
-    conn: sqlite3.Connection, org_id: str, wanted: TaskFilter, *, now: float, limit: int, cursor: str | None
+    conn: sqlite3.Connection,
+    org_id: str,
+    wanted: TaskFilter,
+    *,
+    now: float,
+    limit: int,
+    cursor: str | None,
+    full: bool,
 ) -> Page[Task]:
-    """At most `limit` tasks; fewer, though there are more, when BUDGET rows had to be looked at."""
+    """At most `limit` tasks; fewer, though there are more, when so much had to be looked at, or the page is full."""
     found, more = _page(conn, _source(org_id, wanted, now), org_id, limit, cursor)
-    return Page([to_task(_by_seq(conn, key.seq)) for key in found], more)
+    tasks = fill(conn, [key.seq for key in found], full=full)
+    if len(tasks) < len(found):
+        more = cursors.make(found[len(tasks) - 1].priority, tasks[-1].id)
+    return Page(tasks, more)
 
 
 def ids(
@@ -183,10 +193,6 @@ def _has_text(conn: sqlite3.Connection, seq: int, text: str) -> tuple[bool, int]
     row = Condition(f"SELECT seq AS key, {probe('1', text, _SEARCHED)} FROM dt_tasks WHERE seq = ?", (seq,))
     _, hit, characters = conn.execute(*hits(row, text, 1)).fetchone()
     return hit, characters
-
-
-def _by_seq(conn: sqlite3.Connection, seq: int) -> Row:
-    return task_row(conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE seq = ?", (seq,)).fetchone())
 
 
 def _id_of(conn: sqlite3.Connection, seq: int) -> str:

@@ -43,6 +43,15 @@ TASK_COLUMNS = (
     "updated_at", "started_at", "completed_at", "archived_at", "output", "input", "form",
 )  # fmt: skip
 TASK = ", ".join(TASK_COLUMNS)
+LARGE_COLUMNS = ("description", "depends_on", "labels", "metadata", "error", "reason", "output", "input", "form")
+"""Columns that may have many kilobytes."""
+OMITTED = ("input", "output", "form", "error.details")
+"""What lists leave out."""
+_OMITTED = {
+    "input": "NULL AS input", "output": "NULL AS output", "form": "NULL AS form",
+    "error": "json_remove(error, '$.details') AS error",
+}  # fmt: skip
+TASK_SHORT = ", ".join(_OMITTED.get(column, column) for column in TASK_COLUMNS)
 WORKFLOW_COLUMNS = (
     "seq", "id", "org_id", "space_id", "kind", "name", "description", "state", "metadata", "created_by", "required",
     "max_parallel", "failure_policy", "generation", "version", "total", "active", "completed", "failed", "cancelled",
@@ -180,8 +189,8 @@ def _time(seconds: float | None) -> Any:
     return None if seconds is None else utc(seconds)
 
 
-def to_task(row: Row) -> Task:
-    """The model of a row."""
+def to_task(row: Row, omitted: tuple[str, ...] = ()) -> Task:
+    """The model of a row, of which some may have been left out."""
     return _unchecked(
         {
             "id": row["id"],
@@ -230,6 +239,7 @@ def to_task(row: Row) -> Task:
             "completed_at": _time(row["completed_at"]),
             "archived_at": _time(row["archived_at"]),
             "form": load(row["form"]),
+            "omitted": omitted,
         }
     )
 

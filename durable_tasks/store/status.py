@@ -136,8 +136,10 @@ def group_status(conn: sqlite3.Connection, row: Row) -> GroupStatus:
     ended = is_terminal(state)
     size = 0
     if state is WorkflowState.COMPLETED:
-        sizes = conn.execute("SELECT SUM(LENGTH(output)) FROM dt_tasks WHERE workflow_id = ?", (row["id"],))
-        size = sizes.fetchone()[0] or 0
+        for (length,) in conn.execute("SELECT LENGTH(output) FROM dt_tasks WHERE workflow_id = ?", (row["id"],)):
+            size += length or 0
+            if size > INLINE_LIMIT:  # there may be gigabytes
+                break
     inline = state is WorkflowState.COMPLETED and size <= INLINE_LIMIT
     return GroupStatus(
         verdict=Verdict.ENDED if ended else Verdict.LIVE,

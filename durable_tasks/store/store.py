@@ -19,6 +19,7 @@ from durable_tasks.models import (
     Event,
     Heartbeat,
     Mode,
+    Node,
     Page,
     Task,
     TaskCounts,
@@ -85,10 +86,12 @@ class Store(HandoverStore):
         """The task once it is terminal; None before."""
         return await self.read(lambda conn: tasks.read_ended(conn, org_id, task_id), org_id)
 
-    async def page(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[Task]:
+    async def page(
+        self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None, full: bool = False
+    ) -> Page[Task]:
         now = self._clock.now()
         return await self.search(
-            lambda conn: listing.page(conn, org_id, wanted, now=now, limit=limit, cursor=cursor), org_id
+            lambda conn: listing.page(conn, org_id, wanted, now=now, limit=limit, cursor=cursor, full=full), org_id
         )
 
     async def page_ids(self, org_id: str, wanted: TaskFilter, *, limit: int, cursor: str | None) -> Page[str]:
@@ -339,8 +342,17 @@ class Store(HandoverStore):
     async def group_state(self, org_id: str, workflow_id: str) -> WorkflowState:
         return await self.read(lambda conn: groups.state_of(conn, org_id, workflow_id), org_id)
 
-    async def members(self, org_id: str, workflow_id: str) -> list[Task]:
-        return await self.search(lambda conn: groups.members(conn, org_id, workflow_id), org_id)
+    async def members(
+        self, org_id: str, workflow_id: str, *, limit: int = 1000, cursor: str | None = None, full: bool = False
+    ) -> Page[Task]:
+        return await self.search(
+            lambda conn: group_listing.members(conn, org_id, workflow_id, limit=limit, cursor=cursor, full=full), org_id
+        )
+
+    async def nodes(self, org_id: str, workflow_id: str, *, limit: int, cursor: str | None) -> Page[Node]:
+        return await self.search(
+            lambda conn: group_listing.nodes(conn, org_id, workflow_id, limit=limit, cursor=cursor), org_id
+        )
 
     async def page_groups(
         self,

@@ -23,6 +23,8 @@ _PREFIX = "durable_tasks"
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 """Seconds, up to a day: an approval may wait that long."""
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_SPARED = 20
+"""Times as long as counting took are its figures good enough."""
 _REPORT_EVERY = 30.0
 """Seconds for which an answer of Temporal's is good enough: a scrape must not load the server."""
 
@@ -36,7 +38,8 @@ class Metrics:
         self._tasks = tasks
         self._reading = asyncio.Lock()
         self._report: TemporalReport | None = None
-        self._reported_at = float("-inf")
+        self._reported_at = self._counted_at = float("-inf")
+        self._counting = 0.0
         self.registry = registry = CollectorRegistry()
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
@@ -46,6 +49,7 @@ class Metrics:
             return Histogram(f"{_PREFIX}_{name}", text, labels, registry=registry, buckets=buckets)
 
         self._open = gauge("open_tasks", "Open tasks of the file.", "capability", "state")
+        self._complete = gauge("open_tasks_complete", "0 when there are more open tasks than are counted.")
         self._age = gauge("ready_age_seconds", "How long the first ready task has been waiting.", "capability")
         self._processes = gauge("processes", "Processes that have the file open.")
         self._handlers = gauge("running_handlers", "Handlers that run in this process.")
@@ -75,7 +79,7 @@ class Metrics:
     async def render(self) -> bytes:
         """Everything as text, in the format that CONTENT_TYPE names. Raises StoreError, Closed."""
         async with self._reading:  # levels are cleared and filled: nobody may look in between
-            self._show(await self._tasks.store.levels())
+            await self._show_levels()
             if self._tasks.temporal is not None:
                 await self._show_temporal(self._tasks.temporal)
             return generate_latest(self.registry)
@@ -94,14 +98,24 @@ class Metrics:
 
     # ----- read
 
-    def _show(self, levels: Levels) -> None:
-        now = self._tasks.clock.now()
+    async def _show_levels(self) -> None:
+        """What took long to count is shown again for a while: scrapes take at most a small part of the time."""
+        began = self._tasks.clock.now()
+        if 0 <= began - self._counted_at < _SPARED * self._counting:
+            return
+        levels = await self._tasks.store.levels()
+        self._counted_at = now = self._tasks.clock.now()
+        self._counting = now - began
+        self._show(levels, now)
+
+    def _show(self, levels: Levels, now: float) -> None:
         self._open.clear()
         self._age.clear()
         for one in levels.open_tasks:
             self._open.labels(_label(one.capability), one.state.value).set(one.count)
             if one.ready_since is not None:
                 self._age.labels(_label(one.capability)).set(max(now - one.ready_since, 0.0))
+        self._complete.set(levels.complete)
         self._processes.set(levels.processes)
         self._handlers.set(self._tasks.running_handlers)
         self._to_send.set(levels.to_send)

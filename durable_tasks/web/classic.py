@@ -13,9 +13,9 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 from durable_tasks.app import DurableTasks
-from durable_tasks.checks import build
+from durable_tasks.checks import build, task_filter
 from durable_tasks.errors import AlreadyClaimed, DurableTasksError, IllegalMove, InvalidInput
-from durable_tasks.models import Mode, Task, TaskState
+from durable_tasks.models import Mode, Node, Task, TaskState
 from durable_tasks.operations.operation import Caller
 from durable_tasks.operations.requests import LARGEST_PAGE
 from durable_tasks.operations.table import OPERATIONS
@@ -26,6 +26,7 @@ from durable_tasks.web.problems import CHALLENGE, told
 BodyT = TypeVar("BodyT", bound=bodies.Body)
 
 DEFAULT_LIMIT = 100
+LARGEST_OFFSET = 10_000
 SIGNALS = ("claim", "complete", "fail", "progress", "update", "cancel")
 _BY_HOLDER = ("complete", "fail", "progress")
 
@@ -181,8 +182,14 @@ class Classic:
     async def list_workflows(self, caller: Caller, request: Request) -> Response:
         space = request.query_params.get("space_id") or request.query_params.get("queue") or None
         page = await run(caller, "list_workflows", space_id=space, limit=LARGEST_PAGE)
-        oldest_first = reversed(page.items)
-        items = [workflow_body(one, await caller.org.workflow_tasks(one.id)) for one in oldest_first]
+        items: list[dict[str, Any]] = []
+        left = LARGEST_PAGE * 10
+        for one in page.items:
+            left -= one.total
+            if left < 0 and items:
+                break
+            items.append(workflow_body(one, [node.id for node in await self._members(caller, one.id)]))
+        items.reverse()  # the oldest first
         return JSONResponse({"items": items, "count": len(items)})
 
     async def create_workflow(self, caller: Caller, request: Request) -> Response:
@@ -199,9 +206,22 @@ class Classic:
     # ----- inside
 
     async def _workflow(self, caller: Caller, workflow_id: str, status: int = 200) -> Response:
-        seen = await run(caller, "get_workflow", workflow_id=workflow_id)
-        tasks = [task_body(task) for task in seen.tasks]
-        return JSONResponse({"workflow": workflow_body(seen.workflow, seen.tasks), "tasks": tasks}, status_code=status)
+        """Inputs and outputs are there as far as one page has room for them."""
+        seen = await run(caller, "get_workflow", workflow_id=workflow_id, full=True)
+        tasks, cursor = list(seen.tasks), seen.next_cursor
+        while cursor is not None:
+            page = await run(caller, "get_workflow", workflow_id=workflow_id, cursor=cursor)
+            tasks, cursor = [*tasks, *page.tasks], page.next_cursor
+        workflow = workflow_body(seen.workflow, [task.id for task in tasks])
+        return JSONResponse({"workflow": workflow, "tasks": [task_body(task) for task in tasks]}, status_code=status)
+
+    async def _members(self, caller: Caller, workflow_id: str) -> list[Node]:
+        page = await caller.org.workflow_nodes(workflow_id)
+        nodes = page.items
+        while page.next_cursor is not None:
+            page = await caller.org.workflow_nodes(workflow_id, cursor=page.next_cursor)
+            nodes += page.items
+        return nodes
 
     async def _admitted(self, caller: Caller, request: Request, verb: str) -> Task:
         """The task, in a state from which the older system allowed the verb. Raises NotFound, IllegalMove."""
@@ -230,15 +250,33 @@ class Classic:
         return token
 
     async def _listed(self, caller: Caller, wanted: Mapping[str, Any], limit: int, offset: int) -> list[Task]:
-        """`limit` tasks after the first `offset`; what is skipped is read too."""
+        """`limit` tasks after the first `offset`, of which only the ids are read; with inputs and outputs as far as one
+        page has room for them. Raises InvalidInput."""
+        if offset > LARGEST_OFFSET:
+            raise InvalidInput(
+                f"offset is at most {LARGEST_OFFSET}, not {offset}; ask for fewer by state or space_id, or page through"
+                " /v1/tasks with its cursor"
+            )
+        cursor, more = await self._skipped(caller, wanted, offset)
         found: list[Task] = []
-        cursor, more = None, True
-        while more and len(found) < offset + limit:
-            size = min(offset + limit - len(found), LARGEST_PAGE)
-            page = await run(caller, "list_tasks", limit=size, cursor=cursor, **wanted)
+        while more and len(found) < limit:
+            left = limit - len(found)
+            page = await run(caller, "list_tasks", limit=left, cursor=cursor, full=not found, **wanted)
             found += page.items
             cursor, more = page.next_cursor, page.next_cursor is not None
-        return found[offset:]
+        return found
+
+    async def _skipped(self, caller: Caller, wanted: Mapping[str, Any], offset: int) -> tuple[str | None, bool]:
+        """The cursor behind the first `offset` tasks, and whether there are more."""
+        cursor, left = None, offset
+        while left:
+            page = await self._tasks.store.page_ids(
+                caller.principal.org, task_filter(wanted), limit=min(left, LARGEST_PAGE), cursor=cursor
+            )
+            left, cursor = left - len(page.items), page.next_cursor
+            if cursor is None:
+                return None, False
+        return cursor, True
 
 
 _TASK = "/{task_id}"

@@ -251,7 +251,7 @@ def task_body(task: Task, **more: Any) -> dict[str, Any]:
     ) | _filled(more)
 
 
-def workflow_body(workflow: Workflow, tasks: Sequence[Task]) -> dict[str, Any]:
+def workflow_body(workflow: Workflow, task_ids: Sequence[str]) -> dict[str, Any]:
     return _filled(
         {
             "id": workflow.id,
@@ -260,7 +260,7 @@ def workflow_body(workflow: Workflow, tasks: Sequence[Task]) -> dict[str, Any]:
             "name": workflow.name,
             "description": workflow.description,
             "state": workflow.state.value,
-            "tasks": [task.id for task in tasks],
+            "tasks": list(task_ids),
             "created_by": workflow.created_by,
             "created_at": _time(workflow.created_at),
             "updated_at": _time(workflow.updated_at),

@@ -17,6 +17,7 @@ from durable_tasks.models import (
     Engine,
     Event,
     Mode,
+    Node,
     Placement,
     Priority,
     RetryPolicy,
@@ -73,7 +74,7 @@ _WORKFLOW = Workflow(
     generation=1, version=1, total=2, counts={TaskState.PENDING: 1, TaskState.BLOCKED: 1}, error=None,
     idempotency_key=None, created_at=_AT, updated_at=_AT, started_at=None, completed_at=None,
 )  # fmt: skip
-_NODE = answers.Node(id=_ID, name="read", title="Read the contract", state=TaskState.PENDING, depends_on=())
+_NODE = Node(id=_ID, name="read", title="Read the contract", state=TaskState.PENDING, depends_on=())
 _CLAIM = answers.Claimed(task=_CLAIMED, token=_TOKEN, lease_expires_at=_CLAIMED.lease_expires_at)
 _LETTER = DeadLetter(
     id=f"{_ID}:1:start", org_id="acme", subject_id=_ID, generation=1, kind=OutboxKind.START,

@@ -56,7 +56,8 @@ class Inputs:
         """The request; a header fills a field. Raises Refusal when the two contradict each other."""
         values = dict(path)
         if rest is not None:
-            values |= {name: getattr(rest, name) for name in rest.model_fields_set}
+            said = rest.model_fields_set & self.request.model_fields.keys()
+            values |= {name: getattr(rest, name) for name in said}
         for name, value in headers.items():
             if values.get(name, value) != value and values[name] is not None:
                 raise contradiction(f"{name} is {values[name]!r} in the body, but the header says {value!r}")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Body, Header, Path, Query
 from fastapi.routing import APIRoute
+from pydantic import Field, create_model
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,6 +25,7 @@ from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.web.document import responses_of
 from durable_tasks.web.examples import BODIES
 from durable_tasks.web.inputs import Inputs
+from durable_tasks.web.leaving import Leaving, nobody
 from durable_tasks.web.problems import not_json, precondition_failed
 from durable_tasks.web.replies import Replies
 from durable_tasks.web.waits import Waits
@@ -39,7 +41,7 @@ IfMatch = Annotated[
     str,
     Header(alias="If-Match", max_length=256, description="Change nothing unless the task still has this ETag."),
 ]
-FormatChoice = Annotated[Literal["json", "mermaid"], Query(description="Instead of the header Accept.")]
+FormatChoice = Annotated[Literal["json", "mermaid"] | None, Field(description="Instead of the header Accept.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +152,12 @@ class _Endpoint:
             found.append(_parameter("idempotency_key", IdempotencyKey, None))
         if inputs.versioned:
             found.append(_parameter("if_match", IfMatch, None))
-        if self._form is not None:
-            found.append(_parameter("format", FormatChoice, None))
         return found
 
     def _rest_parameter(self, rest: Any) -> Parameter:
         if self.operation.reads:
+            if self._form is not None:
+                rest = create_model(rest.__name__, __base__=rest, __doc__=rest.__doc__, format=(FormatChoice, None))
             return _parameter("arguments", _annotated(rest, Query()))
         examples = BODIES.get(self.operation.name)
         body = Body(examples=None if examples is None else [examples])
@@ -166,8 +168,14 @@ class _Endpoint:
     async def _answer(self, request: Request, given: dict[str, Any]) -> Response:
         caller: Caller = request.state.durable_tasks_caller
         async with self._patience(caller):
-            answer = await self._run(caller, given)
-        if self._form is not None and _wants(self._form, given["format"], request):
+            if not self.operation.reads:
+                answer = await self._run(caller, given)
+            else:
+                with Leaving(request) as leaving:
+                    answer = await self._run(caller, given)
+                if leaving.gone:
+                    return nobody()
+        if self._form is not None and _wants(self._form, given["arguments"].format, request):
             return self._replies.text(self._form.render(answer), self._form.media_type)
         return self._replies.of(answer, request)
 

@@ -362,7 +362,7 @@ class TestHandover:
     async def test_only_a_workflow_started_for_it_may_ask_about_a_task(self, store: Store) -> None:
         task, other = await add(store), await add(store)
         group = await add_group(store, [NewTask(name="a")], Placement.EXTERNAL)
-        [member] = await store.members(ORG, group.id)
+        [member] = (await store.members(ORG, group.id)).items
         own = task_workflow_id(task.id, 1)
         await store.require_asker(ref_of(task), namespace=NAMESPACE, workflow_id=own)
         await store.require_asker(ref_of(member), namespace=NAMESPACE, workflow_id=group_workflow_id(group.id, 1))

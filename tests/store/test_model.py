@@ -447,7 +447,7 @@ class Machine(RuleBasedStateMachine):
     def agrees(self) -> None:
         if not hasattr(self, "org") or not self.model.tasks:
             return
-        found = {task.id: task for task in self.run(self.org.list(limit=1000)).items}
+        found = {task.id: task for task in self.run(self.org.list(limit=1000, full=True)).items}
         assert len(found) == len(self.model.tasks)
         for task in self.model.tasks:
             row = found[task.id]

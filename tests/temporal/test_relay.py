@@ -231,7 +231,7 @@ async def test_a_group_starts_under_its_own_type_and_hears_of_its_end(
     async with relaying(desk, temporal_server.address) as one:
         for group in (ended, cancelled):
             await desk.reaches(lambda group=group: desk.submission_state(group), "open")  # type: ignore[misc]
-        (member,) = await desk.store.members(ORG, ended.id)
+        (member,) = (await desk.store.members(ORG, ended.id)).items
         claim = await desk.store.claim(ORG, member.id, "an agent", None, None)
         await desk.store.complete(ORG, member.id, '"done"', claim.token, None)
         await desk.store.cancel_group(ORG, cancelled.id, "not needed")

@@ -15,8 +15,8 @@ import pytest
 
 from durable_tasks import DurableTasks
 from durable_tasks.access import Role
-from durable_tasks.models import TaskState
-from durable_tasks.operations.answers import Graph, Node
+from durable_tasks.models import Node, TaskState
+from durable_tasks.operations.answers import Graph
 from durable_tasks.operations.mermaid import MEDIA_TYPE, flowchart
 from durable_tasks.store.store import Store
 from durable_tasks.web.problems import Refusal

@@ -23,6 +23,19 @@ export interface Watched {
 }
 
 const PAGE = 1000;
+
+/** All members, which come in several pages when there is much to say of them. */
+async function readNodes(path: { workflow_id: string }): Promise<readonly Member[]> {
+  const nodes: Member[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await call("graph_workflow", { path, query: { cursor } });
+    nodes.push(...page.nodes);
+    cursor = page.next_cursor ?? undefined;
+  } while (cursor !== undefined);
+  return nodes;
+}
+
 /** Running tasks whose progress is asked for; that of others shows when they report it next. */
 const MOST_RUNNING = 50;
 /** Milliseconds for which changes that must be read are gathered. */
@@ -84,15 +97,15 @@ function useMembers(id: string) {
     blind.current = !connected.peek();
     try {
       const path = { workflow_id: id };
-      const [graph, page, running] = await Promise.all([
-        call("graph_workflow", { path }),
+      const [nodes, page, running] = await Promise.all([
+        readNodes(path),
         call("list_workflow_attempts", { path, query: { limit: PAGE } }),
         call("list_tasks", { query: { workflow_id: id, state: ["running"], limit: MOST_RUNNING } }),
       ]);
       if (meanwhile.current !== events) return; // it is being read anew already
-      const fresh = withProgress(pictureOf(graph.nodes, page.items), running.items);
+      const fresh = withProgress(pictureOf(nodes, page.items), running.items);
       const followed = follow(fresh, id, events);
-      show(followed.picture, graph.nodes);
+      show(followed.picture, nodes);
       setCursor(page.next_cursor ?? null);
       setError(undefined);
       meanwhile.current = null;

@@ -83,7 +83,10 @@ function useTasks(ids: readonly string[], key: string): Loaded<Task[]> {
   return useLoaded(
     async (signal) => {
       if (ids.length === 0) return [];
-      const { items } = await call("list_tasks", { query: { ids: [...ids], limit: 100 }, signal });
+      const { items } = await call("list_tasks", {
+        query: { ids: [...ids], limit: 100, full: true },
+        signal,
+      });
       return ids.flatMap((id) => items.find((task) => task.id === id) ?? []);
     },
     [key],
