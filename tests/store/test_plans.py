@@ -142,5 +142,5 @@ async def test_each_list_goes_straight_to_where_its_page_begins(
 
 
 def test_a_scan_would_be_found(tmp_path: Path) -> None:
-    connect(tmp_path / "x.db").executescript("CREATE TABLE dt_tasks (a, b)")
+    sqlite3.connect(tmp_path / "x.db").executescript("CREATE TABLE dt_tasks (a, b)")
     assert scans(tmp_path / "x.db", {"SELECT * FROM dt_tasks WHERE b = 1"})

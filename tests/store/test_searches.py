@@ -10,7 +10,6 @@ import pytest
 
 from durable_tasks import DurableTasks
 from durable_tasks.errors import Closed, QueryTooCostly
-from durable_tasks.store.connection import connect
 from durable_tasks.store.reader import MOST, Reader
 from durable_tasks.store.searches import Searches
 
@@ -21,7 +20,7 @@ PATIENCE = 60.0
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "some.db"
-    conn = connect(file)
+    conn = sqlite3.connect(file)
     conn.execute("CREATE TABLE some (n)")
     conn.close()
     return file
