@@ -75,6 +75,15 @@ FROM: Mapping[Verb, frozenset[TaskState]] = {
 """The states in which each verb is allowed."""
 
 MAX_LOST = 5
+SUSPECT_AFTER = 2
+"""Losses with its process after which a task runs alone until an attempt ends by itself."""
+LOSSES_ELSEWHERE = 4
+"""External workers cannot be made to run a task alone: it takes so many times `max_lost` losses there."""
+LONGEST_PAUSE = 60.0
+PROBATION, LONGEST_PROBATION = 5.0, 3600.0
+TURN_BEGINS, TURN_ENDS, TURNS = 5.0, 35.0, 300.0
+COMPANY_AFTER = 600.0
+"""Seconds after which a suspect that found no executor at rest runs beside others."""
 
 
 def can_transition(source: TaskState | str, target: TaskState | str) -> bool:
@@ -109,6 +118,8 @@ class Next:
     delay: float = 0.0
     """Seconds until it is ready again; only with `retrying`."""
     poison: bool = False
+    alone: int = 0
+    """How often it was lost while it ran alone."""
 
 
 def backoff(policy: RetryPolicy, retry: int) -> float:
@@ -140,12 +151,51 @@ def after_failure(
     return Next(S.RETRYING, retry, lost_count, delay)
 
 
-def after_loss(*, retry_count: int, lost_count: int, max_lost: int = MAX_LOST) -> Next:
-    """A lost attempt: ready again at once and no retry used, until `max_lost` losses make it poison."""
+class Loss(StrEnum):
+    """How an attempt was lost, as far as that tells whether its task is to blame."""
+
+    BLAMELESS = "blameless"
+    """Whoever held it went silent, or its Temporal workflow went away: nothing died of it."""
+    TOGETHER = "together"
+    """Its process died and had others too."""
+    ALONE = "alone"
+    """Its process died and had nothing else."""
+    ELSEWHERE = "elsewhere"
+    """Its external worker died; what else that had is not known here."""
+
+
+def after_loss(*, retry_count: int, lost_count: int, alone: int, loss: Loss, max_lost: int = MAX_LOST) -> Next:
+    """A lost attempt: no retry is used. It is ready again at once the first time, then after a pause that doubles.
+
+    `alone`: how often it was lost as a suspect that ran alone; the answer says how often now. Only that makes it
+    poison, or so many losses elsewhere that chance is ruled out."""
     lost = lost_count + 1
-    if lost >= max_lost:
-        return Next(S.FAILED, retry_count, lost, poison=True)
-    return Next(S.PENDING, retry_count, lost)
+    if loss is Loss.BLAMELESS:
+        return Next(S.PENDING, retry_count, lost, alone=alone)
+    if loss is Loss.ALONE and lost_count >= SUSPECT_AFTER:
+        alone += 1
+    if alone >= max_lost or (loss is Loss.ELSEWHERE and lost >= max_lost * LOSSES_ELSEWHERE):
+        return Next(S.FAILED, retry_count, lost, alone=alone, poison=True)
+    pause = loss_pause(lost)
+    return Next(S.RETRYING if pause else S.PENDING, retry_count, lost, pause, alone=alone)
+
+
+def loss_pause(lost_count: int) -> float:
+    """Seconds between a loss and the next attempt: none after the first (most often the task had no part in it), then
+    1, 2, 4 … up to a minute."""
+    return 0.0 if lost_count <= 1 else min(2.0 ** min(lost_count - 2, 16), LONGEST_PAUSE)
+
+
+def probation(lost_count: int) -> float:
+    """Seconds for which a suspect runs alone. What kills its process later than that is still found: with each loss
+    they double, up to an hour."""
+    return min(PROBATION * 2.0 ** min(max(lost_count - SUSPECT_AFTER, 0), 16), LONGEST_PROBATION)
+
+
+def is_their_turn(waited: float) -> bool:
+    """Whether an executor should take nothing else, so that it comes to rest for a suspect that has been ready for
+    `waited` seconds: half a minute in five. What else is to be done must not wait longer for it than that."""
+    return TURN_BEGINS <= waited % TURNS < TURN_ENDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class Notice:
     """(capability, what became of it, seconds since it started if it did) of each attempt that ended."""
     operations: int = 0
     """How many operations share the commit."""
+    suspects: bool = False
+    """Work that must run alone waits for an executor to come to rest."""
     buried: bool = False
     """Work was asked for while this process has no row: another declared it dead."""
 
@@ -121,6 +123,8 @@ class Assignment:
     """Seconds that the attempt may take."""
     prior: dict[str, Any]
     """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups."""
+    alone_for: float | None = None
+    """Seconds for which nothing else may begin in the process."""
 
 
 class Ending(StrEnum):
@@ -149,6 +153,8 @@ class Appetite:
     limit: int
     temporal_before: float | None = None
     """Take tasks of the Temporal engine too when they became ready before this instant (None: never)."""
+    rests: bool = False
+    """Nothing runs there: it may be given what must run alone."""
 
 
 @dataclass(frozen=True, slots=True)

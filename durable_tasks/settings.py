@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     max_concurrent: int = Field(10, ge=1, le=10_000, description="Handlers that run at once in this process.")
     shutdown_grace: Duration = Field(10.0, description="How long stop() lets handlers finish before it releases them.")
     cancel_grace: Duration = Field(30.0, description="How long a cancelled handler may take before it is given up.")
-    max_lost: int = Field(5, ge=1, description="Lost attempts after which a task fails as poison.")
+    max_lost: int = Field(
+        5, ge=1, description="Processes that a task may take down while it runs alone, before it fails as poison."
+    )
     process_lease: Duration = Field(15.0, description="How long a silent process keeps its attempts.")
     busy_timeout: Duration = Field(30.0, description="How long a write waits for another connection's lock.")
     max_workers: int = Field(20, ge=1, le=1000, description="Namespaces that are served at once in this process.")

@@ -39,6 +39,8 @@ class LocalEngine:
         self._ready = asyncio.Event()
         self._recovered = clock.steady()
         self._dry_until = 0.0
+        self._suspects_wait = False
+        self._heard_of_suspects = False
         self.fall_back = True
         """Whether Temporal's tasks may be begun here at all."""
         executor.temporal_before = self._temporal_before
@@ -46,6 +48,11 @@ class LocalEngine:
     def heed(self, notice: Notice) -> None:
         if notice.ready or notice.foreign:
             self._ready.set()
+        if notice.suspects:
+            self._heard_of_suspects = True
+            if not self._suspects_wait:  # from now on it is looked for their turn, every second
+                self._suspects_wait = True
+                self._ready.set()
         if notice.stop:
             self._executor.stop(notice.stop)
 
@@ -68,10 +75,13 @@ class LocalEngine:
         """Fill the executor until cancelled."""
         self._ready.set()
         while True:
-            await self._clock.wait_for(self._ready, FALLBACK_LOOK if self._temporal else math.inf)
+            looks = self._temporal or self._suspects_wait
+            await self._clock.wait_for(self._ready, FALLBACK_LOOK if looks else math.inf)
             self._ready.clear()
+            self._heard_of_suspects = False
             try:
                 await self._fill()
+                self._suspects_wait = self._heard_of_suspects
             except StoreError as error:
                 log.warning("ready work could not be taken", extra={"error": error.code, "said": error.message})
                 self._ready.set()

@@ -60,6 +60,8 @@ class Executor:
         self._cancel_grace = cancel_grace
         self._runs: dict[str, Run] = {}
         self._reserved = 0
+        self._lone: Run | None = None
+        """What nothing else may begin beside, while it is on probation."""
         self._admitted: list[tuple[int, int, Asked]] = []
         self._admissions = 0
         self._waiting: set[TaskRef] = set()
@@ -76,7 +78,7 @@ class Executor:
 
     @property
     def free(self) -> int:
-        return 0 if self._closing else self._slots - len(self._runs) - self._reserved
+        return 0 if self._closing or self._lone is not None else self._slots - len(self._runs) - self._reserved
 
     @property
     def running(self) -> int:
@@ -101,8 +103,9 @@ class Executor:
         count = self.free
         if count < 1:
             return 0
+        appetite = self._appetite(count, rests=not self._runs and not self._reserved)
         with self._reserving(count):
-            taken, self._after_org = await self._store.take(self._appetite(count), self._after_org)
+            taken, self._after_org = await self._store.take(appetite, self._after_org)
             self._start(taken)
         await self._begin_admitted()
         return len(taken)
@@ -205,8 +208,10 @@ class Executor:
             for listener in self._room_listeners:
                 listener()
 
-    def _appetite(self, limit: int) -> Appetite:
-        return Appetite(self._handlers.capabilities, self._handlers.has_default, limit, self.temporal_before())
+    def _appetite(self, limit: int, *, rests: bool) -> Appetite:
+        return Appetite(
+            self._handlers.capabilities, self._handlers.has_default, limit, self.temporal_before(), rests=rests
+        )
 
     # ----- running
 
@@ -220,6 +225,9 @@ class Executor:
             report = ProgressReport(assignment, self._store, self._spawn)
             run = Run(assignment, handler, report)
             self._runs[assignment.token] = run
+            if assignment.alone_for is not None:
+                self._lone = run
+                self._spawn(self._acquit(run, assignment.alone_for), "durable_tasks probation")
             self._idle.clear()
             self._spawn(self._supervise(run), f"durable_tasks run {assignment.task.id}")
             if assignment.token in self._stopped_early:
@@ -244,10 +252,14 @@ class Executor:
                 await self._record(run, outcome)
             finally:
                 self._drop(run)
+        # Where no end was recorded nothing was taken for the slot with it; beside a lone one all slots were empty.
+        await self._go_on(fill=outcome is None or run.assignment.alone_for is not None)
+
+    async def _go_on(self, *, fill: bool) -> None:
         try:
             await self._begin_admitted()
-            if outcome is None:
-                await self.fill()  # no end was recorded, so nothing was taken for the slot with it
+            if fill:
+                await self.fill()
         except StoreError as error:
             log.warning("admitted work could not be begun yet", extra={"error": error.code, "said": error.message})
 
@@ -263,7 +275,7 @@ class Executor:
         """Record until it is recorded: while the file is busy or full, a finished result must not be lost."""
         refused = False
         while True:
-            follow = None if self._closing or self._admitted else self._appetite(1)
+            follow = None if self._closing or self._admitted else self._appetite_after(assignment)
             try:
                 return await self._store.finish(assignment, outcome, follow, self._after_org)
             except StoreError as error:
@@ -278,8 +290,25 @@ class Executor:
                     raise  # not even the refusal can be recorded: once more would be for ever
                 outcome, refused = _refusal(error, assignment.task.id), True
 
+    def _appetite_after(self, ended: Assignment) -> Appetite | None:
+        """What may follow on the slot of an attempt that ends. After one that ran alone others come first."""
+        was_lone = ended.alone_for is not None
+        if self._lone is not None and not was_lone:
+            return None
+        return self._appetite(1, rests=len(self._runs) == 1 and not self._reserved and not was_lone)
+
+    async def _acquit(self, run: Run, probation: float) -> None:
+        """Let others begin once the run has ended, or has been harmless for so long."""
+        ended = asyncio.Event()
+        run.ended.add_done_callback(lambda _: ended.set())
+        if not await self._clock.wait_for(ended, probation) and self._lone is run:
+            self._lone = None
+            await self._go_on(fill=True)
+
     def _drop(self, run: Run) -> None:
         self._runs.pop(run.assignment.token, None)
+        if self._lone is run:
+            self._lone = None
         if not self._runs:
             self._idle.set()
 

@@ -4,11 +4,13 @@ It must not know handlers; an executor is its process's instance name.
 """
 
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
-from durable_tasks.lifecycle import HELD, Verb
+from durable_tasks.lifecycle import HELD, Loss, Verb, probation
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
+from durable_tasks.store import suspects
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import (
     attempt_stopped,
@@ -34,11 +36,14 @@ def take(tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = Fa
     taken: list[Assignment] = []
     if not stands(tx):
         return taken, after_org
+    aside = suspects.any_are_known(tx)
+    if aside and (turn := _take_alone(tx, appetite, lent)) is not None:
+        return turn, after_org
     orgs = _orgs_in_turn(tx, after_org)
     while orgs and len(taken) < appetite.limit:
         share = max(1, (appetite.limit - len(taken)) // len(orgs))
         for org_id in list(orgs):
-            found = _ready(tx, org_id, appetite, min(share, appetite.limit - len(taken)), lent)
+            found = _ready(tx, org_id, appetite, min(share, appetite.limit - len(taken)), lent, aside=aside)
             if not found:
                 orgs.remove(org_id)
                 continue
@@ -51,6 +56,20 @@ def take(tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = Fa
             if len(taken) >= appetite.limit:
                 break
     return taken, after_org
+
+
+def _take_alone(tx: Transaction, appetite: Appetite, lent: bool) -> list[Assignment] | None:
+    """A suspect for an executor that rests; nothing, so that it may come to rest; or None: take as ever."""
+    seq, turn = suspects.next_in_turn(tx, appetite, lent=lent)
+    if seq is None:
+        return None
+    tx.notice.suspects = True
+    if appetite.rests:
+        row = by_seq(tx, seq)
+        if ended_with_group(tx, row):
+            return []
+        return [replace(begin(tx, row), alone_for=probation(row["lost_count"]))]
+    return [] if turn else None
 
 
 def _orgs_in_turn(tx: Transaction, after_org: str) -> list[str]:
@@ -67,20 +86,21 @@ def _orgs_in_turn(tx: Transaction, after_org: str) -> list[str]:
     return [o for o in orgs if o > after_org] + [o for o in orgs if o <= after_org]
 
 
-def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int, lent: bool) -> list[int]:
+def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int, lent: bool, *, aside: bool) -> list[int]:
     sql = (
         f"SELECT priority, seq FROM dt_tasks INDEXED BY dt_tasks_beginnable WHERE {READY} AND placement = 'embedded'"
         " AND org_id = ? AND lane = ? AND capability IS ?{} ORDER BY priority DESC, seq LIMIT ?"
     )
+    others, since = (suspects.ELSEWHERE, (suspects.company_before(tx),)) if aside else ("", ())
     asks = [*appetite.capabilities, *((None,) if appetite.unnamed else ())]
     found: list[tuple[int, int]] = []
     for capability in asks:
-        ours = " AND engine = 'local'" if lent else ""
-        found += tx.all(sql.format(ours), (org_id, "open", capability, limit))
+        values = (org_id, "open", capability, *since, limit)
+        found += tx.all(sql.format(others + (" AND engine = 'local'" if lent else "")), values)
         if appetite.temporal_before is not None:
             # Ready in the future: the clock was set back since.
-            values = (org_id, "asked", capability, appetite.temporal_before, tx.now, limit)
-            found += tx.all(sql.format(" AND (ready_at < ? OR ready_at > ?)"), values)
+            values = (org_id, "asked", capability, *since, appetite.temporal_before, tx.now, limit)
+            found += tx.all(sql.format(others + " AND (ready_at < ? OR ready_at > ?)"), values)
     found.sort(key=lambda key: (-key[0], key[1]))
     return [seq for _, seq in found[:limit]]
 
@@ -144,6 +164,7 @@ def end_process(tx: Transaction, instance: str) -> int:
     what it still had."""
     leaves = instance == tx.rules.instance
     rows = tx.all("SELECT seq FROM dt_tasks WHERE process = ?", (instance,))
+    loss = Loss.ALONE if len(rows) == 1 else Loss.TOGETHER
     for (seq,) in rows:
         row = by_seq(tx, seq)
         if row["stop_by"] is not None:
@@ -152,7 +173,7 @@ def end_process(tx: Transaction, instance: str) -> int:
             if leaves:
                 end_released(tx, row, "shutdown")
             else:
-                end_lost(tx, row, "its process is gone")
+                end_lost(tx, row, "its process is gone", loss)
         else:
             save(tx, row, process=None)
     return len(rows)

@@ -6,7 +6,7 @@ It must not know the clock; it is called with a transaction's time.
 import logging
 import sqlite3
 
-from durable_tasks.lifecycle import HELD, TERMINAL
+from durable_tasks.lifecycle import HELD, TERMINAL, Loss
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store.endings import end_failed, end_lost, end_refused
 from durable_tasks.store.moves import attempt_stopped, by_seq, move
@@ -63,7 +63,7 @@ def _expire(tx: Transaction, row: Row) -> None:
         error = TaskError(type="timeout", message=f"the attempt ran longer than its timeout, {row['timeout']} s")
         end_failed(tx, row, error, retryable=True, stop=row["process"] is not None)
     elif held and _passed(row["lease_expires_at"], tx.now):
-        end_lost(tx, row, "its lease ended without a heartbeat")
+        end_lost(tx, row, "its lease ended without a heartbeat", Loss.BLAMELESS)
     elif state in (S.SCHEDULED, S.RETRYING) and _passed(row["wake_at"], tx.now):
         move(tx, row, S.PENDING, "task.ready")
 

@@ -3,8 +3,9 @@
 It must not know who ended it; callers have checked that they may.
 """
 
-from durable_tasks.lifecycle import HELD, after_failure, after_loss
+from durable_tasks.lifecycle import HELD, SUSPECT_AFTER, Loss, after_failure, after_loss
 from durable_tasks.models import TaskError, TaskState
+from durable_tasks.store import suspects
 from durable_tasks.store.moves import (
     end_attempt,
     move,
@@ -37,6 +38,8 @@ def end_failed(
         after=after,
     )
     text = dump_error(error)
+    if not stop:
+        suspects.acquit(tx, row)
     ended = (
         stop_attempt(tx, row, error=error)
         if stop
@@ -56,23 +59,28 @@ def end_released(tx: Transaction, row: Row, why: str) -> None:
     move(tx, row, S.PENDING, "task.released", {"why": why}, **{**free, **UNTOUCHED})
 
 
-def end_lost(tx: Transaction, row: Row, why: str) -> None:
-    onward = after_loss(retry_count=row["retry_count"], lost_count=row["lost_count"], max_lost=tx.rules.max_lost)
+def end_lost(tx: Transaction, row: Row, why: str, loss: Loss) -> None:
+    onward = after_loss(
+        retry_count=row["retry_count"],
+        lost_count=row["lost_count"],
+        alone=suspects.times_alone(tx, row),
+        loss=loss,
+        max_lost=tx.rules.max_lost,
+    )
     free = end_attempt(tx, row, "lost")
     if onward.poison:
-        error = TaskError(type="poison", message=f"{onward.lost_count} attempts were lost; the last: {why}")
-        move(
-            tx,
-            row,
-            S.FAILED,
-            "task.failed",
-            {"error": "poison"},
-            **free,
-            lost_count=onward.lost_count,
-            error=dump_error(error),
-        )
-    else:
-        move(tx, row, S.PENDING, "task.lost", {"why": why}, **{**free, **UNTOUCHED, "lost_count": onward.lost_count})
+        times = f"{onward.alone} attempts were lost while nothing ran beside them"
+        if loss is Loss.ELSEWHERE:
+            times = f"{onward.lost_count} attempts were lost"
+        error = dump_error(TaskError(type="poison", message=f"{times}; the last: {why}"))
+        move(tx, row, S.FAILED, "task.failed", {"error": "poison"}, **free, lost_count=onward.lost_count, error=error)
+        return
+    told: Row = {"why": why}
+    if onward.delay:
+        told["retry_in"], free["wake_at"] = onward.delay, tx.now + onward.delay
+    move(tx, row, onward.state, "task.lost", told, **{**free, **UNTOUCHED, "lost_count": onward.lost_count})
+    if onward.lost_count >= SUSPECT_AFTER and loss in (Loss.TOGETHER, Loss.ALONE):
+        suspects.suspect(tx, row, onward.alone)
 
 
 def end_refused(tx: Transaction, row: Row, error: TaskError) -> None:

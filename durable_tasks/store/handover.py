@@ -47,6 +47,7 @@ from durable_tasks.store import (
     processes,
     remote,
     submissions,
+    suspects,
     switching,
 )
 from durable_tasks.store.endings import end_refused
@@ -324,6 +325,8 @@ def _begin(
     if not processes.stands(tx):
         return status
     row = get(tx, ref.org_id, ref.task_id)
+    if suspects.must_wait(tx, row):
+        return status  # an executor takes it when nothing else runs there
     if not can_run(row["capability"]):
         return status.model_copy(update={"verdict": Verdict.NOT_HERE})
     return dispatch.begin(tx, row, request=request)

@@ -9,7 +9,7 @@ from typing import Any
 from durable_tasks.errors import IllegalMove, NotFound, StaleToken
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb, allows, can_transition, placement_of
 from durable_tasks.models import Mode, TaskError, TaskState
-from durable_tasks.store import submissions
+from durable_tasks.store import submissions, suspects
 from durable_tasks.store.events import append, task_event
 from durable_tasks.store.rows import TASK, Row, dump_actor, dump_error, task_row
 from durable_tasks.store.transaction import Transaction
@@ -94,6 +94,7 @@ def move(
     if row["workflow_id"] is not None:
         _count_member(tx, row, before, state)
     if state in TERMINAL:
+        suspects.acquit(tx, row)
         tx.ended.append(row["id"])
     if state in TERMINAL or (before in HELD and state not in HELD):
         tx.notice.ended.append(row["id"])

@@ -21,7 +21,7 @@ from durable_tasks.contracts import (
     execution_id,
 )
 from durable_tasks.errors import InvalidInput
-from durable_tasks.lifecycle import HELD, Verb, is_terminal
+from durable_tasks.lifecycle import HELD, Loss, Verb, is_terminal
 from durable_tasks.models import Placement, TaskError, TaskState
 from durable_tasks.ports import RemoteAttempt
 from durable_tasks.store import claims
@@ -109,7 +109,7 @@ def _lose_of_other_runs(tx: Transaction, rows: list[Row], request: str) -> None:
         if S(row["state"]) in HELD and row["stop_by"] is None and row["lease_expires_at"] is None:
             before = _request_of(tx, row)
             if before is not None and before.partition("/")[0] != run_id:
-                end_lost(tx, row, "the run of the Temporal workflow that began it was closed")
+                end_lost(tx, row, "the run of the Temporal workflow that began it was closed", Loss.BLAMELESS)
 
 
 def _request_of(tx: Transaction, row: Row) -> str | None:
@@ -198,7 +198,7 @@ def _end(tx: Transaction, row: Row, end: AttemptEnd) -> None:
             error = TaskError(type="timeout", message=f"the attempt ran longer than its timeout, {row['timeout']} s")
             end_failed(tx, row, error, retryable=True)
         case AttemptEnding.LOST:
-            end_lost(tx, row, "its worker was not heard of")
+            end_lost(tx, row, "its worker was not heard of", Loss.ELSEWHERE)
         case AttemptEnding.RELEASED:
             end_released(tx, row, "its worker stopped")
 

@@ -118,6 +118,8 @@ def lane_of(tx: Transaction, row: Row) -> str:
     """Whether executors may begin the ready task at once, or its Temporal workflow asks first."""
     if row["engine"] != "temporal":
         return "open"
+    if row["lost_count"] and row["placement"] == "embedded":
+        return "open"  # it was asked for before: whoever has a slot goes on with it, and its workflow finds it begun
     if not is_inner(row):
         return "asked"
     found = tx.one(

@@ -5,7 +5,7 @@ It must not know why, nor send anything: errands go to the outbox.
 
 import logging
 
-from durable_tasks.lifecycle import TERMINAL, is_terminal
+from durable_tasks.lifecycle import TERMINAL, Loss, is_terminal
 from durable_tasks.models import Engine
 from durable_tasks.ports import DeadLetter, OutboxKind, Submission
 from durable_tasks.store import outbox, submissions
@@ -45,7 +45,7 @@ def resubmit(tx: Transaction, submission: Submission) -> bool:
 
 def _lose_outside(tx: Transaction, row: Row) -> None:
     if submissions.is_held_outside(row) and row["stop_by"] is None:
-        end_lost(tx, row, "its Temporal workflow is gone")
+        end_lost(tx, row, "its Temporal workflow is gone", Loss.BLAMELESS)
 
 
 def _next_generation(tx: Transaction, row: Row, kind: str, **facts: str) -> None:

@@ -169,6 +169,7 @@ def merge(into: Notice, more: Notice) -> None:
     if more.due is not None and (into.due is None or more.due < into.due):
         into.due = more.due
     into.buried |= more.buried
+    into.suspects |= more.suspects
     into.orgs |= more.orgs
     into.ended += more.ended
     into.stop += more.stop

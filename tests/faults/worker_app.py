@@ -142,11 +142,17 @@ class Program:
                 self.released.wait(60)
                 return "late"
 
+        @tasks.handler("kill")
+        async def kill(ctx: TaskContext, task: Task) -> None:
+            with self._noted(ctx):
+                await clock.wait_for(asyncio.Event(), 0.2)
+                os.kill(os.getpid(), signal.SIGKILL)
+
         @tasks.handler("hog")
         async def hog(ctx: TaskContext, seconds: float) -> str:
             with self._noted(ctx):
                 say("HOLDING", ctx.task.id)
-                time.sleep(seconds)  # noqa: ASYNC251 (the commonest mistake: all of the loop stands still)
+                threading.Event().wait(seconds)  # the commonest mistake: all of the loop stands still
                 return str(self.config["name"])
 
     def _name_after_a_second(self, ctx: TaskContext, task: Task) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from durable_tasks import (
     TaskContext,
     errors,
 )
-from durable_tasks.store.connection import connect
 from durable_tasks.testing import ManualClock
 from tests.store.support import DEADLINE, make, opened, query, spin_until, time_of, within
 
@@ -604,23 +602,3 @@ async def test_a_stalled_process_loses_its_attempt_and_its_late_result(db: Path)
 async def watch_for_a_lease(clock: ManualClock) -> None:
     for _ in range(6):
         await clock.advance(3)
-
-
-async def lose(tasks: DurableTasks, db: Path) -> None:
-    """What is done with the attempts of this process when another finds it dead."""
-    with closing(connect(db)) as conn:
-        conn.execute("UPDATE dt_tasks SET process = 'dead' WHERE process IS NOT NULL")
-    await tasks.store.retire("dead")
-
-
-async def test_a_task_that_kills_its_processes_is_poison(db: Path, clock: ManualClock) -> None:
-    async with opened(db, clock, max_lost=3) as tasks:
-        made = gate(tasks)
-        task = await tasks.org().create("task", capability="gate", max_retries=9)
-        for runs in range(1, 4):
-            await spin_until(lambda runs=runs: made.runs == runs)  # type: ignore[misc]
-            await lose(tasks, db)
-        ended = await within(tasks.org().wait(task.id))
-        assert (ended.state, ended.error.type, ended.lost_count, ended.retry_count) == ("failed", "poison", 3, 0)
-        assert await tasks.store.audit() == []
-        made.go.set()

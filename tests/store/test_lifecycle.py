@@ -18,6 +18,7 @@ from durable_tasks.lifecycle import (
     TERMINAL,
     TRANSITIONS,
     WAITING,
+    Loss,
     Tally,
     Verb,
     after_failure,
@@ -26,6 +27,8 @@ from durable_tasks.lifecycle import (
     backoff,
     find_cycle,
     is_terminal,
+    is_their_turn,
+    probation,
     roll_up,
 )
 
@@ -143,14 +146,47 @@ def test_a_failure_may_be_final_or_name_its_delay() -> None:
     assert fail(True, 0.0) == (TaskState.RETRYING, 0.0)
 
 
-def test_losses_use_no_retry_and_end_as_poison() -> None:
-    lost, states = 0, []
-    for _ in range(5):
-        onward = after_loss(retry_count=1, lost_count=lost)
-        lost = onward.lost_count
-        assert onward.retry_count == 1
-        states.append((onward.state.value, onward.poison))
-    assert states == [("pending", False)] * 4 + [("failed", True)]
+# lost before, of these alone, how → state, pause, alone now, poison; with max_lost 3
+LOSSES: list[tuple[int, int, Loss, str, float, int, bool]] = [
+    (0, 0, Loss.TOGETHER, "pending", 0.0, 0, False),
+    (1, 0, Loss.TOGETHER, "retrying", 1.0, 0, False),
+    (2, 0, Loss.TOGETHER, "retrying", 2.0, 0, False),
+    (7, 0, Loss.TOGETHER, "retrying", 60.0, 0, False),
+    (5000, 2, Loss.TOGETHER, "retrying", 60.0, 2, False),  # however often: others were there
+    (0, 0, Loss.ALONE, "pending", 0.0, 0, False),  # not suspected yet: it only happened to be alone
+    (1, 0, Loss.ALONE, "retrying", 1.0, 0, False),
+    (2, 0, Loss.ALONE, "retrying", 2.0, 1, False),
+    (3, 1, Loss.ALONE, "retrying", 4.0, 2, False),
+    (4, 2, Loss.ALONE, "failed", 0.0, 3, True),
+    (0, 0, Loss.BLAMELESS, "pending", 0.0, 0, False),
+    (5000, 0, Loss.BLAMELESS, "pending", 0.0, 0, False),
+    (0, 0, Loss.ELSEWHERE, "pending", 0.0, 0, False),
+    (10, 0, Loss.ELSEWHERE, "retrying", 60.0, 0, False),
+    (11, 0, Loss.ELSEWHERE, "failed", 0.0, 0, True),
+]
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_losses_use_no_retry_and_only_what_is_lost_alone_is_poison(
+    case: tuple[int, int, Loss, str, float, int, bool],
+) -> None:
+    lost, alone, loss, *expected = case
+    onward = after_loss(retry_count=1, lost_count=lost, alone=alone, loss=loss, max_lost=3)
+    assert (onward.retry_count, onward.lost_count) == (1, lost + 1)
+    assert [onward.state, onward.delay, onward.alone, onward.poison] == expected
+
+
+def test_a_suspect_is_watched_for_longer_after_each_loss() -> None:
+    assert [probation(lost) for lost in (1, 2, 3, 4, 11, 12, 10_000)] == [5, 5, 10, 20, 2560, 3600, 3600]
+
+
+def test_others_make_way_for_a_suspect_half_a_minute_in_five() -> None:
+    assert [t for t in range(1000) if is_their_turn(t)] == [
+        *range(5, 35),
+        *range(305, 335),
+        *range(605, 635),
+        *range(905, 935),
+    ]
 
 
 # total, completed, failed, cancelled, moved, required, policy → state, cancel the rest
