@@ -20,6 +20,7 @@ DurableTasksError
 │   ├── StaleToken
 │   ├── VersionConflict
 │   └── IdempotencyConflict
+├── RateLimited                      more than a caller's or an organisation's share was asked for
 ├── WaitTimeout (TimeoutError)
 ├── StoreError
 │   ├── StoreBusy
@@ -165,6 +166,12 @@ class IdempotencyConflict(Conflict):
     """The idempotency key was used with other content. Facts: key, operation, id."""
 
     code = "idempotency_conflict"
+
+
+class RateLimited(DurableTasksError):
+    """A caller, its organisation or its address asks for more than its share. Facts: retry_after (seconds)."""
+
+    code = "rate_limited"
 
 
 class WaitTimeout(DurableTasksError, TimeoutError):

@@ -150,6 +150,16 @@ class Settings(BaseSettings):
         4 * 1024 * 1024, ge=1024, le=1024**3, description="The largest request, in bytes, that the HTTP API takes."
     )
 
+    limits: bool = Field(
+        True, description="Hold each organisation and caller to a share, so that none takes the server from the others."
+    )
+    org_rate: int = Field(
+        5000, ge=1, le=1_000_000, description="Requests a second that one organisation may make of this process."
+    )
+    caller_rate: int = Field(
+        2500, ge=1, le=1_000_000, description="Requests a second that one caller may make of this process."
+    )
+
     def __init__(self, **values: Any) -> None:
         refuse_typos(type(self).model_fields)
         try:

@@ -33,7 +33,9 @@ async def _serve(settings: Settings, host: str, port: int, as_json: bool) -> Non
     with needing("web"):
         from durable_tasks.web.addresses import addresses
         from durable_tasks.web.server import serving
+        from durable_tasks.web.shares import raise_descriptor_limit
 
+    raise_descriptor_limit()
     stop = asyncio.Event()
     _stop_on_signals(stop)
     async with serving(DurableTasks(settings), host=host, port=port) as url:

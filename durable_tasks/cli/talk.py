@@ -21,6 +21,7 @@ from durable_tasks.errors import (
     InvalidInput,
     InvalidOutput,
     NotFound,
+    RateLimited,
     ServerUnavailable,
     StoreError,
     TemporalUnavailable,
@@ -38,6 +39,7 @@ _CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
     (StoreError, UNREACHABLE),
     (TemporalUnavailable, UNREACHABLE),
     (ServerUnavailable, UNREACHABLE),
+    (RateLimited, UNREACHABLE),
     (WaitTimeout, TIMED_OUT),
 )
 _STEPS = 10

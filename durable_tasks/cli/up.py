@@ -126,9 +126,11 @@ class _Supervisor:
                 with needing("web"):  # loaded only here: an installation may lack it
                     from durable_tasks.web.addresses import addresses
                     from durable_tasks.web.server import serving
+                    from durable_tasks.web.shares import raise_descriptor_limit
             except ConfigurationError as error:
                 say(f"no API:   {error.message}")
             else:
+                raise_descriptor_limit()
                 return addresses(await started.enter_async_context(serving(tasks, port=self._options.port)))
         await started.enter_async_context(tasks)
         return {}

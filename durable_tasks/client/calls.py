@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable_tasks.checks import validated
-from durable_tasks.client.refusals import error_of, may_pass
+from durable_tasks.client.refusals import asked_to_wait, error_of, may_pass
 from durable_tasks.errors import (
     Closed,
     ConfigurationError,
@@ -78,12 +78,14 @@ class Calls:
             except httpx.RequestError as error:
                 failed = self._unreachable(error, operation.name)
                 possible = (again or isinstance(error, _UNSENT)) and not isinstance(error, _HOPELESS)
+                at_least = 0.0
             else:
                 if response.is_success:
                     return self._read(operation, response)
+                at_least = asked_to_wait(response)
                 failed = error_of(response, self.url)
                 possible = again and may_pass(response, failed)
-            if not possible or not await backoff.rest():
+            if not possible or not await backoff.rest(at_least):
                 raise failed
             sending = self._written(operation, request)  # a body is a stream, which is sent once
 
@@ -134,12 +136,12 @@ class Backoff:
         self._until: float | None = None
         self._rest = _FIRST_REST
 
-    async def rest(self) -> bool:
-        """Wait. False when it is not worth another attempt."""
+    async def rest(self, at_least: float = 0.0) -> bool:
+        """Wait, `at_least` as many seconds as the server asks for. False when it is not worth another attempt."""
         now = self._clock.steady()
         if self._until is None:
             self._until = now + self._patience
-        seconds = jittered(self._rest)
+        seconds = max(jittered(self._rest), at_least)
         if now + seconds > self._until:
             return False
         self._rest = min(2 * self._rest, _LONGEST_REST)

@@ -3,6 +3,7 @@
 It must not know what was asked.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from durable_tasks.errors import (
     ServerUnavailable,
 )
 
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _PASSING = frozenset({429, 502, 503, 504, 507})
 
 
@@ -52,6 +54,12 @@ def error_of(response: httpx.Response, url: str) -> DurableTasksError:
 def may_pass(response: httpx.Response, error: DurableTasksError) -> bool:
     """Whether the same call may be answered otherwise in a while."""
     return response.status_code in _PASSING and not isinstance(error, ConfigurationError)
+
+
+def asked_to_wait(response: httpx.Response) -> float:
+    """Seconds that the server wants a caller to wait who asks too often; 0: it does not say."""
+    said = response.headers.get("Retry-After", "")
+    return float(said) if response.status_code == httpx.codes.TOO_MANY_REQUESTS and _SECONDS.fullmatch(said) else 0.0
 
 
 def _problem(response: httpx.Response) -> tuple[str, str, dict[str, Any], list[dict[str, Any]]] | None:

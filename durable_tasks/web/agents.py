@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from durable_tasks.access import Authenticate
 from durable_tasks.app import DurableTasks
 from durable_tasks.errors import Closed, Conflict
+from durable_tasks.web.callers import Proving
 from durable_tasks.web.problems import Refusal, nothing_here
 from durable_tasks.web.waits import Waits
 
@@ -25,7 +25,7 @@ MISSING = "MCP is not served here; where the server runs: pip install 'durable-t
 class Agents:
     """MCP of one application, for whoever `authenticate` believes."""
 
-    def __init__(self, tasks: DurableTasks, authenticate: Authenticate, waits: Waits) -> None:
+    def __init__(self, tasks: DurableTasks, authenticate: Proving, waits: Waits) -> None:
         self._tasks = tasks
         self._authenticate = authenticate
         self._waits = waits

@@ -22,8 +22,10 @@ from durable_tasks.web.live import Live, live_routes
 from durable_tasks.web.metrics import Scrapes
 from durable_tasks.web.problems import handle_problems
 from durable_tasks.web.routes import operation_routes
+from durable_tasks.web.shares import Shares
 from durable_tasks.web.sites import Sites
 from durable_tasks.web.stopping import told_to_stop
+from durable_tasks.web.visit import Visits
 from durable_tasks.web.waits import Waits
 
 DESCRIPTION = "Durable tasks: create them, claim them, work on them, watch them. Errors are problem details (RFC 9457)."
@@ -42,10 +44,12 @@ class Api(FastAPI):
             redoc_url=None,
         )
         self.state.durable_tasks = tasks
-        self._waits, self.live = Waits(), Live(tasks)
+        shares = Shares(tasks.settings, tasks.clock)
+        self._waits, self.live = Waits(shares.long_most, shares.resting), Live(tasks, shares.long_most)
         caller_of = Callers(tasks, authentication)
         scrapes, agents = Scrapes(tasks, caller_of), Agents(tasks, caller_of.authenticate, self._waits)
         self.add_middleware(Sites)
+        self.add_middleware(Visits, shares=shares)
         self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
         handle_problems(self)
         self.include_router(operation_routes(caller_of, self._waits))

@@ -3,19 +3,24 @@
 It must not know how somebody proves who they are.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from starlette.requests import Request
 
-from durable_tasks.access import Authenticate
+from durable_tasks.access import Authenticate, Principal
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import ConfigurationError
+from durable_tasks.errors import ConfigurationError, Unauthenticated
 from durable_tasks.identity.authenticator import authenticator
 from durable_tasks.identity.local import Local
 from durable_tasks.operations.operation import Caller
+from durable_tasks.web.visit import Visit
 
 Authentication = Authenticate | Literal["none"]
 """The hook, or "none": whoever reaches this machine is its administrator."""
+
+Proving = Callable[[Request], Awaitable[Principal]]
+"""Whose a request is, once it may be worked on. Raises Unauthenticated, Forbidden, RateLimited."""
 
 
 class Callers:
@@ -23,12 +28,23 @@ class Callers:
 
     def __init__(self, tasks: DurableTasks, authentication: Authentication | None) -> None:
         self._tasks = tasks
-        self.authenticate = _hook(tasks, authentication)
-        """The one hook, for surfaces that want no more than the Principal."""
+        self._hook = _hook(tasks, authentication)
 
     async def __call__(self, request: Request) -> Caller:
-        """Raises Unauthenticated, Forbidden."""
+        """Raises Unauthenticated, Forbidden, RateLimited."""
         return Caller(self._tasks, await self.authenticate(request))
+
+    async def authenticate(self, request: Request) -> Principal:
+        """The same for surfaces that want no more than the Principal. It answers when it is the caller's turn."""
+        visit = Visit.of(request.scope)
+        await visit.before_proof()
+        try:
+            principal = await self._hook(request)
+        except Unauthenticated:
+            visit.disproved()
+            raise
+        await visit.proved(principal)
+        return principal
 
 
 def _hook(tasks: DurableTasks, authentication: Authentication | None) -> Authenticate:

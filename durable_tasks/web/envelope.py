@@ -3,6 +3,7 @@
 It must not know what is asked, nor who asks.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -10,9 +11,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.web import request_id
-from durable_tasks.web.problems import refused_as, too_large, unforeseen
+from durable_tasks.web.problems import Refusal, refused_as, too_large, too_slow, two_lengths, unforeseen
 
 log = logging.getLogger("durable_tasks.web")
+
+LONGEST = 30.0
+"""Seconds in which a request's body has to be there."""
 
 
 class Envelope:
@@ -39,12 +43,19 @@ class Envelope:
             request_id.current.reset(token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", headers: Headers) -> None:
+        if "content-length" in headers and "transfer-encoding" in headers:  # where it ends is a matter of opinion
+            await refused_as(two_lengths())(scope, receive, send)
+            return
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._largest:
             await refused_as(too_large(self._largest))(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
+        except Refusal as refusal:
+            if send.status is not None:
+                raise
+            await refused_as(refusal)(scope, receive, send)
         except Exception:
             log.exception(
                 "a request broke",
@@ -55,12 +66,20 @@ class Envelope:
             await unforeseen()(scope, receive, send)
 
     def _measured(self, receive: Receive) -> Receive:
-        """A body without Content-Length is known to be too large only while it comes."""
-        size = 0
+        """A body without Content-Length is known to be too large only while it comes, and how long it takes as well."""
+        size, whole, until = 0, False, 0.0
 
         async def measured() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, whole, until
+            if whole:
+                return await receive()  # who waits for the other end to leave
+            until = until or asyncio.get_running_loop().time() + LONGEST
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError as error:
+                raise too_slow(LONGEST) from error
+            whole = not message.get("more_body", False)
             size += len(message.get("body", b""))
             if size > self._largest:
                 raise too_large(self._largest)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import StreamingResponse
 from starlette.types import Message as Sent
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from durable_tasks.access import Role
 from durable_tasks.app import DurableTasks
@@ -22,6 +22,7 @@ from durable_tasks.operations.operation import Caller
 from durable_tasks.web.channel import Channel, Message, Wanted
 from durable_tasks.web.document import SECURITY, STREAM, refused
 from durable_tasks.web.problems import too_many
+from durable_tasks.web.visit import Visit
 
 log = logging.getLogger("durable_tasks.web")
 
@@ -33,8 +34,6 @@ RETRY = 2000
 """Milliseconds that a client waits before it comes back."""
 PATIENCE = 30.0
 """Seconds that a client may take for what it was sent; then it is cut off."""
-MOST = 1000
-"""Streams of one organisation at a time: none may take the server's connections from the others."""
 REPLAY_PAGE = 200
 REPLAYS = 4
 """Replays that read SQLite at once: many clients that come back together must not keep other readers waiting."""
@@ -48,7 +47,9 @@ LastEventId = Annotated[
 class Live:
     """The streams of one DurableTasks. Each organisation that somebody looks at is read once for all."""
 
-    def __init__(self, tasks: DurableTasks) -> None:
+    def __init__(self, tasks: DurableTasks, most: int) -> None:
+        """`most`: streams of one organisation at a time."""
+        self._most = most
         self.patience = PATIENCE
         self._tasks = tasks
         self._channels: dict[str, Channel] = {}
@@ -80,8 +81,8 @@ class Live:
     async def begin(self, org_id: str, wanted: Wanted, place: int | None) -> "EventStream":
         """The stream of what comes after `place`. Raises Refusal, StoreError, Closed."""
         channel = self._channels.get(org_id)
-        if channel is not None and channel.listeners >= MOST:
-            raise too_many(f"organisation {org_id!r} listens {MOST} times already; let some end first")
+        if channel is not None and channel.listeners >= self._most:
+            raise too_many(f"organisation {org_id!r} listens {self._most} times already; let some end first")
         newest = await self._tasks.store.last_seq(org_id)
         # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
         place = newest if place is None else min(place, newest)
@@ -167,6 +168,10 @@ class EventStream(StreamingResponse):
         super().__init__(chunks, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._chunks = chunks
         self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with Visit.of(scope).resting():
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Sent) -> None:

@@ -12,9 +12,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from durable_tasks.access import Authenticate
-from durable_tasks.errors import DurableTasksError, Forbidden, Unauthenticated
+from durable_tasks.errors import DurableTasksError, Forbidden, RateLimited, Unauthenticated
 from durable_tasks.mcp_server.http import LOOPBACK, HttpEndpoint
 from durable_tasks.operations.operation import Host
+from durable_tasks.web.callers import Proving
+from durable_tasks.web.problems import when_to_retry
 
 
 def mcp_app(
@@ -38,7 +40,7 @@ class Guarded:
     """An endpoint behind the question who calls. A class, so that Starlette takes it for an application and not for a
     function that answers a request."""
 
-    def __init__(self, endpoint: HttpEndpoint, authenticate: Authenticate) -> None:
+    def __init__(self, endpoint: HttpEndpoint, authenticate: Proving) -> None:
         self._endpoint = endpoint
         self._authenticate = authenticate
 
@@ -53,6 +55,8 @@ class Guarded:
             return await _refused(error, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
         except Forbidden as error:
             return await _refused(error, 403)(scope, receive, send)
+        except RateLimited as error:
+            return await _refused(error, 429, when_to_retry(error))(scope, receive, send)
         await self._endpoint.serve(principal, scope, receive, send)
 
 

@@ -28,6 +28,7 @@ from durable_tasks.errors import (
     InvalidOutput,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     StoreError,
     StoreFull,
     TemporalUnavailable,
@@ -50,6 +51,7 @@ _STATUS: tuple[tuple[type[DurableTasksError], int], ...] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
     (Conflict, 409),
+    (RateLimited, 429),
     (StoreFull, 507),
     (StoreError, 503),
     (Closed, 503),
@@ -100,6 +102,15 @@ class Refusal(HTTPException):
 
 def too_large(limit: int) -> Refusal:
     return Refusal(413, "request_too_large", f"a request has at most {limit} bytes")
+
+
+def too_slow(seconds: float) -> Refusal:
+    return Refusal(408, "request_too_slow", f"a request's body comes within {seconds:g} s", {"Connection": "close"})
+
+
+def two_lengths() -> Refusal:
+    said = "a request says how long its body is either with Content-Length or with Transfer-Encoding, not both"
+    return Refusal(400, "two_lengths", said, {"Connection": "close"})
 
 
 def nothing_here(detail: str) -> Refusal:
@@ -200,7 +211,15 @@ async def _failed(request: Request, error: Exception) -> Response:
     if status == 500:
         return unforeseen()
     errors = _misfits(error) if isinstance(error, InvalidOutput) else ()
-    return problem(status, error.code, detail, facts=error.facts if status < 500 else None, errors=errors)
+    facts = error.facts if status < 500 else None
+    return problem(status, error.code, detail, facts=facts, errors=errors, headers=when_to_retry(error))
+
+
+def when_to_retry(error: DurableTasksError) -> dict[str, str]:
+    """The header that says it, where that is known."""
+    if not isinstance(error, RateLimited):
+        return {}
+    return {"Retry-After": str(max(1, math.ceil(error.facts["retry_after"])))}
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import uvicorn
 
@@ -17,24 +18,39 @@ from durable_tasks.identity import binding
 from durable_tasks.settings import Settings
 from durable_tasks.web.app import create_app
 from durable_tasks.web.callers import Authentication
+from durable_tasks.web.connections import Connection, Crowd
+from durable_tasks.web.shares import connections
 
 PORT = 8000
 _BACKLOG = 2048
 _DEAF = 30_000
 """Milliseconds."""
+_TICKS = 10
+"""Tenths of a second between two looks at who says nothing."""
 
 
 class Server(uvicorn.Server):
-    """One that says when it is up, and has open answers ended when it stops: it would wait for them for ever."""
+    """One that says when it is up, holds silence against nobody but who is silent, and has open answers ended when it
+    stops: it would wait for them for ever."""
 
     def __init__(self, config: uvicorn.Config, leave: Callable[[], None]) -> None:
+        self._crowd = Crowd(connections())
+        config.backlog = min(_BACKLOG, self._crowd.burst)  # also what asyncio accepts at one go
+        config.http = partial(Connection, self._crowd)  # type: ignore[assignment]  # it is only called
         super().__init__(config)
         self.up = asyncio.Event()
         self._leave = leave
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(_BACKLOG)
         self.up.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            self._crowd.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._leave()

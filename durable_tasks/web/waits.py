@@ -5,21 +5,20 @@ It must not know what they wait for.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from durable_tasks.errors import Closed
 from durable_tasks.web.problems import too_many
-
-MOST = 1000
-"""Waits of one organisation at a time: none may take the server's connections from the others."""
 
 
 class Waits:
     """The waits of one application."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int, resting: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
+        """`most`: waits of one organisation at a time. `resting` is entered for it while one waits."""
         self._most = most
+        self._resting = resting
         self._limits: set[asyncio.Timeout] = set()
         self._of: Counter[str] = Counter()
         self._closed = False
@@ -46,7 +45,8 @@ class Waits:
         try:
             async with asyncio.timeout(None) as limit:
                 self._limits.add(limit)
-                yield
+                with self._resting(org_id):
+                    yield
         except TimeoutError as error:
             raise Closed("the server stops") from error
         finally:

@@ -19,13 +19,13 @@ from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.errors import Unauthenticated
 from durable_tasks.testing import ManualClock
 from durable_tasks.web import channel
-from durable_tasks.web import live as live_module
 from durable_tasks.web import server as server_module
 from durable_tasks.web.app import Api, create_app
 from durable_tasks.web.channel import Wanted
-from durable_tasks.web.live import KEEPALIVE, LONGEST, MOST, PATIENCE, RETRY, Live
+from durable_tasks.web.live import KEEPALIVE, LONGEST, PATIENCE, RETRY, Live
 from durable_tasks.web.plugin import get_tasks
 from durable_tasks.web.server import Server
+from durable_tasks.web.shares import MOST_LONG
 from tests.web.asking import as_caller, authenticate
 from tests.web.listening import DEADLINE, Listener, Tap, served, spin_until
 
@@ -257,9 +257,9 @@ async def test_who_leaves_is_forgotten_at_once(live: Live, client: httpx.AsyncCl
 
 
 async def test_one_organisation_does_not_take_all_connections(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_module, "MOST", 1)
+    monkeypatch.setattr(live, "_most", 1)
     listener = Listener(client, ALL)
     listening = asyncio.create_task(listener.listen())
     await asyncio.wait_for(listener.opened.wait(), DEADLINE)
@@ -382,6 +382,6 @@ def test_the_page_says_what_the_code_does() -> None:
         f"{LONGEST / 60:.0f} minutes",
         f"for {PATIENCE:.0f} s",
         f"retry: {RETRY}",
-        f"{MOST} streams",
+        f"{MOST_LONG} streams",
     ):
         assert said in page

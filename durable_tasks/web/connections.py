@@ -1,0 +1,112 @@
+"""Connections: how many there may be, and how long one may say nothing.
+
+They must not know what is asked on them; that is HTTP's and the application's affair.
+"""
+
+from collections import Counter
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+HEAD = 10.0
+"""Seconds in which a request's head has to be there, from the connection's beginning or the last answer on."""
+_LINGER = 0.5
+"""Seconds that a refused connection stays open: closed at once, its refusal would be lost."""
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%s"
+)
+_PROBLEM = (
+    b'{"type": "urn:durable-tasks:too_many_connections", "title": "Too many connections", "status": 503,'
+    b' "detail": "the server has as many connections as it can have", "code": "too_many_connections",'
+    b' "request_id": "", "facts": {}, "errors": []}'
+)
+
+
+class Crowd:
+    """The connections of one server."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._few = max(1, most // 4)
+        self._inside: set[Connection] = set()
+        self._lingering = 0
+
+    @property
+    def burst(self) -> int:
+        """How many may be accepted before those are closed that make room for them."""
+        return self._few
+
+    def enter(self, connection: "Connection") -> bool:
+        """Whether there is room: who asks nothing makes room for who may."""
+        if len(self._inside) >= self._most and not self._make_room():
+            return False
+        self._inside.add(connection)
+        return True
+
+    def leave(self, connection: "Connection") -> None:
+        self._inside.discard(connection)
+
+    def refuse(self, connection: "Connection") -> None:
+        transport = connection.transport
+        if self._lingering >= self._few:
+            transport.abort()
+            return
+        self._lingering += 1
+        transport.write(_BUSY % (len(_PROBLEM), _PROBLEM))
+        connection.loop.call_later(_LINGER, self._forget, connection)
+
+    def sweep(self, now: float) -> None:
+        """Close what has said nothing for too long. What is open for a request is that request's affair."""
+        for connection in [one for one in self._inside if one.is_quiet and now - one.quiet_since > HEAD]:
+            connection.transport.abort()
+
+    def _forget(self, connection: "Connection") -> None:
+        self._lingering -= 1
+        connection.transport.close()
+
+    def _make_room(self) -> bool:
+        """Close, of the address that has most connections on which nothing is asked, the one quiet for longest."""
+        quiet = [one for one in self._inside if one.is_quiet]
+        if not quiet:
+            return False
+        greediest, _ = Counter(one.address for one in quiet).most_common(1)[0]
+        longest = min((one for one in quiet if one.address == greediest), key=lambda one: one.quiet_since)
+        self._inside.discard(longest)
+        longest.transport.abort()
+        return True
+
+
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # uvicorn's, whichever parser is installed
+    """One connection."""
+
+    def __init__(self, crowd: Crowd, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._crowd = crowd
+        self._refused = False
+        self.address = ""
+        self.quiet_since = self.loop.time()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        if not self._crowd.enter(self):
+            self._refused = True
+            self._crowd.refuse(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        self.quiet_since = self.loop.time()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.leave(self)
+        super().connection_lost(exc)

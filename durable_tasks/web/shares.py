@@ -1,0 +1,112 @@
+"""Shares: how much of this process one organisation, one caller or one address may have: of its connections, its time.
+
+They must not know HTTP, nor what is asked.
+"""
+
+import asyncio
+import resource
+from collections import Counter, OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+
+from durable_tasks.access import Principal
+from durable_tasks.errors import RateLimited
+from durable_tasks.ports import Clock
+from durable_tasks.settings import Settings
+from durable_tasks.web.buckets import Buckets
+from durable_tasks.web.turns import Turns
+
+MOST_LONG = 1000
+"""Waits, and as many streams, of one organisation at a time, where there are descriptors enough for four times that."""
+_MOST = 8192
+_UNPROVED_RATE = 10.0
+"""Requests a second of one address that prove nothing, before more are refused unseen."""
+_QUICK_REFUSALS = 20.0
+"""Refusals a second that are answered at once. More come late: who asks again at once costs as much as work does."""
+_LATE = 1.0
+_REMEMBERED = 10_000
+_AGAIN = 1.0
+"""Seconds after which somebody who had too much open may try again."""
+
+
+def raise_descriptor_limit() -> None:
+    """As many files and connections as the system allows this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections() -> int:
+    """How many connections there may be: half as many as descriptors. The others are for the file, for Temporal and for
+    connections that come and are refused."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST if soft == resource.RLIM_INFINITY else max(8, min(_MOST, soft // 2))
+
+
+class Shares:
+    """What is open for whom, how often each has asked, and whose turn it is. Without the setting `limits` only what is
+    open counts: descriptors have an end whoever asks."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        room = connections()
+        self.org_most, self.caller_most, self.long_most = room // 2, room * 3 // 8, min(MOST_LONG, room // 4)
+        """Requests open at once of an organisation, of a caller; waits, and as many streams, of an organisation."""
+        self.limited = settings.limits
+        self.turns = Turns(clock.steady)
+        self._clock = clock
+        self._open: Counter[object] = Counter()
+        self._orgs = Buckets(settings.org_rate, clock.steady)
+        self._callers = Buckets(settings.caller_rate, clock.steady)
+        self._unproved = Buckets(_UNPROVED_RATE, clock.steady)
+        self._refusals = Buckets(_QUICK_REFUSALS, clock.steady)
+        self._late_most, self._late = room // 4, 0
+        self._proved: OrderedDict[int, None] = OrderedDict()
+
+    async def look(self, address: str, proof: str) -> None:
+        """Before a proof is looked at, which costs: refuse an address that has shown many that were none. Raises
+        RateLimited. A proof that was good goes on counting, whoever else is at that address."""
+        if not self.limited or hash(proof) in self._proved:
+            return
+        wait = self._unproved.missing(address)
+        if wait:
+            await self._refuse(address, wait, "too many requests from this address prove nothing")
+
+    def proved(self, proof: str) -> None:
+        if proof and self.limited:
+            self._proved[hash(proof)] = None
+            if len(self._proved) > _REMEMBERED:
+                self._proved.popitem(last=False)
+
+    def disproved(self, address: str, proof: str) -> None:
+        self._proved.pop(hash(proof), None)
+        self._unproved.take(address)
+
+    async def open(self, principal: Principal) -> None:
+        """One more request, until `close`. Raises RateLimited."""
+        org, caller = principal.org, (principal.org, principal.subject)
+        if self.limited:
+            wait = self._callers.take(caller) or self._orgs.take(org)
+            if wait:
+                await self._refuse(org, wait, "you, or your organisation, ask too often")
+        if self._open[org] >= self.org_most or self._open[caller] >= self.caller_most:
+            await self._refuse(org, _AGAIN, "you, or your organisation, have too many requests open")
+        self._open[org] += 1
+        self._open[caller] += 1
+
+    def close(self, principal: Principal) -> None:
+        for key in (principal.org, (principal.org, principal.subject)):
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+    def resting(self, org_id: str) -> AbstractContextManager[None]:
+        """While a request of the organisation only waits."""
+        return self.turns.resting(org_id) if self.limited else nullcontext()
+
+    async def _refuse(self, key: str, wait: float, why: str) -> None:
+        if self._refusals.take(key) and self._late < self._late_most:
+            self._late += 1
+            try:
+                await self._clock.wait_for(asyncio.Event(), _LATE)
+            finally:
+                self._late -= 1
+        raise RateLimited(f"{why}; ask again in {wait:.3g} s, and less often", retry_after=round(wait, 3))

@@ -1,0 +1,81 @@
+"""Turns: of how many organisations' requests something is done at once, so that many of one keep nobody else waiting.
+
+They must not know what a request does.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+TOGETHER = 4
+"""Requests of one organisation that are worked on at once while others ask too; the rest wait in line."""
+REMEMBERED = 10.0
+"""Seconds for which somebody else's request counts: an organisation that is alone has everything."""
+
+
+@dataclass(slots=True)
+class _Line:
+    working: int = 0
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+
+class Turns:
+    """Whose turn it is. Every organisation has its own line, so the length of one is nobody else's affair."""
+
+    def __init__(self, steady: Callable[[], float]) -> None:
+        self._steady = steady
+        self._lines: dict[str, _Line] = {}
+        self._last: str | None = None
+        self._shared_until = 0.0
+
+    async def begin(self, org_id: str) -> None:
+        """Wait for a turn. Each is given back with `end`."""
+        if org_id != self._last:
+            if self._last is not None:
+                self._shared_until = self._steady() + REMEMBERED
+            self._last = org_id
+        line = self._lines.get(org_id)
+        if line is None:
+            line = self._lines[org_id] = _Line()
+        if not line.waiting and self._has_room(line):
+            line.working += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        line.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end(org_id)  # it was just given to somebody who has gone
+            else:
+                line.waiting.remove(turn)
+                self._forget(org_id, line)
+            raise
+
+    def end(self, org_id: str) -> None:
+        line = self._lines[org_id]
+        line.working -= 1
+        while line.waiting and self._has_room(line):
+            turn = line.waiting.popleft()
+            if not turn.done():
+                line.working += 1
+                turn.set_result(None)
+        self._forget(org_id, line)
+
+    @contextmanager
+    def resting(self, org_id: str) -> Iterator[None]:
+        """Give a turn back while there is nothing to do but wait; afterwards it is taken again at once."""
+        self.end(org_id)
+        try:
+            yield
+        finally:
+            self._lines.setdefault(org_id, _Line()).working += 1
+
+    def _has_room(self, line: _Line) -> bool:
+        return line.working < TOGETHER or self._steady() >= self._shared_until
+
+    def _forget(self, org_id: str, line: _Line) -> None:
+        if not line.working and not line.waiting:
+            self._lines.pop(org_id, None)

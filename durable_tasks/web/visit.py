@@ -1,0 +1,103 @@
+"""A visit: one request from its head to its answer, counted for whoever has made it once that is known.
+
+It must not know what is asked, nor how somebody proves who they are.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from durable_tasks.access import Principal
+from durable_tasks.web.shares import Shares
+
+_KEY = "durable_tasks.visit"
+_WITH_BODY = ("POST", "PUT", "PATCH")
+"""Methods whose body is read: it is waited for."""
+
+
+class Visits:
+    """ASGI middleware: gives each request its visit."""
+
+    def __init__(self, app: ASGIApp, *, shares: Shares) -> None:
+        self._app = app
+        self._shares = shares
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = Visit(self._shares, scope, receive)
+        scope[_KEY] = visit
+        try:
+            await self._app(scope, visit.receive, send)
+        finally:
+            visit.end()
+
+
+class Visit:
+    """Nothing is worked on before it is its organisation's turn, and before the whole request is there: who sends
+    slowly takes nobody's turn."""
+
+    def __init__(self, shares: Shares, scope: Scope, receive: Receive) -> None:
+        headers = Headers(scope=scope)
+        self.address = _address(scope)
+        self.principal: Principal | None = None
+        self._shares = shares
+        self._proof = headers.get("authorization", "")
+        self._receive = receive
+        self._coming = scope["method"] in _WITH_BODY and (
+            headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        )
+        self._working = False
+
+    @staticmethod
+    def of(scope: Scope) -> "Visit":
+        visit: Visit = scope[_KEY]
+        return visit
+
+    async def before_proof(self) -> None:
+        """Raises RateLimited."""
+        await self._shares.look(self.address, self._proof)
+
+    def disproved(self) -> None:
+        self._shares.disproved(self.address, self._proof)
+
+    async def proved(self, principal: Principal) -> None:
+        """It is this principal's. Returns when it may be worked on. Raises RateLimited."""
+        self._shares.proved(self._proof)
+        await self._shares.open(principal)
+        self.principal = principal
+        if not self._coming:
+            await self._work()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if self._coming and not message.get("more_body", False):
+            self._coming = False
+            if message["type"] == "http.request":
+                await self._work()
+        return message
+
+    def resting(self) -> AbstractContextManager[None]:
+        """While there is nothing to do but wait, or to send what happens."""
+        if self.principal is None or not self._working:
+            return nullcontext()
+        return self._shares.resting(self.principal.org)
+
+    def end(self) -> None:
+        if self.principal is not None:
+            if self._working:
+                self._shares.turns.end(self.principal.org)
+            self._shares.close(self.principal)
+
+    async def _work(self) -> None:
+        if self._shares.limited and self.principal is not None and not self._working:
+            await self._shares.turns.begin(self.principal.org)
+            self._working = True
+
+
+def _address(scope: Scope) -> str:
+    """Where it comes from; of IPv6 the network, for that is what one machine has."""
+    host: str = (scope.get("client") or ("", 0))[0]
+    return ":".join(host.split(":")[:4]) if ":" in host else host

@@ -1,0 +1,110 @@
+"""Turns and buckets: an organisation that asks much waits in its own line; who is alone has everything.
+
+It must not know HTTP.
+"""
+
+import asyncio
+
+import pytest
+
+from durable_tasks.web.buckets import Buckets
+from durable_tasks.web.turns import REMEMBERED, TOGETHER, Turns
+
+
+class Steady:
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+async def begun(turns: Turns, org_id: str) -> bool:
+    """Whether it is its turn at once. Else it goes again."""
+    waiting = asyncio.ensure_future(turns.begin(org_id))
+    for _ in range(3):
+        await asyncio.to_thread(int)
+    if not waiting.done():
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return False
+    await waiting
+    return True
+
+
+async def test_who_is_alone_has_every_turn_and_among_others_a_few() -> None:
+    steady = Steady()
+    turns = Turns(steady)
+    for _ in range(3 * TOGETHER):
+        assert await begun(turns, "acme")
+    assert await begun(turns, "beta")
+    assert not await begun(turns, "acme")
+    steady.at += REMEMBERED + 1
+    assert await begun(turns, "acme")
+
+
+async def test_a_line_goes_on_in_order_as_turns_are_given_back() -> None:
+    turns = Turns(Steady())
+    await turns.begin("beta")
+    for _ in range(TOGETHER):
+        await turns.begin("acme")
+    order: list[int] = []
+
+    async def come(number: int) -> None:
+        await turns.begin("acme")
+        order.append(number)
+
+    coming = [asyncio.create_task(come(number)) for number in range(3)]
+    await asyncio.to_thread(int)
+    gone = coming.pop(1)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    for _ in range(2):
+        turns.end("acme")
+    await asyncio.gather(*coming)
+    assert order == [0, 2]
+
+
+async def test_one_who_leaves_as_it_is_called_hands_its_turn_on() -> None:
+    turns = Turns(Steady())
+    await turns.begin("beta")
+    for _ in range(TOGETHER):
+        await turns.begin("acme")
+    first, second = (asyncio.create_task(turns.begin("acme")) for _ in range(2))
+    await asyncio.to_thread(int)
+    turns.end("acme")
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    async with asyncio.timeout(10):
+        await second
+
+
+async def test_who_rests_leaves_its_turn_to_others() -> None:
+    turns = Turns(Steady())
+    await turns.begin("beta")
+    for _ in range(TOGETHER):
+        await turns.begin("acme")
+    with turns.resting("acme"):
+        assert await begun(turns, "acme")
+    assert not await begun(turns, "acme")
+
+
+def test_tokens_come_back_with_time() -> None:
+    steady = Steady()
+    buckets = Buckets(10, steady)
+    assert [buckets.take("ann") for _ in range(20)] == [0.0] * 20
+    assert buckets.take("ann") == pytest.approx(0.1)
+    assert buckets.missing("ann") == pytest.approx(0.1)
+    assert (buckets.take("bob"), buckets.missing("cyd")) == (0.0, 0.0)
+    steady.at += 0.25
+    assert [buckets.take("ann") > 0 for _ in range(3)] == [False, False, True]
+    steady.at += 3600
+    assert [buckets.take("ann") > 0 for _ in range(21)] == [False] * 20 + [True]
+
+
+def test_the_longest_unused_are_forgotten() -> None:
+    buckets = Buckets(1, Steady(), most=2)
+    for name in ("ann", "ann", "bob", "cyd"):
+        buckets.take(name)
+    assert buckets.take("cyd") == 0.0
+    assert buckets.take("ann") == 0.0
