@@ -39,11 +39,23 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or model.__name__
-        why = first["msg"].removeprefix("Value error, ")
+        field = place(first["loc"]) or model.__name__
+        why = in_words(first["msg"])
         raise InvalidInput(
             f"{field}: {why}; it was {shown(first['input'])}", field=field, value=first["input"]
         ) from error
+
+
+def place(loc: Iterable[object]) -> str:
+    """Where in a value something is wrong, without what only pydantic calls so."""
+    return ".".join(part for part in map(str, loc) if "[" not in part)
+
+
+def in_words(said: str) -> str:
+    """What pydantic says, in the words of who sent the value: JSON has lists, not tuples."""
+    return (
+        said.removeprefix("Value error, ").replace("valid tuple", "valid list").replace("Tuple should", "List should")
+    )
 
 
 def one_or_more(value: Any) -> tuple[Any, ...]:

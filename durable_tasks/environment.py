@@ -59,22 +59,32 @@ class ProfileFile(PydanticBaseSettingsSource):
 
     def _profile(self) -> dict[str, Any]:
         wanted = self.current_state.get("profile")
-        path = profile_file()
-        profiles = _table(_read(path), "profile", path)
+        path = profile_file(asked=bool(wanted))
+        profiles = {} if path is None else _table(_read(path), "profile", path)
         if wanted and wanted not in profiles:
+            file = "the home that this user lacks" if path is None else str(path)
             raise ConfigurationError(
-                f"there is no profile {wanted!r} in {str(path)!r}; correct TASKS_PROFILE (or TEMPORAL_PROFILE), or set"
+                f"there is no profile {wanted!r} in {file!r}; correct TASKS_PROFILE (or TEMPORAL_PROFILE), or set"
                 " TEMPORAL_CONFIG_FILE to the file that has it",
                 setting="profile",
                 value=wanted,
             )
-        return _table(profiles, wanted or "default", path)
+        return {} if path is None else _table(profiles, wanted or "default", path)
 
 
-def profile_file() -> Path:
-    """Temporal's configuration file, where its SDK looks too: TEMPORAL_CONFIG_FILE, then the user's folder."""
+def profile_file(*, asked: bool = False) -> Path | None:
+    """Temporal's configuration file, where its SDK looks too: TEMPORAL_CONFIG_FILE, then the user's folder. None when
+    nobody named one and there is none to be had there: no home, or no permission. `asked`: a profile was."""
     if named := os.environ.get("TEMPORAL_CONFIG_FILE"):
         return Path(named)
+    try:
+        path = _usual_file()
+    except RuntimeError:  # this user has no home
+        return None
+    return path if asked or os.access(path, os.R_OK) else None
+
+
+def _usual_file() -> Path:
     if sys.platform == "win32":
         folder = Path(os.environ.get("APPDATA") or Path.home() / "AppData/Roaming")
     elif sys.platform == "darwin":
@@ -127,14 +137,16 @@ def source_of(setting: str, value: object, default: object) -> str:
         if prefix + setting.upper() in found and (prefix == PREFIX or setting in ALIASES[prefix]):
             return prefix + setting.upper()
     if setting in ("address", "namespace") and value != default:
-        return str(profile_file())
+        return str(profile_file() or "default")
     if setting in _LEFT_TO_THE_SDK and _has_profile(found):
         return "default, unless Temporal's profile says it"
     return "default"
 
 
 def _has_profile(variables: Iterable[str]) -> bool:
-    return profile_file().exists() or any(name.startswith(("TEMPORAL_API_KEY", "TEMPORAL_TLS")) for name in variables)
+    said = any(name.startswith(("TEMPORAL_API_KEY", "TEMPORAL_TLS")) for name in variables)
+    path = profile_file()
+    return said or (path is not None and path.exists())
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -39,10 +39,13 @@ def mcp(
     org: OrgId = None,
     agent: Annotated[str, typer.Option(help="The name under which tasks are created and claimed.")] = "mcp",
     role: Annotated[str, typer.Option(help=f"Which tools there are: {_ROLES}.")] = "agent",
+    tools: Annotated[
+        str | None, typer.Option(metavar="NAMES", show_default="all", help="Of these only those, with commas between.")
+    ] = None,
 ) -> None:
     """Serve MCP on stdin and stdout, for an agent on this machine. Handlers run in the application, not here."""
     with failing_plainly():
-        asyncio.run(_serve(db, org, agent, _parse(role)))
+        asyncio.run(_serve(db, org, agent, _parse(role), tools))
 
 
 def _parse(role: str) -> Role:
@@ -52,7 +55,7 @@ def _parse(role: str) -> Role:
         raise InvalidInput(f"{role!r} is not a role; choose one of {_ROLES}", role=role) from None
 
 
-async def _serve(db: Path | None, org: str | None, agent: str, role: Role) -> None:
+async def _serve(db: Path | None, org: str | None, agent: str, role: Role, tools: str | None) -> None:
     # Loaded only here: MCP and the store are not needed for `--help`, and loading MCP takes a second.
     from durable_tasks.checks import build
     from durable_tasks.settings import Settings
@@ -64,10 +67,12 @@ async def _serve(db: Path | None, org: str | None, agent: str, role: Role) -> No
     with needing("mcp"):
         from durable_tasks.mcp_server.server import mcp_server
         from durable_tasks.mcp_server.stdio import private_streams, serve_stdio
+        from durable_tasks.mcp_server.tools import TOOLS
 
+    chosen_tools = TOOLS if tools is None else [name.strip() for name in tools.split(",")]
     with private_streams() as (source, sink):
         async with _opened(settings, principal) as host:
-            server = mcp_server(host, lambda context: principal)
+            server = mcp_server(host, lambda context: principal, tools=chosen_tools)
             serving = asyncio.create_task(
                 serve_stdio(server, source, sink, grace=settings.shutdown_grace), name="durable-tasks mcp"
             )

@@ -1,4 +1,4 @@
-"""JSON Schemas of requests and answers as agents' clients read them: 2020-12, in one piece, without references.
+"""JSON Schemas of requests as agents' clients read them: 2020-12, in one piece, without references.
 
 It must not know tools, nor which operations there are.
 """
@@ -15,19 +15,24 @@ _DATA = frozenset({"const", "default", "enum", "examples"})
 _PROPER = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 """What pydantic leaves of bounds on a field whose validator comes first."""
 
+_UNSAID: tuple[tuple[str, Any], ...] = (
+    ("minLength", 1),
+    ("maxLength", 256),
+    ("additionalProperties", True),
+    ("default", []),
+    ("default", ""),
+)
+"""What an agent gets right without being told, or what goes without saying."""
 _NO_VALUE = ("default", None)
 """A client that fills in defaults would send null for every field, and to `update_task` that means to remove it."""
 
 
-def request_schema(model: Any) -> Schema:
-    """What a request may look like. A field that it does not name is an error."""
-    return _plain(TypeAdapter(model).json_schema(mode="validation"), {})
-
-
-def answer_schema(answer: Any) -> Schema:
-    """What an answer looks like; a later release may add fields to it."""
-    opened: Schema = _open(_plain(TypeAdapter(answer).json_schema(mode="serialization"), {}))
-    return opened
+def request_schema(model: Any, *, null_means: bool = False) -> Schema:
+    """What a request may look like. A field that it does not name is an error. `null_means`: null is no other way to
+    leave a field out."""
+    schema = _plain(TypeAdapter(model).json_schema(mode="validation"), {})
+    schema.pop("description", None)  # the tool's own says more
+    return schema if null_means else {name: _without_null(value) for name, value in schema.items()}
 
 
 def _plain(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
@@ -39,7 +44,7 @@ def _plain(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     return {
         _PROPER.get(keyword, keyword): _value(keyword, value, known)
         for keyword, value in schema.items()
-        if keyword not in ("$defs", "$ref", "title") and (keyword, value) != _NO_VALUE
+        if keyword not in ("$defs", "$ref", "title") and (keyword, value) not in (_NO_VALUE, *_UNSAID)
     }
 
 
@@ -53,9 +58,14 @@ def _value(keyword: str, value: Any, definitions: Mapping[str, Schema]) -> Any:
     return _plain(value, definitions) if isinstance(value, dict) else value
 
 
-def _open(schema: Any) -> Any:
+def _without_null(schema: Any) -> Any:
+    """Said once for all: what may be null may be left out. It would stand a hundred times in what every agent reads."""
     if isinstance(schema, list):
-        return [_open(item) for item in schema]
+        return [_without_null(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    return {name: _open(value) for name, value in schema.items() if (name, value) != ("additionalProperties", False)}
+    plain = {name: value if name in _DATA else _without_null(value) for name, value in schema.items()}
+    ways = [one for one in plain.get("anyOf", ()) if one != {"type": "null"}]
+    if len(ways) == 1:
+        return {**ways[0], **{name: value for name, value in plain.items() if name != "anyOf"}}
+    return {**plain, "anyOf": ways} if ways else plain

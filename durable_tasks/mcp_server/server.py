@@ -4,8 +4,9 @@ It must not know transports: each says who calls.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +15,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from durable_tasks.access import Principal
-from durable_tasks.errors import ConfigurationError, DurableTasksError
+from durable_tasks.errors import ConfigurationError, DurableTasksError, InvalidInput
 from durable_tasks.mcp_server.tools import TOOLS, Tool, failed
 from durable_tasks.operations.operation import Caller, Host
 
@@ -38,9 +39,18 @@ def freely(org_id: str) -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
-def mcp_server(host: Host, who_calls: WhoCalls, waiting: Waiting = freely) -> Server[Any]:
-    """A server that acts on `host` as whoever `who_calls` finds behind each request."""
-    desk = _Desk(host, who_calls, waiting)
+def mcp_server(
+    host: Host, who_calls: WhoCalls, waiting: Waiting = freely, *, tools: Collection[str] = TOOLS
+) -> Server[Any]:
+    """A server that acts on `host` as whoever `who_calls` finds behind each request. `tools`: the names of those that
+    there are here. Raises InvalidInput for one that there is not."""
+    for name in tools:
+        if name not in TOOLS:
+            close = get_close_matches(name, TOOLS, n=1)
+            raise InvalidInput(
+                f"there is no tool {name!r}" + (f"; did you mean {close[0]}?" if close else ""), tool=name
+            )
+    desk = _Desk(host, who_calls, waiting, {name: tool for name, tool in TOOLS.items() if name in tools})
     return Server(
         "durable-tasks",
         version=version("durable-tasks"),
@@ -52,20 +62,21 @@ def mcp_server(host: Host, who_calls: WhoCalls, waiting: Waiting = freely) -> Se
 
 
 class _Desk:
-    def __init__(self, host: Host, who_calls: WhoCalls, waiting: Waiting) -> None:
+    def __init__(self, host: Host, who_calls: WhoCalls, waiting: Waiting, tools: Mapping[str, Tool]) -> None:
         self._host = host
         self._who_calls = who_calls
         self._waiting = waiting
+        self._tools = tools
 
     async def list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         """Those that the caller may use here, on one page."""
         principal, durable = self._who_calls(context), self._durable
-        offered = [tool.described for tool in TOOLS.values() if _offered(tool, principal, durable)]
+        offered = [tool.described for tool in self._tools.values() if _offered(tool, principal, durable)]
         return types.ListToolsResult(tools=offered)
 
     async def call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Refusals are answers, so that the agent reads them; an unknown tool is an error of the protocol."""
-        tool = TOOLS.get(params.name)
+        tool = self._tools.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name}")
         caller = Caller(self._host, self._who_calls(context))

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp import types
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from durable_tasks.checks import validated
 from durable_tasks.errors import DurableTasksError
+from durable_tasks.mcp_server.arguments import meant
 from durable_tasks.mcp_server.hints import HINTS
 from durable_tasks.mcp_server.refusals import refusal
-from durable_tasks.mcp_server.schemas import Schema, answer_schema, request_schema
+from durable_tasks.mcp_server.schemas import request_schema
 from durable_tasks.operations.operation import Operation
-from durable_tasks.operations.requests import Request
+from durable_tasks.operations.requests import Request, UpdateTask
 from durable_tasks.operations.table import OPERATIONS
 
 _SHORT_PAGE = 20
@@ -29,7 +30,8 @@ _WRAPPED = "result"
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """An operation, what is said of it, and how its answer is written."""
+    """An operation, what is said of it, and how its answer is written. Answers are not described: agents read them,
+    and their schemas would be three quarters of what a client loads before an agent's first word."""
 
     operation: Operation
     described: types.Tool
@@ -38,7 +40,8 @@ class Tool:
 
     def request(self, arguments: Mapping[str, Any]) -> Request:
         """Raises InvalidInput."""
-        return validated(self.operation.request, {**_defaults(self.operation.name), **arguments})
+        given = meant(arguments, self.described.input_schema)
+        return validated(self.operation.request, {**_defaults(self.operation.name), **given})
 
     def succeeded(self, answer: Any) -> types.CallToolResult:
         plain = self.answer.dump_python(answer, mode="json")
@@ -47,7 +50,7 @@ class Tool:
 
 
 def failed(error: DurableTasksError) -> types.CallToolResult:
-    """In the text only: clients hold structured content against the schema of the answer, even of an error."""
+    """In the text only: structured content is what an answer has."""
     return types.CallToolResult(content=[_text(refusal(error))], is_error=True)
 
 
@@ -60,28 +63,22 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def _tool(operation: Operation) -> Tool:
-    answer, takes = answer_schema(operation.answer), request_schema(operation.request)
+    takes = request_schema(operation.request, null_means=issubclass(operation.request, UpdateTask))
     for name, value in _defaults(operation.name).items():
         takes["properties"][name]["default"] = value
-    wrapped = answer.get("type") != "object"
     described = types.Tool(
         name=operation.name,
         description=f"{operation.summary} {HINTS[operation.name]}".strip(),
         input_schema=takes,
-        output_schema=_wrap(answer) if wrapped else answer,
         annotations=types.ToolAnnotations(
-            title=operation.name.replace("_", " ").capitalize(),
             read_only_hint=operation.reads,
             destructive_hint=operation.destructive,
             idempotent_hint=operation.repeatable,
             open_world_hint=False,
         ),
     )
-    return Tool(operation, described, TypeAdapter(operation.answer), wrapped)
-
-
-def _wrap(schema: Schema) -> Schema:
-    return {"type": "object", "properties": {_WRAPPED: schema}, "required": [_WRAPPED]}
+    plain = isinstance(operation.answer, type) and issubclass(operation.answer, BaseModel)
+    return Tool(operation, described, TypeAdapter(operation.answer), wrapped=not plain)
 
 
 TOOLS: Mapping[str, Tool] = {name: _tool(operation) for name, operation in OPERATIONS.items()}

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS
 from temporalio.service import TLSConfig
 
+from durable_tasks.environment import profile_file
 from durable_tasks.errors import ConfigurationError
 from durable_tasks.settings import Settings
 
@@ -31,7 +32,9 @@ def connect_options(settings: Settings) -> dict[str, Any]:
 def _profile(settings: Settings) -> ClientConfigProfile:
     """What the profile says, unless it is about another server: its secrets are not for this one."""
     try:
-        profile = ClientConfigProfile.load(settings.profile)
+        profile = ClientConfigProfile.load(
+            settings.profile, disable_file=profile_file(asked=settings.profile is not None) is None
+        )
     except RuntimeError as error:  # its later lines quote the file, which may hold an API key
         why = str(error).partition("\n")[0]
         raise ConfigurationError(

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from durable_tasks.checks import in_words, place
 from durable_tasks.errors import (
     Closed,
     ConfigurationError,
@@ -276,9 +277,9 @@ def _misfits(error: InvalidOutput) -> list[FieldError]:
 
 
 def _field_error(found: Mapping[str, Any]) -> FieldError:
-    place, *parts = (str(part) for part in found["loc"])
-    said = str(found["msg"]).removeprefix("Value error, ")
-    return FieldError(place=place, field=_text(".".join(parts)), code=found["type"], message=_text(said))
+    first, *rest = found["loc"]
+    said = in_words(str(found["msg"]))
+    return FieldError(place=str(first), field=_text(place(rest)), code=found["type"], message=_text(said))
 
 
 def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ async def test_a_session_line_by_line(tmp_path: Path) -> None:
         assert "next_task" in hello["instructions"]
 
         tools = (await raw.ask("tools/list"))["result"]["tools"]
-        assert {"name", "description", "inputSchema", "outputSchema", "annotations"} <= set(tools[0])
+        assert {"name", "description", "inputSchema", "annotations"} <= set(tools[0])
         made = await raw.call("create_task", title="Zażółć 漢字")
         assert (made["isError"], made["structuredContent"]["title"]) == (False, "Zażółć 漢字")
 
