@@ -22,7 +22,7 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
     413: ("TooLarge", "The request, or an input or output in it, is too large."),
     415: ("NotJson", "The body is not sent as JSON."),
     422: ("Invalid", "A value is wrong; nothing was changed."),
-    429: ("TooMany", "The organisation waits too often already."),
+    429: ("TooMany", "The caller, or its organisation, asks or waits too often already."),
     500: ("Broken", "Something broke in the server."),
     503: ("Unavailable", "The store, or Temporal, cannot serve it now."),
     507: ("Full", "The disk of the store is full; nothing was stored."),
@@ -48,13 +48,11 @@ SECURITY: list[dict[str, list[str]]] = [{"bearer": []}]
 
 def refusals_of(operation: Operation) -> list[int]:
     """The statuses of refusal that the operation may have."""
-    found = {401, 403, 422, 500, 503}
+    found = {401, 403, 422, 429, 500, 503}
     if "{" in operation.path:
         found.add(404)
     if not operation.reads:
         found |= {400, 404, 409, 413, 415, 507}
-    elif operation.waits:
-        found.add(429)
     if "version" in operation.request.model_fields:
         found.add(412)
     return sorted(found)
