@@ -1,14 +1,27 @@
 """Refusals: the errors of the TaskBridge in Temporal's words, so that what may pass is tried again and no more.
 It must not know what was asked, nor who asks."""
 
-from collections.abc import Awaitable
+import logging
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from durable_tasks.errors import Closed, DurableTasksError, InvalidInput, InvalidOutput, NotFound, StoreError
+from durable_tasks.wording import message_of, type_name
 
 T = TypeVar("T")
+
+log = logging.getLogger("durable_tasks.temporal")
+
+INTERNAL = "internal"
+TRIES = 5
+"""Of a command that broke in a way nobody foresaw; the pauses between them double, from a tenth of a second."""
+
+
+def _attempt() -> int:
+    return activity.info().attempt
 
 
 async def answered(asking: Awaitable[T]) -> T:
@@ -19,15 +32,25 @@ async def answered(asking: Awaitable[T]) -> T:
         raise _failure(error, final=isinstance(error, NotFound)) from error
 
 
-async def obeyed(asking: Awaitable[T]) -> T:
+async def obeyed(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) -> T:
     """What became of a command: a refusal is an answer, only the trouble of this process may pass."""
     try:
         return await asking
     except DurableTasksError as error:
         raise _failure(error, final=not isinstance(error, StoreError | Closed)) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         # Its arguments came from anywhere, unchecked; tried for ever, they would keep the sender waiting for ever.
-        raise ApplicationError(str(error), type=InvalidInput.code, non_retryable=True) from error
+        raise ApplicationError(message_of(error, 8192), type=InvalidInput.code, non_retryable=True) from error
+    except Exception as error:
+        # Perhaps it passes, perhaps it is a fault of ours: whoever sent the command must hear of it, and not wait for
+        # ever with a Temporal workflow that cannot end.
+        final = attempt() >= TRIES
+        log.error("a command from Temporal broke", exc_info=error, extra={"final": final})
+        raise ApplicationError(
+            f"the command could not be done: {type_name(error)}: {message_of(error, 1000)}",
+            type=INTERNAL,
+            non_retryable=final,
+        ) from error
 
 
 def _failure(error: DurableTasksError, *, final: bool) -> ApplicationError:

@@ -10,6 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from durable_tasks.contracts import EXECUTION_LIMIT, Command, CommandAnswer, CommandVerb
+    from durable_tasks.wording import message_of
 
 Answer = dict[str, Any]
 Obey = Callable[[Command], Awaitable[Answer]]
@@ -39,10 +40,10 @@ class Commands:
 
         async def update(payload: Any = None, *more: Any) -> Answer:
             info = workflow.current_update_info()
-            return await self._obey(self._command(verb, payload, info.id if info is not None else ""))
+            return await self._carry(verb, payload, info.id if info is not None else "")
 
         def check(payload: Any = None, *more: Any) -> None:
-            check_shape(payload)
+            check_shape(payload)  # here already: what is refused so leaves no trace in the history
 
         workflow.set_signal_handler(verb, signal)
         workflow.set_update_handler(verb, update, validator=check)
@@ -50,11 +51,19 @@ class Commands:
     async def _heed(self, verb: CommandVerb, payload: Any, fallback_id: str) -> None:
         """A signal has nobody to answer: a refusal is shown where people look, and the workflow goes on."""
         try:
-            check_shape(payload)
-            await self._obey(self._command(verb, payload, fallback_id))
+            await self._carry(verb, payload, fallback_id)
         except ApplicationError as error:
             workflow.logger.warning("refused the signal %s: %s", verb, error.message)
             self._refused(f"{verb}: {error.message}")
+
+    async def _carry(self, verb: CommandVerb, payload: Any, fallback_id: str) -> Answer:
+        """What cannot be sent on, such as half a character, is refused: as any other error it would fail the workflow
+        task again and again."""
+        try:
+            check_shape(payload)
+            return await self._obey(self._command(verb, payload, fallback_id))
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise refusal(f"the command cannot be sent on: {message_of(error, 1000)}") from error
 
     def _command(self, verb: CommandVerb, payload: dict[str, Any] | None, fallback_id: str) -> Command:
         given = payload or {}

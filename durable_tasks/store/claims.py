@@ -6,7 +6,7 @@ It must not know executors or Temporal.
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from durable_tasks.errors import AlreadyClaimed, Conflict, IllegalMove
@@ -15,6 +15,7 @@ from durable_tasks.instants import utc
 from durable_tasks.lifecycle import HELD, TERMINAL, Verb
 from durable_tasks.models import Attempt, Claim, Heartbeat, Mode, Task, TaskError, TaskState
 from durable_tasks.store import commands, remainders
+from durable_tasks.store.containment import apart, require_sound
 from durable_tasks.store.endings import end_completed, end_failed, end_released, reopen
 from durable_tasks.store.events import PROGRESS_EVERY, task_event
 from durable_tasks.store.moves import (
@@ -28,10 +29,21 @@ from durable_tasks.store.moves import (
     touch,
 )
 from durable_tasks.store.remainders import Work
-from durable_tasks.store.rows import ATTEMPT, READY, Row, canonical_hash, dump_error, text_hash, to_attempt, to_task
+from durable_tasks.store.rows import (
+    ATTEMPT,
+    READY,
+    Row,
+    canonical_hash,
+    dump_error,
+    text_hash,
+    to_attempt,
+    to_task,
+    whole_task,
+)
 from durable_tasks.store.settlement import cancel as cancel_row
 from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
+from durable_tasks.wording import shown
 
 S = TaskState
 HISTORY = 1000
@@ -73,7 +85,8 @@ def next_claims(tx: Transaction, org_id: str, wanted: Wanted, limit: int) -> lis
             break
         row = by_seq(tx, seq)
         if not ended_with_group(tx, row):
-            claims.append(_claim(tx, row, wanted.agent_id, wanted.lease))
+            made = apart(tx, seq, partial(_claim, tx, row, wanted.agent_id, wanted.lease))
+            claims += [] if made is None else [made]
     return claims
 
 
@@ -145,6 +158,8 @@ _BY = _branch("dt_tasks_claimable_by", "dt_tasks.capability IS NOT NULL AND dt_t
 
 
 def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Claim:
+    if tx.careful:
+        require_sound(row)
     tx.said = agent_id
     opened = open_attempt(tx, row, agent_id=agent_id, request=None, started=False)
     expires = None if lease is None else tx.now + lease
@@ -152,7 +167,7 @@ def _claim(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Cla
         tx, row, S.CLAIMED, "task.claimed",
         **opened, assigned_to=agent_id, lease=lease, lease_expires_at=expires, error=None, reason=None,
     )  # fmt: skip
-    return Claim(to_task(row), row["token"], None if expires is None else utc(expires))
+    return Claim(whole_task(row), row["token"], None if expires is None else utc(expires))
 
 
 def claim(
@@ -202,9 +217,20 @@ def claim(
             task_id=task_id,
             state=row["state"],
         )
-    made = _claim(tx, row, agent_id, lease)
+    made = _claim_sound(tx, row, agent_id, lease)
     commands.remember_answer(tx, task_id, asked, _kept_claim(made))
     return made, True
+
+
+def _claim_sound(tx: Transaction, row: Row, agent_id: str, lease: float | None) -> Claim:
+    try:
+        return _claim(tx, row, agent_id, lease)
+    except (ValueError, TypeError) as error:
+        raise Conflict(
+            f"task {row['id']} is damaged in the file ({shown(error)}) and cannot be worked on; cancel or repair it",
+            task_id=row["id"],
+            state=row["state"],
+        ) from error
 
 
 def _kept_claim(made: Claim) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import asyncio
 import errno
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -41,6 +41,45 @@ REFUSED_VALUES = (
 )  # fmt: skip
 """What comes of one call's values that SQLite cannot hold; all else concerns the file."""
 OF_SQLITE = (sqlite3.Error, *REFUSED_VALUES)
+
+
+class Damaged(str):
+    """Text in the file that is no UTF-8 any more, with its broken characters replaced."""
+
+    __slots__ = ()
+
+
+def is_undecodable(error: BaseException) -> bool:
+    """Whether one row's text is no UTF-8: no trouble of the whole file."""
+    return isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error)
+
+
+@contextmanager
+def replacing(conn: sqlite3.Connection) -> Iterator[None]:
+    """Meanwhile text that is no UTF-8 can be read, as Damaged. Slower, so only where some was met."""
+    conn.text_factory = _decoded
+    try:
+        yield
+    finally:
+        conn.text_factory = str
+
+
+def forgiving(conn: sqlite3.Connection, ask: Callable[[sqlite3.Connection], T]) -> T:
+    """The answer to a query, also where it meets text that is no UTF-8."""
+    try:
+        return ask(conn)
+    except sqlite3.OperationalError as error:
+        if not is_undecodable(error):
+            raise
+    with replacing(conn):
+        return ask(conn)
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return Damaged(raw.decode(errors="replace"))
 
 
 def connect(path: Path, *, reading: bool = False) -> sqlite3.Connection:

@@ -5,12 +5,14 @@ It must not know handlers; an executor is its process's instance name.
 
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from durable_tasks.lifecycle import HELD, Loss, Verb, probation
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
 from durable_tasks.store import suspects
+from durable_tasks.store.containment import apart, require_sound
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import (
     attempt_stopped,
@@ -22,7 +24,7 @@ from durable_tasks.store.moves import (
     save,
 )
 from durable_tasks.store.processes import stands
-from durable_tasks.store.rows import READY, Row, load, to_task
+from durable_tasks.store.rows import READY, Row, load, whole_task
 from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
 
@@ -48,7 +50,8 @@ def take(tx: Transaction, appetite: Appetite, after_org: str, *, lent: bool = Fa
                 orgs.remove(org_id)
                 continue
             rows = [by_seq(tx, seq) for seq in found]
-            taken += [begin(tx, row) for row in rows if not ended_with_group(tx, row)]
+            begun = [_begin_apart(tx, row) for row in rows if not ended_with_group(tx, row)]
+            taken += [one for one in begun if one is not None]
             after_org = org_id
             if tx.steps <= 0:
                 tx.notice.ready = True  # there may be more
@@ -105,9 +108,15 @@ def _ready(tx: Transaction, org_id: str, appetite: Appetite, limit: int, lent: b
     return [seq for _, seq in found[:limit]]
 
 
+def _begin_apart(tx: Transaction, row: Row) -> Assignment | None:
+    return apart(tx, row["seq"], lambda: begin(tx, row))
+
+
 def begin(tx: Transaction, row: Row, *, request: str | None = None) -> Assignment:
     """Start an attempt of a ready task in this process's executor."""
     require(row, Verb.BEGIN)
+    if tx.careful:
+        require_sound(row)
     opened = open_attempt(tx, row, agent_id=None, request=request, started=True)
     timeout_at = None if row["timeout"] is None else tx.now + row["timeout"]
     move(
@@ -115,7 +124,7 @@ def begin(tx: Transaction, row: Row, *, request: str | None = None) -> Assignmen
         **opened, process=tx.rules.instance, started_at=tx.now, timeout_at=timeout_at, wake_at=None,
         progress=0.0, progress_message=None, reason=None,
     )  # fmt: skip
-    return Assignment(to_task(row), row["token"], row["timeout"], prior_outputs(tx, row))
+    return Assignment(whole_task(row), row["token"], row["timeout"], prior_outputs(tx, row))
 
 
 def prior_outputs(tx: Transaction, row: Row) -> dict[str, Any]:
@@ -149,6 +158,11 @@ def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: st
     if row["stop_by"] is not None:
         attempt_stopped(tx, row)
         return False
+    apart(tx, row["seq"], lambda: _end(tx, row, outcome, output))
+    return True
+
+
+def _end(tx: Transaction, row: Row, outcome: Outcome, output: str | None) -> None:
     if outcome.ending is Ending.COMPLETED:
         end_completed(tx, row, output)
     elif outcome.ending is Ending.RELEASED:
@@ -156,7 +170,6 @@ def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: st
     else:
         error = outcome.error or TaskError(type="error", message="the handler failed")
         end_failed(tx, row, error, retryable=outcome.retryable, after=outcome.retry_after)
-    return True
 
 
 def end_process(tx: Transaction, instance: str) -> int:
@@ -166,17 +179,20 @@ def end_process(tx: Transaction, instance: str) -> int:
     rows = tx.all("SELECT seq FROM dt_tasks WHERE process = ?", (instance,))
     loss = Loss.ALONE if len(rows) == 1 else Loss.TOGETHER
     for (seq,) in rows:
-        row = by_seq(tx, seq)
-        if row["stop_by"] is not None:
-            attempt_stopped(tx, row)
-        elif S(row["state"]) in HELD:
-            if leaves:
-                end_released(tx, row, "shutdown")
-            else:
-                end_lost(tx, row, "its process is gone", loss)
-        else:
-            save(tx, row, process=None)
+        apart(tx, seq, partial(_end_of_process, tx, seq, leaves, loss))
     return len(rows)
+
+
+def _end_of_process(tx: Transaction, seq: int, leaves: bool, loss: Loss) -> None:
+    row = by_seq(tx, seq)
+    if row["stop_by"] is not None:
+        attempt_stopped(tx, row)
+    elif S(row["state"]) not in HELD:
+        save(tx, row, process=None)
+    elif leaves:
+        end_released(tx, row, "shutdown")
+    else:
+        end_lost(tx, row, "its process is gone", loss)
 
 
 def stopping(conn: sqlite3.Connection, instance: str) -> list[tuple[str, str]]:

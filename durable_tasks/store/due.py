@@ -3,21 +3,17 @@
 It must not know the clock; it is called with a transaction's time.
 """
 
-import logging
-import sqlite3
+from functools import partial
 
 from durable_tasks.lifecycle import HELD, TERMINAL, Loss
 from durable_tasks.models import TaskError, TaskState
+from durable_tasks.store.containment import contained
 from durable_tasks.store.endings import end_failed, end_lost, end_refused
 from durable_tasks.store.moves import attempt_stopped, by_seq, move
-from durable_tasks.store.rows import Row
 from durable_tasks.store.settlement import go_on
 from durable_tasks.store.transaction import Transaction
 
 S = TaskState
-log = logging.getLogger("durable_tasks.store")
-
-AFTER_FAILURE = 60.0
 
 
 def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
@@ -29,29 +25,13 @@ def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
         "SELECT seq FROM dt_tasks WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?", (tx.now, limit)
     )
     for (seq,) in rows:
-        _contained(tx, seq)
+        contained(tx, seq, partial(_expire, tx, seq))
     found = tx.one("SELECT MIN(due_at) FROM dt_tasks WHERE due_at IS NOT NULL")
     return len(rows) + went_on, None if found is None else found[0]
 
 
-def _contained(tx: Transaction, seq: int) -> None:
-    """Do what is due for one row. If that breaks, only this row is late: the file's clock must not stop with it."""
-    ended = len(tx.ended)
-    tx.run("SAVEPOINT due")
-    try:
-        _expire(tx, by_seq(tx, seq))
-    except sqlite3.Error:
-        raise
-    except Exception:
-        log.exception("what is due for one task broke and is tried again later", extra={"seq": seq})
-        tx.run("ROLLBACK TO due")
-        tx.last_seq.clear()
-        del tx.ended[ended:]
-        tx.run("UPDATE dt_tasks SET due_at = ? WHERE seq = ?", (tx.now + AFTER_FAILURE, seq))
-    tx.run("RELEASE due")
-
-
-def _expire(tx: Transaction, row: Row) -> None:
+def _expire(tx: Transaction, seq: int) -> None:
+    row = by_seq(tx, seq)
     state = S(row["state"])
     held = state in HELD
     if _passed(row["stop_by"], tx.now):

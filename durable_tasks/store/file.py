@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self, TypeVar
 
-from durable_tasks.errors import StoreCorrupt, StoreError
+from durable_tasks.errors import DurableTasksError, StoreCorrupt, StoreError
 from durable_tasks.models import Actor
 from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.beside import real_path
-from durable_tasks.store.connection import Connection, connect, explain
+from durable_tasks.store.connection import Connection, connect, explain, forgiving, replacing
 from durable_tasks.store.identity import Witness
 from durable_tasks.store.probe import Probe
 from durable_tasks.store.reader import Reader
@@ -162,7 +162,7 @@ class StoreFile:
 
         def on_one_snapshot(conn: sqlite3.Connection) -> T:
             conn.execute("BEGIN")  # closing the connection ends it
-            return query(conn)
+            return forgiving(conn, query)
 
         connection = Connection(lambda: connect(self.path, reading=True))
         await connection
@@ -180,13 +180,22 @@ class StoreFile:
         self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None, *, org_id: str = ""
     ) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
-        actor, names = self._actor, self._names
+        actor, names, undo = self._actor, self._names, undo and _settling(undo)
 
         def act(tx: Transaction) -> T:
             tx.actor, tx.names = actor, names
             return settled(tx, done)
 
-        return await self._writer.run(act, undo=undo and _settling(undo), org_id=org_id)
+        try:
+            return await self._writer.run(act, undo=undo, org_id=org_id)
+        except DurableTasksError:
+            raise
+        except Exception:
+            log.exception("an operation broke on what it met and is done once more, each task by itself")
+        try:
+            return await self._writer.run(lambda tx: carefully(tx, act), undo=undo, org_id=org_id)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
 
     def by(self, actor: Actor | None, names: frozenset[str] | None = None) -> Self:
         """The open file as `actor` uses it for one call: what is written through the answer is recorded as his.
@@ -225,6 +234,16 @@ def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
         settle(tx)
         tx.actor, tx.said = actor, said
     return result
+
+
+def carefully(tx: Transaction, op: Callable[[Transaction], T]) -> T:
+    """Settle `op` so that what is damaged costs its own task only; see containment."""
+    tx.careful = True
+    try:
+        with replacing(tx.conn):
+            return settled(tx, op)
+    finally:
+        tx.careful = False
 
 
 def _settling(undo: Callable[[Transaction, T], None]) -> Callable[[Transaction, T], None]:

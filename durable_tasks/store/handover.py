@@ -50,6 +50,7 @@ from durable_tasks.store import (
     suspects,
     switching,
 )
+from durable_tasks.store.containment import apart
 from durable_tasks.store.endings import end_refused
 from durable_tasks.store.file import StoreFile, asked_by, settled
 from durable_tasks.store.health import OrgHealth
@@ -329,7 +330,8 @@ def _begin(
         return status  # an executor takes it when nothing else runs there
     if not can_run(row["capability"]):
         return status.model_copy(update={"verdict": Verdict.NOT_HERE})
-    return dispatch.begin(tx, row, request=request)
+    begun = apart(tx, row["seq"], lambda: dispatch.begin(tx, row, request=request))
+    return begun or read_task_status(tx.conn, ref, tx.now)
 
 
 def _superseded(status: TaskStatus) -> TaskStatus:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from durable_tasks.errors import Closed, QueryTooCostly
-from durable_tasks.store.connection import OF_SQLITE, Connection, connect, explain, fail
+from durable_tasks.store.connection import OF_SQLITE, Connection, connect, explain, fail, forgiving
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class QueryConnection:
 
     def _run(self, conn: sqlite3.Connection, query: Query[Any]) -> tuple[Any, Exception | None]:
         try:
-            return query.ask(conn), None
+            return forgiving(conn, query.ask), None
         except sqlite3.OperationalError as error:
             return None, self._ended() if _was_ended(error) else error
         except Exception as error:

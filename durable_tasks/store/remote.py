@@ -5,6 +5,7 @@ of its Temporal workflow, ends it.
 """
 
 import sqlite3
+from functools import partial
 
 from durable_tasks.contracts import (
     EXECUTION_LIMIT,
@@ -25,10 +26,11 @@ from durable_tasks.lifecycle import HELD, Loss, Verb, is_terminal
 from durable_tasks.models import Placement, TaskError, TaskState
 from durable_tasks.ports import RemoteAttempt
 from durable_tasks.store import claims
+from durable_tasks.store.containment import apart, require_sound
 from durable_tasks.store.dispatch import prior_outputs
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import attempt_stopped, move, open_attempt, require
-from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, task_row, to_task
+from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, task_row, whole_task
 from durable_tasks.store.settlement import settle
 from durable_tasks.store.status import group_of, group_status, read_group_status, read_task_status, task_of, task_status
 from durable_tasks.store.submissions import drives, drives_group
@@ -58,7 +60,8 @@ def begin(tx: Transaction, request: RunRequest, namespace: str, workflow_id: str
     status = task_status(row, tx.now)
     if status.verdict is not Verdict.LIVE or S(row["state"]) in HELD:
         return Begun(ref=ref, status=status)
-    return _begin(tx, row, request.request)
+    begun = apart(tx, row["seq"], lambda: _begin(tx, row, request.request))
+    return begun or Begun(ref=ref, status=read_task_status(tx.conn, ref, tx.now))
 
 
 def begin_members(tx: Transaction, request: MembersRequest, namespace: str, workflow_id: str) -> Batch:
@@ -75,7 +78,9 @@ def begin_members(tx: Transaction, request: MembersRequest, namespace: str, work
     begun = [_begun(tx, row) for row in held if S(row["state"]) in HELD and _request_of(tx, row) == request.request]
     size = sum(_size(one) for one in begun)
     for row in [] if begun or is_terminal(group["state"]) else _ready_members(tx, group["id"], request.limit):
-        one = _begin(tx, row, request.request)
+        one = apart(tx, row["seq"], partial(_begin, tx, row, request.request))
+        if one is None:
+            continue
         begun.append(one)
         size += _size(one)
         if size > BATCH_LIMIT:
@@ -120,6 +125,8 @@ def _request_of(tx: Transaction, row: Row) -> str | None:
 
 def _begin(tx: Transaction, row: Row, request: str) -> Begun:
     require(row, Verb.BEGIN)
+    if tx.careful:
+        require_sound(row)
     size = _bytes(row["input"] or "") + sum(_bytes(dump(output)) for output in prior_outputs(tx, row).values())
     if size > EXECUTION_LIMIT:
         error = TaskError(
@@ -139,7 +146,7 @@ def _begin(tx: Transaction, row: Row, request: str) -> Begun:
 
 
 def _begun(tx: Transaction, row: Row) -> Begun:
-    task = to_task(row).model_dump(mode="json", exclude={"output"})
+    task = whole_task(row).model_dump(mode="json", exclude={"output"})
     return Begun(
         ref=_ref(row),
         status=task_status(row, tx.now),

@@ -71,6 +71,10 @@ _DEFAULT_RETRY_JSON = _DEFAULT_RETRY.model_dump_json()
 PAYLOAD_LIMIT = 1024 * 1024
 DETAIL_LIMIT = 64 * 1024
 DEPTH_LIMIT = 100
+BROKEN: Any = object()
+"""Stands for what cannot be read."""
+UNREADABLE = "unreadable"
+"""The error of what is damaged in the file."""
 
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode
@@ -141,7 +145,20 @@ def dump_retry(policy: RetryPolicy) -> str:
 
 
 def load_retry(text: str) -> RetryPolicy:
-    return _DEFAULT_RETRY if text == _DEFAULT_RETRY_JSON else RetryPolicy.model_validate_json(text)
+    if text == _DEFAULT_RETRY_JSON:
+        return _DEFAULT_RETRY
+    try:
+        return RetryPolicy.model_validate_json(text)
+    except ValueError:  # an end must be recorded whatever pause it asked for
+        return _DEFAULT_RETRY
+
+
+def load_or(text: str | None, otherwise: Any) -> Any:
+    """What is only shown, and in whose place something else may be shown."""
+    try:
+        return load(text)
+    except ValueError:
+        return otherwise
 
 
 def dump_error(error: TaskError | None) -> str | None:
@@ -149,7 +166,12 @@ def dump_error(error: TaskError | None) -> str | None:
 
 
 def load_error(text: str | None) -> TaskError | None:
-    return None if text is None else TaskError.model_validate_json(text)
+    if text is None:
+        return None
+    try:
+        return TaskError.model_validate_json(text)
+    except ValueError:
+        return TaskError(type=UNREADABLE, message="the error that was kept here cannot be read any more")
 
 
 _PROVED, _SAID = "proved:", "said:"
@@ -190,7 +212,29 @@ def _time(seconds: float | None) -> Any:
 
 
 def to_task(row: Row, omitted: tuple[str, ...] = ()) -> Task:
-    """The model of a row, of which some may have been left out."""
+    """The model of a row, of which some may have been left out, to be shown. What of it cannot be read is left out too,
+    and named in its error."""
+    try:
+        return whole_task(row, omitted)
+    except (ValueError, TypeError):
+        return _what_is_left(row, omitted)
+
+
+def _what_is_left(row: Row, omitted: tuple[str, ...]) -> Task:
+    damaged = [column for column in _IN_JSON if load_or(row[column], BROKEN) is BROKEN]
+    damaged += [column for column in ("labels", "depends_on") if not isinstance(load_or(row[column], None), list)]
+    whole = {**row, **{column: _NEUTRAL.get(column) for column in damaged}}
+    said = f"the file is damaged here: {', '.join(sorted(set(damaged)))}"
+    error = TaskError(type=UNREADABLE, message=said)
+    return whole_task({**whole, "error": row["error"] or dump_error(error)}, omitted)
+
+
+_IN_JSON = ("metadata", "input", "output", "form")
+_NEUTRAL = {"labels": "[]", "depends_on": "[]", "metadata": "{}"}
+
+
+def whole_task(row: Row, omitted: tuple[str, ...] = ()) -> Task:
+    """The model of a row of which nothing may be missing, as it is to be run. Raises ValueError, TypeError."""
     return _unchecked(
         {
             "id": row["id"],
@@ -285,7 +329,7 @@ def to_workflow(row: Row, counts: dict[TaskState, int]) -> Workflow:
         name=row["name"],
         description=row["description"],
         state=WorkflowState(row["state"]),
-        metadata=load(row["metadata"]),
+        metadata=load_or(row["metadata"], {}),
         created_by=row["created_by"],
         join=row["total"] if row["required"] is None else row["required"],
         max_parallel=row["max_parallel"],
@@ -312,7 +356,7 @@ def to_event(values: tuple[Any, ...]) -> Event:
         at=utc(at),
         task_id=task_id,
         workflow_id=workflow_id,
-        data=load(data),
+        data=load_or(data, {UNREADABLE: True}),
         hash=digest,
         actor=load_actor(actor),
     )

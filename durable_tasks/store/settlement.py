@@ -4,14 +4,17 @@ much, in the next ones.
 It must not know who ended the task or why.
 """
 
+from functools import partial
+
 from durable_tasks.lifecycle import Tally, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
 from durable_tasks.store import remainders, submissions
+from durable_tasks.store.containment import apart
 from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.moves import move, stop_attempt
 from durable_tasks.store.remainders import Remainder, Work
-from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, task_row, workflow_row
+from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, load_error, task_row, workflow_row
 from durable_tasks.store.transaction import Transaction
 
 DEPENDENCY_FAILED = "dependency_failed"
@@ -77,9 +80,9 @@ def _tell_dependants(tx: Transaction, parent_id: str, *, after: str = "") -> Non
         if child["state"] != TaskState.BLOCKED:
             continue
         if completed or child["on_dependency_failure"] == "run":
-            _meet(tx, parent_id, child)
+            apart(tx, child["seq"], partial(_meet, tx, parent_id, child))
         elif child["on_dependency_failure"] == "cancel":
-            cancel(tx, child, DEPENDENCY_FAILED)
+            apart(tx, child["seq"], partial(cancel, tx, child, DEPENDENCY_FAILED))
 
 
 _HAS_WAITING = (
@@ -170,7 +173,7 @@ def _failure(tx: Transaction, group: Row) -> TaskError:
     if found is None:
         return TaskError(type="not_enough_completed", message=f"too few of the {group['total']} tasks completed")
     name = found[0] or found[1]
-    cause = TaskError.model_validate_json(found[2]) if found[2] else None
+    cause = load_error(found[2])
     said = f": {cause.message}" if cause else ""
     return TaskError(type=cause.type if cause else "failed", message=f"task {name!r} failed{said}")
 
@@ -186,7 +189,7 @@ def cancel_members(tx: Transaction, workflow_id: str, reason: str | None) -> Non
             )
             tx.steps -= len(rows)
             for row in map(task_row, rows):
-                cancel(tx, row, reason)
+                apart(tx, row["seq"], partial(cancel, tx, row, reason))
     if tx.steps <= 0:
         remainders.leave(tx, workflow_id, Work.CANCEL, reason=reason)
 

@@ -18,7 +18,7 @@ from durable_tasks.contracts import (
 from durable_tasks.errors import NotFound
 from durable_tasks.lifecycle import HELD, is_terminal
 from durable_tasks.models import Placement, TaskState, WorkflowState
-from durable_tasks.store.rows import TASK, WORKFLOW, Row, load, load_error, task_row, workflow_row
+from durable_tasks.store.rows import BROKEN, TASK, WORKFLOW, Row, load, load_error, load_or, task_row, workflow_row
 
 GROUP = "group"
 """What stands for the placement of a submitted group."""
@@ -84,14 +84,15 @@ def task_status(row: Row, now: float) -> TaskStatus:
     state = TaskState(row["state"])
     output = row["output"]
     large = output is not None and len(output) > INLINE_LIMIT
+    inline = BROKEN if large else load_or(output, BROKEN)
     return TaskStatus(
         verdict=_verdict(row, state, now),
         state=state,
         version=row["version"],
         attempt=row["attempt"],
         wait_until=row["wake_at"] if state in (TaskState.SCHEDULED, TaskState.RETRYING) else row["stop_by"],
-        output=None if large else load(output),
-        output_in_store=large,
+        output=None if inline is BROKEN else inline,
+        output_in_store=inline is BROKEN,
         error=load_error(row["error"]),
         reason=row["reason"],
         progress=row["progress"],
@@ -141,14 +142,15 @@ def group_status(conn: sqlite3.Connection, row: Row) -> GroupStatus:
             if size > INLINE_LIMIT:  # there may be gigabytes
                 break
     inline = state is WorkflowState.COMPLETED and size <= INLINE_LIMIT
+    output = _outputs(conn, row["id"]) if inline else None
     return GroupStatus(
         verdict=Verdict.ENDED if ended else Verdict.LIVE,
         state=state,
         version=row["version"],
         ready=0 if ended else _ready_members(conn, row["id"]),
         stop=_stopping_members(conn, row["id"]),
-        output=_outputs(conn, row["id"]) if inline else None,
-        output_in_store=size > INLINE_LIMIT,
+        output=output,
+        output_in_store=size > INLINE_LIMIT or (inline and output is None),
         error=load_error(row["error"]),
     )
 
@@ -170,6 +172,10 @@ def _stopping_members(conn: sqlite3.Connection, workflow_id: str) -> tuple[str, 
     return tuple(execution_id(*found) for found in conn.execute(sql, (workflow_id,)))
 
 
-def _outputs(conn: sqlite3.Connection, workflow_id: str) -> list[object]:
+def _outputs(conn: sqlite3.Connection, workflow_id: str) -> list[object] | None:
+    """None when one of them is damaged."""
     sql = "SELECT output FROM dt_tasks WHERE workflow_id = ? ORDER BY position"
-    return [load(output) for (output,) in conn.execute(sql, (workflow_id,))]
+    try:
+        return [load(output) for (output,) in conn.execute(sql, (workflow_id,))]
+    except ValueError:
+        return None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from durable_tasks.models import Actor
 from durable_tasks.ports import Ids, Notice
-from durable_tasks.store.connection import REFUSED_VALUES
+from durable_tasks.store.connection import REFUSED_VALUES, is_undecodable
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ class Transaction:
     groups: dict[str, None] = field(default_factory=dict)
     steps: int = STEP
     """How many rows may still be moved for what follows from the operation."""
+    careful: bool = False
+    """The operation broke once, on what it met in the file: each task is now done by itself."""
     engine: str | None = None
     asking: str | None = None
     """The task or group whose Temporal workflow asked for this operation: it hears the answer itself."""
@@ -150,7 +152,8 @@ def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
 def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
     """Our own errors and SQLite's refusals of a row or value fail their operation alone; an error of the file
     itself (disk full, I/O) ends the whole batch, and perhaps SQLite has rolled it back already."""
-    alone = not isinstance(error, sqlite3.Error) or isinstance(error, (sqlite3.IntegrityError, *REFUSED_VALUES))
+    of_one = (sqlite3.IntegrityError, *REFUSED_VALUES)
+    alone = not isinstance(error, sqlite3.Error) or isinstance(error, of_one) or is_undecodable(error)
     if not (alone and conn.in_transaction):
         raise error
 

@@ -41,7 +41,7 @@ async def test_a_timeout_removed_under_way_stops_no_clock(tasks: DurableTasks, o
     assert (await org.get(held.id)).state is TaskState.RUNNING
 
 
-async def test_a_row_that_breaks_the_clock_delays_only_itself(tasks: DurableTasks, org: Org, db: Path) -> None:
+async def test_a_row_that_breaks_the_clock_costs_only_itself(tasks: DurableTasks, org: Org, db: Path) -> None:
     broken = await org.create("broken", timeout="1s", max_retries=1)
     claim = await org.claim(broken.id, agent_id=AGENT)
     await org.start(broken.id, token=claim.token)
@@ -50,9 +50,6 @@ async def test_a_row_that_breaks_the_clock_delays_only_itself(tasks: DurableTask
         conn.execute("UPDATE dt_tasks SET retry = 'no JSON' WHERE id = ?", (broken.id,))
     await time_of(tasks).advance(2)
     assert (await org.get(whole.id)).state is TaskState.PENDING
-    with closing(sqlite3.connect(db)) as conn, conn:
-        conn.execute("UPDATE dt_tasks SET retry = '{}' WHERE id = ?", (broken.id,))
-    await time_of(tasks).advance(61)
     failure = (await org.get(broken.id)).error
     assert failure is not None
     assert failure.type == "timeout"
