@@ -28,6 +28,8 @@ from durable_tasks.store.tasks import Draft, insert
 from durable_tasks.store.tasks import in_order as in_dependency_order
 from durable_tasks.store.transaction import Transaction
 
+MOST_MEMBERS = 100_000
+"""Tasks of one group, however many calls they came in."""
 _COLUMNS = WORKFLOW_COLUMNS[1:]
 _INSERT = f"INSERT INTO dt_workflows ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
@@ -140,6 +142,13 @@ def add(
     if is_terminal(group["state"]):
         raise Conflict(
             f"workflow {workflow_id} is {group['state']}; no task can be added", id=workflow_id, state=group["state"]
+        )
+    if group["total"] + len(members) > MOST_MEMBERS:
+        raise InvalidInput(
+            f"workflow {workflow_id} has {group['total']} tasks, and at most {MOST_MEMBERS}; begin another one",
+            id=workflow_id,
+            total=group["total"],
+            limit=MOST_MEMBERS,
         )
     rows = _insert_members(tx, group, members, first=group["total"])
     tx.run("UPDATE dt_workflows SET version = version + 1 WHERE id = ?", (workflow_id,))

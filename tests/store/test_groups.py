@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from durable_tasks import Claim, DurableTasks, NewTask, Org, Task, TaskContext, Workflow, WorkflowState, errors
+from durable_tasks.store import groups
 from tests.store.support import AGENT, everything, nothing_remains, opened, query, states, steps, within
 
 
@@ -183,6 +184,14 @@ async def test_a_retried_member_goes_at_once_when_there_is_room(org: Org) -> Non
 async def test_a_delayed_member_takes_its_place(org: Org) -> None:
     made = await org.fan_out("narrow", [*steps("a", delay="1h"), *steps("b")], max_parallel=1)
     assert await by_name(org, made) == {"a": "scheduled", "b": "blocked"}
+
+
+async def test_a_workflow_does_not_grow_without_end(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "MOST_MEMBERS", 3)
+    made = await org.fan_out("three", steps("a", "b"))
+    await org.add_tasks(made.id, steps("c"))
+    with pytest.raises(errors.InvalidInput, match="has 3 tasks, and at most 3"):
+        await org.add_tasks(made.id, steps("d"))
 
 
 async def test_added_tasks_count_for_all(org: Org) -> None:
