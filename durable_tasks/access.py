@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
-from durable_tasks.models import MAX_GROUPS, Frozen, Group, check_org
+from durable_tasks.models import MAX_GROUPS, Actor, Frozen, Group, assignees, check_org
 
 
 class Role(IntEnum):
@@ -33,6 +33,18 @@ class Principal(Frozen):
     roles: frozenset[Role]
     groups: frozenset[Group] = Field(frozenset(), max_length=MAX_GROUPS)
     """Those that the caller belongs to: what is assigned to one of them, the caller may take."""
+    proved: bool = True
+    """False where everybody on this machine passes for the same: the subject is a name, and shows nothing."""
+
+    @property
+    def actor(self) -> Actor:
+        """As events record the caller."""
+        return Actor(name=self.subject, proved=self.proved)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those under which tasks are the caller's own."""
+        return frozenset((self.subject, *assignees(self.groups)))
 
     def may(self, role: Role) -> bool:
         """Whether one of the roles is at least `role`."""

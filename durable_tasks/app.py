@@ -24,7 +24,7 @@ from durable_tasks.executor.executor import Executor
 from durable_tasks.handlers import Function, Handlers
 from durable_tasks.incoming import Incoming
 from durable_tasks.lifecycle import placement_of
-from durable_tasks.models import Capability, Engine, Mode, NewTask, Placement, check_org
+from durable_tasks.models import Actor, Capability, Engine, Mode, NewTask, Placement, check_org
 from durable_tasks.org import Org
 from durable_tasks.ports import Clock, DeadLetter, Ids
 from durable_tasks.settings import Settings
@@ -317,10 +317,10 @@ class DurableTasks:
         """How one organisation (default: the setting `org`) stands, what of it waits and why. Changes nothing."""
         return await diagnose_org(self.store, self.temporal, self.settings, self.clock, self.org(org).id)
 
-    async def redrive(self, letter_id: str, *, org: str | None = None) -> DeadLetter:
+    async def redrive(self, letter_id: str, *, org: str | None = None, by: Actor | None = None) -> DeadLetter:
         """Send again what Temporal has refused one organisation; a task that failed of it is retried. Raises NotFound,
         Conflict."""
-        return discreet(await self.store.redrive(letter_id, self.org(org).id))
+        return discreet(await self.store.by(by).redrive(letter_id, self.org(org).id))
 
     @property
     def running_handlers(self) -> int:

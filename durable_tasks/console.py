@@ -26,7 +26,7 @@ from durable_tasks.errors import (
 from durable_tasks.executor.bridge import Bridge
 from durable_tasks.executor.executor import Executor
 from durable_tasks.handlers import Handlers
-from durable_tasks.models import Engine
+from durable_tasks.models import Actor, Engine
 from durable_tasks.ports import Clock, DeadLetter
 from durable_tasks.settings import Settings
 from durable_tasks.store import backup as backups
@@ -46,8 +46,10 @@ MEND_WITHIN = 10.0
 class Console:
     """Use it as `async with Console(settings) as console:`. The application may run meanwhile."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, actor: Actor | None = None) -> None:
+        """`actor`: who operates, for the record."""
         self.settings = settings
+        self._actor = actor
         self._clock = clock or SystemClock()
         ids = SystemIds()
         rules = Rules(
@@ -115,14 +117,14 @@ class Console:
 
     async def redrive(self, letter_id: str) -> DeadLetter:
         """Send one again. Raises NotFound, Conflict."""
-        return await self._store.redrive(letter_id)
+        return await self._store.by(self._actor).redrive(letter_id)
 
     async def switch(self, wanted: Engine, *, drain: bool = False, within: DurationLike = "5m") -> None:
         """Hand the open tasks to the engine `wanted`. `drain`: also wait until Temporal was told to end what it ran.
         Raises WaitTimeout, TemporalUnavailable, and ConfigurationError for a displaced file."""
         if drain or wanted is Engine.TEMPORAL:
             self._refuse_displaced()
-        await self._store.settle_engine(wanted)
+        await self._store.by(self._actor).settle_engine(wanted)
         if drain and await self._unsent():
             async with self._looking() as engine:
                 await engine.wait_connected(CONNECT_WITHIN)
@@ -135,7 +137,7 @@ class Console:
             raise ConfigurationError(
                 f"{self.settings.db} is no copy: nothing is to be adopted", setting="db", value=str(self.settings.db)
             )
-        return await self._store.adopt(replaces=replaces)
+        return await self._store.by(self._actor).adopt(replaces=replaces)
 
     # ----- API tokens
 

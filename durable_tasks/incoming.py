@@ -67,7 +67,7 @@ class Incoming:
 
 def _actor(command: Command) -> Actor:
     """Whom the command names; nobody has proved it."""
-    said = command.arguments.get("agent_id")
+    said = command.arguments.get("by", command.arguments.get("agent_id"))
     return Actor(name=said) if isinstance(said, str) and 0 < len(said) <= 256 else TEMPORAL
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 import typer
 
 from durable_tasks.cli.extras import needing
+from durable_tasks.cli.login import logged_in
 from durable_tasks.cli.show import show
 from durable_tasks.cli.talk import failing_plainly
 from durable_tasks.errors import ConfigurationError, StoreUnreadable
@@ -138,4 +139,4 @@ async def opened(where: Where) -> AsyncIterator[Tasks]:
     if not settings.db.exists():  # opening would create it, and a slip of the pen would look like an empty file
         raise StoreUnreadable(f"there is no file {settings.db}; name one with --db", path=str(settings.db))
     async with DurableTasks(settings) as tasks:
-        yield tasks.org(where.org)
+        yield tasks.org(where.org).by(logged_in())

@@ -23,7 +23,7 @@ from durable_tasks.models import check_org
 if TYPE_CHECKING:
     from durable_tasks.app import DurableTasks
     from durable_tasks.diagnosis import OrgDiagnosis
-    from durable_tasks.models import Engine
+    from durable_tasks.models import Actor, Engine
     from durable_tasks.operations.operation import Host
     from durable_tasks.org import Org
     from durable_tasks.ports import DeadLetter
@@ -62,7 +62,9 @@ async def _serve(db: Path | None, org: str | None, agent: str, role: Role, tools
 
     chosen: dict[str, Any] = {} if db is None else {"db": db}
     settings = Settings(worker=False, **chosen)
-    principal = build(Principal, org=check_org(org or settings.org), subject=agent, roles=frozenset({role}))
+    principal = build(
+        Principal, org=check_org(org or settings.org), subject=agent, roles=frozenset({role}), proved=False
+    )
 
     with needing("mcp"):
         from durable_tasks.mcp_server.server import mcp_server
@@ -124,8 +126,8 @@ class _Beside:
         tasks = self._tasks
         return await diagnose_org(tasks.store, self._engine, tasks.settings, tasks.clock, tasks.org(org).id)
 
-    async def redrive(self, letter_id: str, *, org: str | None = None) -> "DeadLetter":
-        return await self._tasks.redrive(letter_id, org=org)
+    async def redrive(self, letter_id: str, *, org: str | None = None, by: "Actor | None" = None) -> "DeadLetter":
+        return await self._tasks.redrive(letter_id, org=org, by=by)
 
 
 def _stop_on_signals(serving: asyncio.Task[None]) -> None:

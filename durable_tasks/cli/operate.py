@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from durable_tasks.cli.asking import AsJson, Db
+from durable_tasks.cli.login import logged_in
 from durable_tasks.cli.talk import exit_code, failing_plainly, put, put_columns, put_json, say
 from durable_tasks.errors import ConfigurationError, Conflict
-from durable_tasks.models import Engine
+from durable_tasks.models import Actor, Engine
 
 if TYPE_CHECKING:
     from durable_tasks.console import Console
@@ -141,7 +142,7 @@ async def _open_and(db: Path | None, work: "Callable[[Console], Awaitable[T]]") 
     from durable_tasks.console import Console
     from durable_tasks.settings import Settings
 
-    async with Console(Settings(**({} if db is None else {"db": db}))) as console:
+    async with Console(Settings(**({} if db is None else {"db": db})), actor=Actor(name=logged_in())) as console:
         return await work(console)
 
 

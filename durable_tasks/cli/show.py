@@ -11,7 +11,19 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from durable_tasks.cli.talk import json_text, put, put_columns, put_json, say
-from durable_tasks.models import Attempt, Changed, Claim, Event, Heartbeat, Page, Task, TaskCounts, TaskState, Workflow
+from durable_tasks.models import (
+    Actor,
+    Attempt,
+    Changed,
+    Claim,
+    Event,
+    Heartbeat,
+    Page,
+    Task,
+    TaskCounts,
+    TaskState,
+    Workflow,
+)
 from durable_tasks.operations import mermaid
 from durable_tasks.operations.answers import Graph
 from durable_tasks.standing import Explanation
@@ -139,8 +151,15 @@ def _event_cells(event: Event) -> list[str]:
         f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
         event.kind,
         event.task_id or str(event.workflow_id),
+        *_who(event.actor),
         *_comment(event),
     ]
+
+
+def _who(actor: Actor | None) -> list[str]:
+    if actor is None:
+        return []
+    return [f"by {actor.name}" if actor.proved else f"said to be by {actor.name}"]
 
 
 def _comment(event: Event) -> list[str]:
@@ -159,6 +178,6 @@ def _attempt_cells(attempt: Attempt) -> list[str]:
         attempt.state,
         f"{attempt.claimed_at:%Y-%m-%dT%H:%M:%SZ}",
         ended,
-        attempt.agent_id or "",
+        " ".join(filter(None, [attempt.agent_id, *_who(attempt.actor)])),
         why,
     ]

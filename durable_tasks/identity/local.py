@@ -11,7 +11,7 @@ class Local:
     """Whoever asks is the administrator of one organisation. Pages of other sites in this machine's browser are not."""
 
     def __init__(self, org: str) -> None:
-        self._principal = Principal(org=org, subject="local", roles=frozenset({Role.ADMIN}))
+        self._principal = Principal(org=org, subject="local", roles=frozenset({Role.ADMIN}), proved=False)
 
     async def __call__(self, asking: Asking) -> Principal:
         refuse_other_sites(asking, "without authentication")

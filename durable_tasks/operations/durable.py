@@ -24,7 +24,8 @@ async def describe_task(caller: Caller, request: requests.OfTask) -> answers.Dur
 
 async def signal_task(caller: Caller, request: requests.SignalTask) -> answers.Signalled:
     """Send a signal to the task's Temporal workflow. Nobody answers it: a refusal is only shown there."""
-    await caller.host.durable.signal(request.task_id, request.signal, request.payload, org=caller.principal.org)
+    payload = {**request.payload, "by": caller.principal.subject}
+    await caller.host.durable.signal(request.task_id, request.signal, payload, org=caller.principal.org)
     return answers.Signalled(task_id=request.task_id, signal=request.signal)
 
 

@@ -3,14 +3,14 @@
 It must not know which operations there are.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from durable_tasks.access import Principal, Role
 from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import Forbidden
-from durable_tasks.models import Engine
+from durable_tasks.models import Actor, Engine, NewTask
 from durable_tasks.operations.requests import Request
 from durable_tasks.org import Org
 from durable_tasks.ports import DeadLetter
@@ -38,7 +38,7 @@ class Host(Protocol):
 
     async def diagnose(self, org: str | None = None) -> OrgDiagnosis: ...
 
-    async def redrive(self, letter_id: str, *, org: str | None = None) -> DeadLetter: ...
+    async def redrive(self, letter_id: str, *, org: str | None = None, by: Actor | None = None) -> DeadLetter: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,29 @@ class Caller:
 
     @property
     def org(self) -> Org:
-        return self.host.org(self.principal.org)
+        """As the caller acts in it: on record, and with what is his own unless he may act for others."""
+        who = self.principal
+        return self.host.org(who.org).by(who.actor, names=None if self.acts_for_others else who.names)
 
-    def named(self, agent_id: str | None) -> str:
-        """The agent that is meant: the caller's own name unless another is given."""
-        return self.principal.subject if agent_id is None else agent_id
+    @property
+    def acts_for_others(self) -> bool:
+        return self.principal.may(Role.OPERATOR)
+
+    def named(self, name: str | None, what: str = "agent_id") -> str:
+        """Who is meant: the caller unless another is given. Raises Forbidden when he may not act for another."""
+        subject = self.principal.subject
+        if name is None or name == subject:
+            return subject
+        if not self.acts_for_others:
+            raise Forbidden(
+                f"{subject!r} acts in its own name only; the {what} {name!r} needs the role operator", role="operator"
+            )
+        return name
+
+    def check_creators(self, tasks: Iterable[NewTask]) -> None:
+        """Raise Forbidden when one is to be created in a name that is not the caller's."""
+        for new in tasks:
+            self.named(new.created_by, "created_by")
 
     async def token(self, task_id: str, given: str | None) -> str:
         """The token that is given, or that of the attempt which the caller holds under his own name. Empty when there

@@ -58,4 +58,4 @@ async def diagnose_org(caller: Caller, request: requests.Nothing) -> OrgDiagnosi
 
 async def redrive_dead_letter(caller: Caller, request: requests.OfDeadLetter) -> DeadLetter:
     """Send again what Temporal has refused; a task that failed of it is retried."""
-    return await caller.host.redrive(request.letter_id, org=caller.principal.org)
+    return await caller.host.redrive(request.letter_id, org=caller.principal.org, by=caller.principal.actor)

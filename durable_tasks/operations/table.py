@@ -20,12 +20,13 @@ from durable_tasks.standing import Activity, Explanation, Queues
 
 async def create_task(caller: Caller, request: requests.CreateTask) -> Task:
     """Create a task."""
-    fields = {"created_by": caller.principal.subject, **given(request)}
+    fields = {**given(request), "created_by": caller.named(request.created_by, "created_by")}
     return await caller.org.create(**fields)
 
 
 async def create_tasks(caller: Caller, request: requests.CreateTasks) -> answers.Tasks:
     """Create many tasks, all or none; they may depend on each other by name."""
+    caller.check_creators(request.tasks)
     return answers.Tasks(items=tuple(await caller.org.create_many(request.tasks)))
 
 
@@ -164,7 +165,8 @@ async def list_events(caller: Caller, request: requests.ListEvents) -> answers.E
 async def create_workflow(caller: Caller, request: requests.CreateWorkflow) -> Workflow:
     """Create a pipeline, a fan_out or a dag of tasks."""
     options = given(request, "kind", "name", "tasks", "join", "max_parallel")
-    options = {"created_by": caller.principal.subject, **options}
+    options["created_by"] = caller.named(request.created_by, "created_by")
+    caller.check_creators(request.tasks)
     if request.kind == "fan_out":
         return await caller.org.fan_out(
             request.name, request.tasks, join=request.join, max_parallel=request.max_parallel, **options
@@ -208,6 +210,7 @@ async def graph_workflow(caller: Caller, request: requests.GraphWorkflow) -> ans
 
 async def add_tasks(caller: Caller, request: requests.AddTasks) -> answers.Tasks:
     """Add tasks to an open workflow; a pipeline grows at its end."""
+    caller.check_creators(request.tasks)
     added = await caller.org.add_tasks(request.workflow_id, request.tasks, command_id=request.command_id)
     return answers.Tasks(items=tuple(added))
 

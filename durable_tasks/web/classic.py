@@ -234,14 +234,15 @@ class Classic:
         return task
 
     async def _token(self, caller: Caller, task: Task, holder: bodies.Holder) -> str:
-        """The token that the client shows; else of the attempt that the agent it names has; else of whoever has one.
+        """The token that the client shows; else of the attempt that the agent it names has; else of whoever has
+        one, for an operator.
 
         Nothing is remembered here: SQLite knows who holds what. Raises IllegalMove, AlreadyClaimed."""
         if task.mode is Mode.AUTO:
             raise IllegalMove(f"task {task.id} is run by a handler; nobody else ends it", task_id=task.id)
         if holder.token:
             return holder.token
-        agent_id = holder.agent_id or task.assigned_to or ""
+        agent_id = caller.named(holder.agent_id or task.assigned_to)
         token = await self._tasks.store.held_token(caller.principal.org, task.id, agent_id)
         if not token:
             raise AlreadyClaimed(

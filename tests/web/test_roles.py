@@ -33,8 +33,10 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         yield made
 
 
-async def asked(client: httpx.AsyncClient, ask: Ask, org: str, role: Role | None) -> httpx.Response:
-    headers = {**as_caller(org, role=role), **ask.headers}
+async def asked(
+    client: httpx.AsyncClient, ask: Ask, org: str, role: Role | None, subject: str = "ann"
+) -> httpx.Response:
+    headers = {**as_caller(org, subject, role), **ask.headers}
     return await client.request(ask.method, ask.path, params=ask.query, json=ask.body, headers=headers)
 
 
@@ -58,14 +60,14 @@ async def test_exactly_those_pass_whom_the_table_lets_pass(world: World, number:
     assert way.role is not None
     before = everything(tasks.settings.db)
     for role in [None, *(role for role in Role if role < way.role)]:
-        answer = await asked(client, way.ask(its), org.id, role)
+        answer = await asked(client, way.ask(its), org.id, role, its.agent)
         assert is_forbidden(answer, way), (role, answer.text)
         if way.route[1].startswith("/v1") and way.route[0] != "HEAD":
             said = answer.json()
             assert (said["code"], said["facts"]["role"]) == ("forbidden", way.role.name.lower())
     assert everything(tasks.settings.db) == before
     for role in (role for role in Role if role >= way.role):
-        answer = await asked(client, way.ask(its), org.id, role)
+        answer = await asked(client, way.ask(its), org.id, role, its.agent)
         assert answer.status_code != 401, role
         assert not is_forbidden(answer, way), role
 
