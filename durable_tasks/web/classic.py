@@ -211,8 +211,9 @@ class Classic:
         tasks, cursor = list(seen.tasks), seen.next_cursor
         while cursor is not None:
             page = await run(caller, "get_workflow", workflow_id=workflow_id, cursor=cursor)
-            tasks, cursor = [*tasks, *page.tasks], page.next_cursor
-        workflow = workflow_body(seen.workflow, [task.id for task in tasks])
+            tasks += page.tasks
+            cursor = page.next_cursor if len(page.tasks) == LARGEST_PAGE else None  # no more room
+        workflow = workflow_body(seen.workflow, [node.id for node in await self._members(caller, workflow_id)])
         return JSONResponse({"workflow": workflow, "tasks": [task_body(task) for task in tasks]}, status_code=status)
 
     async def _members(self, caller: Caller, workflow_id: str) -> list[Node]:
@@ -251,20 +252,21 @@ class Classic:
         return token
 
     async def _listed(self, caller: Caller, wanted: Mapping[str, Any], limit: int, offset: int) -> list[Task]:
-        """`limit` tasks after the first `offset`, of which only the ids are read; with inputs and outputs as far as one
-        page has room for them. Raises InvalidInput."""
+        """`limit` tasks after the first `offset`, of which only the ids are read: one page with inputs and outputs, and
+        one without, as far as there is room. Raises InvalidInput."""
         if offset > LARGEST_OFFSET:
             raise InvalidInput(
                 f"offset is at most {LARGEST_OFFSET}, not {offset}; ask for fewer by state or space_id, or page through"
                 " /v1/tasks with its cursor"
             )
         cursor, more = await self._skipped(caller, wanted, offset)
-        found: list[Task] = []
-        while more and len(found) < limit:
-            left = limit - len(found)
-            page = await run(caller, "list_tasks", limit=left, cursor=cursor, full=not found, **wanted)
+        if not more:
+            return []
+        page = await run(caller, "list_tasks", limit=limit, cursor=cursor, full=True, **wanted)
+        found = list(page.items)
+        if page.next_cursor is not None and len(found) < limit:
+            page = await run(caller, "list_tasks", limit=limit - len(found), cursor=page.next_cursor, **wanted)
             found += page.items
-            cursor, more = page.next_cursor, page.next_cursor is not None
         return found
 
     async def _skipped(self, caller: Caller, wanted: Mapping[str, Any], offset: int) -> tuple[str | None, bool]:
