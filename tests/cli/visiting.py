@@ -22,7 +22,7 @@ async def visit(found: Mapping[str, Any]) -> None:
         made = await client.post(f"{found['api']}/tasks", json={"title": "over HTTP", "mode": "manual"})
         assert made.status_code == 201
         assert (await client.get(found["dashboard"])).headers["content-type"] == "text/html; charset=utf-8"
-        assert "swagger" in (await client.get(found["docs"])).text
+        assert "openapi.json" in (await client.get(found["docs"])).text
         assert (await client.get(found["openapi"])).json()["info"]["title"] == "durable_tasks"
         assert "durable_tasks_open_tasks" in (await client.get(found["metrics"])).text
         await hear(client, found["events"], made.json()["id"])

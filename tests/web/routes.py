@@ -217,7 +217,6 @@ OPEN = (
     *_open("/dashboard/{name}", "GET", "HEAD"),
     *_open("/openapi.json", "GET", "HEAD"),
     *_open("/docs", "GET", "HEAD"),
-    *_open("/docs/oauth2-redirect", "GET", "HEAD"),
 )
 
 WAYS: Sequence[Way] = (
