@@ -26,6 +26,7 @@ from durable_tasks.incoming import Incoming
 from durable_tasks.lifecycle import placement_of
 from durable_tasks.models import Actor, Capability, Engine, Mode, NewTask, Placement, check_org
 from durable_tasks.org import Org
+from durable_tasks.parts import Parts
 from durable_tasks.ports import Clock, DeadLetter, Ids
 from durable_tasks.settings import Settings
 from durable_tasks.store.store import Store
@@ -90,6 +91,7 @@ class DurableTasks:
         self.clock: Clock = SystemClock() if clock is None else clock
         self.ids: Ids = SystemIds() if ids is None else ids
         self.handlers = Handlers()
+        self.parts = Parts(self.clock)
         self.waiters = Waiters()
         self.surfaces: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         """What runs beside this during `lifespan`: each is entered after the start and left before the stop."""
@@ -226,6 +228,7 @@ class DurableTasks:
             await work()
         except Exception:
             log.exception("a part of durable_tasks broke and is run again", extra={"part": name})
+            self.parts.note_failure(name)
             return True
         return False
 
@@ -315,7 +318,11 @@ class DurableTasks:
 
     async def diagnose(self, org: str | None = None) -> OrgDiagnosis:
         """How one organisation (default: the setting `org`) stands, what of it waits and why. Changes nothing."""
-        return await diagnose_org(self.store, self.temporal, self.settings, self.clock, self.org(org).id)
+        found = await diagnose_org(self.store, self.temporal, self.settings, self.clock, self.org(org).id)
+        if not (failing := self.parts.failing):
+            return found
+        warning = f"parts of the server keep failing and are run again, see its log: {', '.join(failing)}"
+        return found.model_copy(update={"healthy": False, "warnings": (warning, *found.warnings)})
 
     async def redrive(self, letter_id: str, *, org: str | None = None, by: Actor | None = None) -> DeadLetter:
         """Send again what Temporal has refused one organisation; a task that failed of it is retried. Raises NotFound,

@@ -71,7 +71,8 @@ def _take_alone(tx: Transaction, appetite: Appetite, lent: bool) -> list[Assignm
         row = by_seq(tx, seq)
         if ended_with_group(tx, row):
             return []
-        return [replace(begin(tx, row), alone_for=probation(row["lost_count"]))]
+        begun = _begin_apart(tx, row)
+        return [] if begun is None else [replace(begun, alone_for=probation(row["lost_count"]))]
     return [] if turn else None
 
 

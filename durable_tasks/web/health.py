@@ -25,11 +25,13 @@ class Alive(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Temporal is shown, not judged: without it tasks are still taken, and most of them run."""
+    """Temporal is shown, not judged: without it tasks are still taken, and most of them run. `failing`: parts of the
+    process that have failed three times in a row, and are run again."""
 
     ready: bool
     store: StoreState
     temporal: Literal["off", "connected", "unreachable"]
+    failing: tuple[str, ...] = ()
 
 
 def health_routes(tasks: DurableTasks) -> APIRouter:
@@ -42,9 +44,10 @@ def health_routes(tasks: DurableTasks) -> APIRouter:
 
     @router.get("/readyz", operation_id="readyz", response_model=Readiness, responses={503: {"model": Readiness}})
     async def readyz() -> Response:
-        """Whether the process can serve: its file is open and takes writes."""
-        store = await _store_state(tasks)
-        found = Readiness(ready=store == "writable", store=store, temporal=_temporal_state(tasks))
+        """Whether the process can serve: its file is open and takes writes, and none of its parts keeps failing."""
+        store, failing = await _store_state(tasks), tasks.parts.failing
+        ready = store == "writable" and not failing
+        found = Readiness(ready=ready, store=store, temporal=_temporal_state(tasks), failing=failing)
         return JSONResponse(found.model_dump(), status_code=200 if found.ready else 503)
 
     for path, endpoint in (("/healthz", healthz), ("/readyz", readyz)):
