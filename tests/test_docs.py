@@ -69,7 +69,7 @@ def test_the_programs_of_the_documentation_run(program: Program, tmp_path: Path)
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     assert program.prints is not None, "say in a text block what it prints"

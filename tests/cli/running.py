@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-_LONGEST = 60.0
+_LONGEST = 150.0
 
 
 class Ended(NamedTuple):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEADLINE = 60.0
+DEADLINE = 120.0
 SETTLING = 200.0
 """Seconds to work off what is left and to agree; the application itself gives up sooner."""
 

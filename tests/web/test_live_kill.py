@@ -16,7 +16,7 @@ from durable_tasks import DurableTasks, NewTask, Settings
 from tests.web.listening import Listener
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 100.0
+DEADLINE = 250.0
 KILLS = 2
 
 

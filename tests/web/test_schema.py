@@ -1,4 +1,4 @@
-"""Thousands of generated requests against the OpenAPI document: none breaks the server, every answer is as documented.
+"""Generated requests against the OpenAPI document: none breaks the server, every answer is as documented.
 
 It must not know operations by name: the document is all that the generator is given.
 """
@@ -27,15 +27,19 @@ from tests.web.asking import as_caller, authenticate
 # `/tasks/next` is also where a task of the id "next" would be, so Allow names more than the document has there.
 CHECKS = ("--checks", "all", "--exclude-checks", "positive_data_acceptance,allow_header_conformance")
 
+LENIENT = ("--continue-on-failure", "--request-timeout", "60")
+
 
 def test_the_links_reach_every_operation_on_one_task() -> None:
     reached = {link["operationId"] for _, links in linked() for link in links}
     assert reached == {name for name, operation in OPERATIONS.items() if "{" in operation.path}
 
 
-@pytest.mark.timeout(300)
-async def test_thousands_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await asked_by_generators(tmp_path, monkeypatch, seeds=[1], examples=4) >= 2_000
+@pytest.mark.timeout(600)
+async def test_hundreds_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the generator's systematic part, which takes minutes."""
+    options = ("--phases", "examples,fuzzing,stateful")
+    assert await asked_by_generators(tmp_path, monkeypatch, *options, seeds=[1], examples=4) >= 200
 
 
 @pytest.mark.acceptance
@@ -44,7 +48,7 @@ async def test_twenty_thousand_requests(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def asked_by_generators(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, seeds: Sequence[int], examples: int
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str, seeds: Sequence[int], examples: int
 ) -> int:
     """How many requests they made; they found nothing."""
     asked = 0
@@ -58,8 +62,8 @@ async def asked_by_generators(
     (folder / "openapi.json").write_text(json.dumps(with_links()), encoding="utf-8")
     (folder / "schemathesis.toml").write_text(without_temporal(), encoding="utf-8")
     async with serving(DurableTasks(Settings(db=folder / "tasks.db")), port=0, authenticate=counting) as url:
-        options = ("--url", url, "--max-examples", str(examples), *CHECKS, "--continue-on-failure")
-        found = await asyncio.gather(*(generate(folder, *options, "--seed", str(seed)) for seed in seeds))
+        every = ("--url", url, "--max-examples", str(examples), *CHECKS, *LENIENT, *options)
+        found = await asyncio.gather(*(generate(folder, *every, "--seed", str(seed)) for seed in seeds))
     assert found == [""] * len(seeds), "\n".join(found)
     return asked
 
