@@ -31,7 +31,7 @@ async def test_a_person_follows_it_to_its_end(chromium: Browser, binary: Path, t
         found = re.search(r"http://\S+/dashboard/", await up.hear("dashboard "))
         assert found is not None
         page = await (await chromium.new_context()).new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         await page.goto(found[0])
         await page.get_by_role("link", name="Workflows").click()
         await page.get_by_role("link", name="Count the files").click()
