@@ -57,7 +57,7 @@ async def retrying_a_group(org: Org) -> Callable[[], Awaitable[object]]:
 
 
 async def flooding(org: Org) -> Callable[[], Awaitable[object]]:
-    return lambda: asyncio.gather(*(org.create("flood", mode="manual") for _ in range(5_000)))
+    return lambda: asyncio.gather(*(org.create("flood", mode="manual") for _ in range(1_000)))
 
 
 async def creating_many(org: Org) -> Callable[[], Awaitable[object]]:
