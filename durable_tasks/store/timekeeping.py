@@ -40,16 +40,17 @@ class Timekeeper:
         process has. Whether that was done."""
         now, ahead = self._read()
         boot, known = self._clock.boot(), _known(conn)
-        by = ahead - known[1] if known is not None and known[0] == boot else 0.0
+        before = known[1] if known is not None and known[0] == boot else None
+        by = 0.0 if before is None else ahead - before
         jumped = abs(by) > JUMP
         if jumped:
             log.warning("the wall clock was set; what lasts goes on as if it had not been", extra={"by": by})
             move_intervals(conn, now, by)
-        if jumped or known is None or known[0] != boot:
+        if jumped or (before is None and self._ahead is None):  # else it is kept for whoever has come since
             values = (_KEY, json.dumps([boot, ahead]))
             conn.execute("INSERT INTO dt_meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values)
-        else:
-            ahead = known[1]
+        elif before is not None:
+            ahead = before
         conn.execute("COMMIT")
         self._ahead = ahead
         return jumped

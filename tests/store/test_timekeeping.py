@@ -239,6 +239,19 @@ async def test_after_the_machine_has_started_anew_nothing_is_moved(db: Path, clo
         assert (await tasks.org().get(made.task.id)).lease_expires_at == ends
 
 
+async def test_where_clocks_cannot_be_compared_the_process_that_came_last_moves_it(db: Path) -> None:
+    """As outside Linux: the other leaves it alone, also when it is the first to see the next one."""
+    clocks = (ManualClock(), ManualClock())
+    async with opened(db, clocks[0]) as one, opened(db, clocks[1]) as two:
+        made = await claimed(one.org(), lease=60.0)
+        await two.org().create("x")
+        for _ in range(2):
+            for tasks, clock in ((two, clocks[1]), (one, clocks[0])):
+                await clock.jump(HOUR)
+                await tasks.org().create("y")
+            assert (await two.org().get(made.task.id)).lease_expires_at == instant(clocks[1], 60)
+
+
 async def test_small_steps_move_nothing_until_they_add_up(db: Path, clock: ManualClock) -> None:
     async with opened(db, clock) as tasks:
         made = await claimed(tasks.org(), lease=60.0)
