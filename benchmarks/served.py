@@ -96,10 +96,9 @@ def _environment() -> dict[str, str]:
 class Connection:
     """Implements load.Caller on one connection, which is kept."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Served, agent: str) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: Served) -> None:
         self._reader = reader
         self._writer = writer
-        self._agent = agent
         self._headers = (
             f" HTTP/1.1\r\nHost: {server.host}:{server.port}\r\nAuthorization: Bearer {server.token}\r\n"
             "Content-Type: application/json\r\nContent-Length: "
@@ -113,7 +112,7 @@ class Connection:
         await self._ask("GET", f"/v1/tasks/{task_id}")
 
     async def next(self) -> tuple[str, str]:
-        claimed = await self._ask("POST", "/v1/tasks/next", {"agent_id": self._agent})
+        claimed = await self._ask("POST", "/v1/tasks/next", {})
         return claimed["task"]["id"], claimed["token"]
 
     async def complete(self, task_id: str, token: str) -> None:
@@ -136,11 +135,11 @@ class Connection:
 
 @asynccontextmanager
 async def connections(server: Served, count: int) -> AsyncIterator[Sequence[Connection]]:
-    """So many callers, each with a connection of its own."""
+    """So many callers, each with a connection of its own; all are the agent whose token the server has."""
     async with AsyncExitStack() as stack:
         made = []
-        for number in range(count):
+        for _ in range(count):
             reader, writer = await asyncio.open_connection(server.host, server.port)
             stack.callback(writer.close)
-            made.append(Connection(reader, writer, server, f"agent {number}"))
+            made.append(Connection(reader, writer, server))
         yield made
