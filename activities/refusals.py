@@ -3,6 +3,7 @@ It must not know what was asked, nor who asks."""
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import activity
@@ -18,18 +19,23 @@ log = logging.getLogger("durable_tasks.temporal")
 INTERNAL = "internal"
 TRIES = 5
 """Of a command that broke in a way nobody foresaw; the pauses between them double, from a tenth of a second."""
+FIRST_REST = 30.0
+LONGEST_REST = 600.0
+"""Seconds before a question that broke for the fifth time, and more, is asked again."""
 
 
 def _attempt() -> int:
     return activity.info().attempt
 
 
-async def answered(asking: Awaitable[T]) -> T:
-    """SQLite's answer: a missing task will not appear, everything else may pass."""
+async def answered(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) -> T:
+    """SQLite's answer to a workflow's own question: a missing task will not appear, everything else may pass."""
     try:
         return await asking
-    except DurableTasksError as error:
+    except (StoreError, Closed, NotFound) as error:
         raise _failure(error, final=isinstance(error, NotFound)) from error
+    except Exception as error:
+        raise _unforeseen(error, attempt()) from error
 
 
 async def obeyed(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) -> T:
@@ -51,6 +57,15 @@ async def obeyed(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) ->
             type=INTERNAL,
             non_retryable=final,
         ) from error
+
+
+def _unforeseen(error: Exception, attempt: int) -> ApplicationError:
+    """Asked again, ever more slowly: perhaps a new version of ours can answer. A workflow that ended instead would only
+    be begun anew, for its task is open."""
+    rest = timedelta(seconds=min(FIRST_REST * 2 ** min(attempt - TRIES, 9), LONGEST_REST)) if attempt >= TRIES else None
+    log.error("a question of a Temporal workflow broke", exc_info=error, extra={"attempt": attempt})
+    said = f"the question cannot be answered: {type_name(error)}: {message_of(error, 1000)}"
+    return ApplicationError(said, type=INTERNAL, next_retry_delay=rest)
 
 
 def _failure(error: DurableTasksError, *, final: bool) -> ApplicationError:

@@ -194,7 +194,13 @@ class DurableTasks:
 
         bridge = Bridge(running.store, running.executor, self.waiters.waiting, self.clock, Incoming(self).obey)
         engine = TemporalEngine(
-            self.settings, running.store, bridge, running.executor, running.store.subscribe, self.clock
+            self.settings,
+            running.store,
+            bridge,
+            running.executor,
+            running.store.subscribe,
+            self.clock,
+            note_failure=self.parts.note_failure,
         )
         running.temporal = engine
         engine.start()

@@ -203,6 +203,8 @@ class Due(NamedTuple):
     """More is due than there was room for."""
     next_at: float | None
     """When the next of the deferred rows will be due (unix seconds)."""
+    unreadable: tuple[int, ...] = ()
+    """Rows that are due and cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from durable_tasks.wording import shown
 log = logging.getLogger("durable_tasks.executor")
 
 AFTER_ERROR = 1.0
+LONGEST_REST = 60.0
 
 
 class WorkStore(Protocol):
@@ -242,6 +243,8 @@ class Executor:
 
     async def _supervise(self, run: Run) -> None:
         outcome = await run.ended
+        # Where no end was recorded nothing was taken for the slot with it; beside a lone one all slots were empty.
+        fill = outcome is None or run.assignment.alone_for is not None
         if outcome is None:
             log.warning(
                 "a handler ignored its cancellation and was given up", extra={"task_id": run.assignment.task.id}
@@ -249,11 +252,10 @@ class Executor:
             self._drop(run)
         else:
             try:
-                await self._record(run, outcome)
+                fill |= not await self._record(run, outcome)
             finally:
                 self._drop(run)
-        # Where no end was recorded nothing was taken for the slot with it; beside a lone one all slots were empty.
-        await self._go_on(fill=outcome is None or run.assignment.alone_for is not None)
+        await self._go_on(fill=fill)
 
     async def _go_on(self, *, fill: bool) -> None:
         try:
@@ -263,19 +265,28 @@ class Executor:
         except StoreError as error:
             log.warning("admitted work could not be begun yet", extra={"error": error.code, "said": error.message})
 
-    async def _record(self, run: Run, outcome: Outcome) -> None:
-        """Write the end and, in the same operation, begin what follows on the slot that becomes free."""
+    async def _record(self, run: Run, outcome: Outcome) -> bool:
+        """Write the end and, in the same operation, begin what follows on the slot that becomes free. False when only
+        a failure could be written in its place, and nothing was begun."""
         task = run.assignment.task
-        done, taken, self._after_org = await self._finish(run.assignment, outcome)
+        try:
+            done, taken, self._after_org = await self._finish(run.assignment, outcome, follows=True)
+        except Exception as error:
+            refusal = _refusal(error, task.id)
+            if not await self._recorded(run.assignment, refusal):
+                self._spawn(self._insist(run.assignment, refusal), f"durable_tasks end of {task.id}")
+            return False
         if not done:
             log.info("a late result was refused", extra={"task_id": task.id, "attempt": task.attempt})
         self._start(taken)
+        return True
 
-    async def _finish(self, assignment: Assignment, outcome: Outcome) -> tuple[bool, list[Assignment], str]:
+    async def _finish(
+        self, assignment: Assignment, outcome: Outcome, *, follows: bool
+    ) -> tuple[bool, list[Assignment], str]:
         """Record until it is recorded: while the file is busy or full, a finished result must not be lost."""
-        refused = False
         while True:
-            follow = None if self._closing or self._admitted else self._appetite_after(assignment)
+            follow = self._appetite_after(assignment) if follows and not self._closing and not self._admitted else None
             try:
                 return await self._store.finish(assignment, outcome, follow, self._after_org)
             except StoreError as error:
@@ -285,10 +296,24 @@ class Executor:
                     return False, [], self._after_org
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
-            except Exception as error:
-                if refused:
-                    raise  # not even the refusal can be recorded: once more would be for ever
-                outcome, refused = _refusal(error, assignment.task.id), True
+
+    async def _insist(self, assignment: Assignment, refusal: Outcome) -> None:
+        """Nobody foresaw that not even a failure can be recorded. It is tried ever more slowly, without a slot; what is
+        not recorded when this process leaves is released then."""
+        rest = AFTER_ERROR
+        while True:
+            await self._clock.wait_for(asyncio.Event(), rest)
+            if await self._recorded(assignment, refusal):
+                return
+            rest = min(2 * rest, LONGEST_REST)
+
+    async def _recorded(self, assignment: Assignment, refusal: Outcome) -> bool:
+        try:
+            await self._finish(assignment, refusal, follows=False)
+        except Exception:
+            log.exception("an attempt's failure could not be recorded yet", extra={"task_id": assignment.task.id})
+            return False
+        return True
 
     def _appetite_after(self, ended: Assignment) -> Appetite | None:
         """What may follow on the slot of an attempt that ends. After one that ran alone others come first."""
@@ -368,8 +393,8 @@ class Executor:
             self._runs.pop(token, None)
             try:
                 await self._store.finish(run.assignment, Outcome(Ending.RELEASED), None, self._after_org)
-            except StoreError as error:  # what is not released now is released when the process leaves
-                log.warning("a handler could not be released yet", extra={"error": error.code})
+            except Exception as error:  # what is not released now is released when the process leaves
+                log.warning("a handler could not be released yet", exc_info=error)
             run.give_up()
 
 

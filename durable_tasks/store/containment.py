@@ -42,7 +42,7 @@ def contained(tx: Transaction, seq: int, work: Callable[[], T]) -> T | None:
         tx.run("ROLLBACK TO one")
         tx.last_seq.clear()
         del tx.ended[ended:]
-        _set_aside(tx, seq, error)
+        set_aside(tx, seq, error)
         return None
     finally:
         if tx.conn.in_transaction:
@@ -56,7 +56,7 @@ def require_sound(row: Row) -> None:
         raise ValueError(f"no UTF-8: {', '.join(damaged)}")
 
 
-def _set_aside(tx: Transaction, seq: int, error: Exception) -> None:
+def set_aside(tx: Transaction, seq: int, error: Exception) -> None:
     """The task has failed, with an event, and no retry. One that has ended, or cannot even be failed as others are, is
     looked at again a minute later."""
     failure = TaskError(type=UNREADABLE, message=f"it cannot be read or moved: {shown(error, 1000)}")

@@ -50,7 +50,7 @@ from durable_tasks.store import (
     suspects,
     switching,
 )
-from durable_tasks.store.containment import apart
+from durable_tasks.store.containment import apart, set_aside
 from durable_tasks.store.endings import end_refused
 from durable_tasks.store.file import StoreFile, asked_by, settled
 from durable_tasks.store.health import OrgHealth
@@ -247,7 +247,10 @@ class HandoverStore(StoreFile):
         skip: frozenset[int],
         parked: frozenset[str],
     ) -> Due:
-        return await self.read(lambda conn: outbox.errands(conn, now, limit=limit, room=room, skip=skip, parked=parked))
+        due = await self.read(lambda conn: outbox.errands(conn, now, limit=limit, room=room, skip=skip, parked=parked))
+        if due.unreadable:  # they would be met again at every look, before all others
+            await self._write(lambda tx: _set_aside(tx, due.unreadable))
+        return due
 
     async def acknowledge(self, errand: Errand, *, run_id: str | None = None) -> None:
         # If it is lost, the errand is sent again under the same request id: nobody needs to wait for it.
@@ -355,6 +358,16 @@ def _reject(tx: Transaction, errand: Errand, error: str) -> None:
     if not is_terminal(group["state"]) and group["generation"] == ref.generation:
         finish(tx, group, WorkflowState.FAILED, failure)
         cancel_members(tx, group["id"], failure.type)
+
+
+def _set_aside(tx: Transaction, numbers: Sequence[int]) -> None:
+    """Keep errands that cannot be read as dead letters. A task that would never be started fails, so that people see
+    it; a group is seen by its letter alone."""
+    for number in numbers:
+        found = outbox.bury_unreadable(tx, number)
+        if found is not None and found[2] == OutboxKind.START:
+            for (seq,) in tx.all("SELECT seq FROM dt_tasks WHERE id = ? AND generation = ?", found[:2]):
+                set_aside(tx, seq, ValueError("its hand-over to Temporal cannot be read"))
 
 
 def _retry(tx: Transaction, letter: DeadLetter) -> None:

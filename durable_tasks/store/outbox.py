@@ -16,7 +16,7 @@ from durable_tasks.errors import NotFound
 from durable_tasks.instants import utc
 from durable_tasks.models import Placement
 from durable_tasks.ports import DeadLetter, Due, Errand, OutboxKind, Room
-from durable_tasks.store.rows import READY, Row
+from durable_tasks.store.rows import READY, Row, readable
 from durable_tasks.store.status import read_status, ref_of
 from durable_tasks.store.transaction import Transaction
 
@@ -81,8 +81,11 @@ def errands(
     """Commands first, oldest first; then starts by priority and age, round robin over organisations."""
     rows = _commands(conn, now, limit, skip, parked)
     starts, held_back = _starts(conn, now, limit - len(rows), room, skip, parked)
-    found = [to_errand(conn, values, now) for values in rows + starts]
-    return Due(found, held_back or len(found) == limit, _next_at(conn, parked, now))
+    due = rows + starts
+    found = readable(due, lambda values: to_errand(conn, values, now))
+    read = {errand.id for errand in found}
+    unreadable = tuple(values[0] for values in due if values[0] not in read)
+    return Due(found, held_back or len(due) == limit, _next_at(conn, parked, now), unreadable)
 
 
 def _commands(
@@ -307,6 +310,13 @@ def bury(tx: Transaction, errand: Errand, error: str) -> None:
         "UPDATE dt_outbox SET dead_at = ?, error = ? WHERE id = ? AND request_id = ?",
         (tx.now, error[:1000], errand.id, errand.request_id),
     )
+
+
+def bury_unreadable(tx: Transaction, number: int) -> tuple[str, int, str] | None:
+    """The same of a row that cannot be read. Its subject, generation and kind."""
+    tx.run("UPDATE dt_outbox SET dead_at = ?, error = 'it cannot be read' WHERE id = ?", (tx.now, number))
+    tx.notice.outbox = True
+    return tx.one("SELECT subject_id, generation, kind FROM dt_outbox WHERE id = ?", (number,))
 
 
 def dead_letters(conn: sqlite3.Connection, org_id: str | None, limit: int | None = None) -> list[DeadLetter]:

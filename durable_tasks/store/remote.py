@@ -30,7 +30,7 @@ from durable_tasks.store.containment import apart, require_sound
 from durable_tasks.store.dispatch import prior_outputs
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import attempt_stopped, move, open_attempt, require
-from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, task_row, whole_task
+from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, readable, task_row, whole_task
 from durable_tasks.store.settlement import settle
 from durable_tasks.store.status import group_of, group_status, read_group_status, read_task_status, task_of, task_status
 from durable_tasks.store.submissions import drives, drives_group
@@ -190,7 +190,7 @@ def record(tx: Transaction, end: AttemptEnd, namespace: str, workflow_id: str) -
         if row["stop_by"] is not None:
             attempt_stopped(tx, row)
         elif S(row["state"]) in HELD:
-            _end(tx, row, end)
+            apart(tx, row["seq"], lambda: _end(tx, row, end))
     return read_task_status(tx.conn, end.ref, tx.now)
 
 
@@ -230,7 +230,8 @@ def attempts(conn: sqlite3.Connection, *, after: str, limit: int) -> list[Remote
         " AND id > ? AND engine = 'temporal' AND stop_by IS NULL ORDER BY id LIMIT ?",
         (after, limit),
     )
-    return [found for values in rows if (found := _attempt(conn, task_row(values))) is not None]
+    found = readable(rows, lambda values: _attempt(conn, task_row(values)))
+    return [attempt for attempt in found if attempt is not None]
 
 
 def _attempt(conn: sqlite3.Connection, row: Row) -> RemoteAttempt | None:

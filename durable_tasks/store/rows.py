@@ -5,7 +5,10 @@ It must not know what is legal or what follows: mapping only.
 
 import hashlib
 import json
-from typing import Any
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -27,8 +30,12 @@ from durable_tasks.models import (
     Workflow,
     WorkflowState,
 )
+from durable_tasks.wording import shown
 
 Row = dict[str, Any]
+Values = tuple[Any, ...]
+T = TypeVar("T")
+log = logging.getLogger("durable_tasks.store")
 
 READY = "state = 'pending' AND stop_by IS NULL"
 """What the partial indexes of ready rows say; a query must say the same to use them."""
@@ -186,6 +193,19 @@ def load_actor(text: str | None) -> Actor | None:
         return None
     proved = text.startswith(_PROVED)
     return Actor(name=text.removeprefix(_PROVED if proved else _SAID), proved=proved)
+
+
+def readable(rows: Iterable[Values], make: Callable[[Values], T]) -> list[T]:
+    """What is made of those rows of which something can be made; the others are named in the log."""
+    found = []
+    for values in rows:
+        try:
+            found.append(make(values))
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            log.error("a row cannot be read", extra={"row": shown(values[:2], 200), "said": shown(error, 1000)})
+    return found
 
 
 def task_row(values: tuple[Any, ...]) -> Row:

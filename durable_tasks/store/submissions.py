@@ -14,12 +14,13 @@ from durable_tasks.models import TaskState
 from durable_tasks.ports import Errand, OutboxKind, Submission
 from durable_tasks.store import outbox
 from durable_tasks.store.orgs import namespace_of
-from durable_tasks.store.rows import TASK, WORKFLOW, Row, task_row, workflow_row
+from durable_tasks.store.rows import TASK, WORKFLOW, Row, readable, task_row, workflow_row
 from durable_tasks.store.status import GROUP, group_of, read_status, ref_of, task_of
 from durable_tasks.store.transaction import Transaction
 
 _OVER = (Verdict.ENDED, Verdict.SUPERSEDED)
 _SUBMISSION = "subject_id, generation, org_id, placement, namespace, workflow_id, run_id, state, updated_at"
+_WORKFLOW_ID = _SUBMISSION.split(", ").index("workflow_id")
 _NEWEST = (
     "generation = CASE placement WHEN 'group' THEN (SELECT generation FROM dt_workflows WHERE id = s.subject_id)"
     " ELSE (SELECT generation FROM dt_tasks WHERE id = s.subject_id) END"
@@ -181,13 +182,16 @@ def page(
     wanted = ", ".join("?" * len(states))
     # The index of what is not closed serves only a query that says so in its own words.
     unless_closed = "" if "closed" in states else " AND state <> 'closed'"
-    rows = conn.execute(
+    sql = (
         f"SELECT {_SUBMISSION} FROM dt_submissions AS s WHERE state IN ({wanted}){unless_closed} AND workflow_id > ?"
         f" AND org_id NOT IN ({', '.join('?' * len(parked))})"
-        f" AND {_NEWEST} ORDER BY workflow_id LIMIT ?",
-        (*states, after, *parked, limit),
-    ).fetchall()
-    return [_to_submission(conn, values, now) for values in rows]
+        f" AND {_NEWEST} ORDER BY workflow_id LIMIT ?"
+    )
+    found: list[Submission] = []
+    while not found and (rows := conn.execute(sql, (*states, after, *parked, limit)).fetchall()):
+        found = readable(rows, lambda values: _to_submission(conn, values, now))
+        after = rows[-1][_WORKFLOW_ID]  # a page of which nothing can be read is not the last
+    return found
 
 
 def settled(conn: sqlite3.Connection, now: float, org_id: str, *, before: float, limit: int) -> list[Submission]:
@@ -201,22 +205,21 @@ def settled(conn: sqlite3.Connection, now: float, org_id: str, *, before: float,
         " AND o.generation = s.generation AND o.dead_at IS NULL) LIMIT ?",
         (org_id, org_id, before, now, limit),
     ).fetchall()
-    found = (_to_submission(conn, values, now) for values in rows)
+    found = readable(rows, lambda values: _to_submission(conn, values, now))
     return [one for one in found if not before < one.updated_at <= now]  # in the future: the clock was set back
 
 
 def find(conn: sqlite3.Connection, now: float, workflow_ids: Sequence[str]) -> dict[str, Submission]:
-    """By Temporal workflow id, whatever the generation; ids that are not ours are left out."""
-    found: dict[str, Submission] = {}
+    """By Temporal workflow id, whatever the generation; ids that are not ours are left out, as is what
+    cannot be read."""
+    rows: list[tuple[Any, ...]] = []
     for workflow_id in workflow_ids:
         subject = _subject_of(workflow_id)
         if subject is None:
             continue
         sql = f"SELECT {_SUBMISSION} FROM dt_submissions WHERE subject_id = ? AND generation = ? AND workflow_id = ?"
-        values = conn.execute(sql, (*subject, workflow_id)).fetchone()
-        if values is not None:
-            found[workflow_id] = _to_submission(conn, values, now)
-    return found
+        rows += conn.execute(sql, (*subject, workflow_id))
+    return {one.workflow_id: one for one in readable(rows, lambda values: _to_submission(conn, values, now))}
 
 
 def subject_of(workflow_id: str) -> str | None:

@@ -73,12 +73,15 @@ class TemporalEngine:
         clock: Clock,
         *,
         runner: WorkflowRunner | None = None,
+        note_failure: Callable[[str], None] = lambda part: None,
     ) -> None:
+        """`note_failure` is told which part has broken; it is run again."""
         self.address = settings.address
         self.file_uuid = store.file_uuid
         self.namespace_of = settings.namespace_of
         self._store = store
         self._clock = clock
+        self._note_failure = note_failure
         self._connection = Connection(address=settings.address, clock=clock, options=connect_options(settings))
         self._namespaces = Namespaces(connection=self._connection, clock=clock, register=settings.register_namespaces)
         self._default = self._namespaces.get(settings.namespace)
@@ -108,6 +111,7 @@ class TemporalEngine:
             clock=clock,
             most=settings.max_workers,
             idle=settings.worker_idle,
+            note_failure=note_failure,
         )
         # The first start then finds a worker: without one it cannot be eager.
         self._fleet.need(settings.namespace)
@@ -280,6 +284,7 @@ class TemporalEngine:
             except Exception:
                 failures = 1 if self._clock.steady() - started > 60 else failures + 1
                 rest = pause(failures)
+                self._note_failure(f"temporal {name}")
                 _log.exception("the Temporal %s failed; it runs again in %.1f s", name, rest)
                 await self._clock.wait_for(asyncio.Event(), rest)
 

@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, Describe
 from temporalio.service import RPCError
 
 from durable_tasks.ports import Clock, Notice, SubmissionStore, Subscribe
+from durable_tasks.temporal.faults import pause
 from durable_tasks.temporal.namespaces import Namespace, Namespaces
 from durable_tasks.temporal.pace import Pace
 from durable_tasks.temporal.worker import StoreWorker
@@ -30,6 +31,8 @@ _LEARN = 1.0
 _LEARN_ANYWAY = 30.0
 _STILL_THERE = 5.0
 """Seconds between two looks at whether the namespaces of our workers are up."""
+_LASTED = 60.0
+"""Seconds after which a worker that ends by itself is the first again."""
 _PROBE_BUSY = 2.0
 _PROBE_QUIET = 30.0
 _PROBES_PER_SECOND = 20.0
@@ -62,6 +65,7 @@ class Fleet:
         clock: Clock,
         most: int,
         idle: float,
+        note_failure: Callable[[str], None] = lambda part: None,
     ) -> None:
         self._store = store
         self._namespaces = namespaces
@@ -71,6 +75,7 @@ class Fleet:
         self._clock = clock
         self._most = most
         self._idle = idle
+        self._note_failure = note_failure
         self._shifts: dict[str, _Shift] = {}
         self._waiting: dict[str, None] = {}
         """Who wants a worker, in the order of asking."""
@@ -78,6 +83,10 @@ class Fleet:
         self._rested: set[str] = set()
         """Busy ones whose last shift had nothing to do: a probe, not their being busy, brings them back."""
         self._probe_at: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        """Of workers that ended by themselves, in a row."""
+        self._resting: dict[str, float] = {}
+        """Until when their namespaces are given no other."""
         self._stale = True
         self._learnt_at = -math.inf
         self._wake = asyncio.Event()
@@ -152,7 +161,9 @@ class Fleet:
                 self._park(name, shift)
 
     def _hire(self) -> None:
-        wanting = [name for name in self._waiting if self._namespaces.get(name).up]
+        now = self._clock.steady()
+        self._resting = {name: until for name, until in self._resting.items() if until > now}
+        wanting = [name for name in self._waiting if self._namespaces.get(name).up and name not in self._resting]
         for name in wanting:
             if len(self._shifts) >= self._most:
                 break
@@ -208,10 +219,19 @@ class Fleet:
         shift = self._shifts.pop(name)
         self._probe_at[name] = self._clock.steady() + _PROBE_BUSY
         if not shift.leaving and not task.cancelled():
-            _log.error("the worker in %s ended by itself", name, exc_info=task.exception())
-            self._waiting.setdefault(name)
+            self._failed(name, shift, task.exception())
         self._changed.set()
         self._wake.set()
+
+    def _failed(self, name: str, shift: _Shift, error: BaseException | None) -> None:
+        """Another worker is given to the namespace after a pause: what ends at once would else begin for ever."""
+        now = self._clock.steady()
+        self._failures[name] = 1 if now - shift.since > _LASTED else self._failures.get(name, 0) + 1
+        rest = pause(self._failures[name])
+        self._resting[name] = now + rest
+        self._note_failure("temporal worker")
+        _log.error("the worker in %s ended by itself; another begins in %.1f s", name, rest, exc_info=error)
+        self._waiting.setdefault(name)
 
     async def _disband(self) -> None:
         for name, shift in self._shifts.items():
@@ -220,7 +240,7 @@ class Fleet:
 
     def _next_look(self) -> float:
         now = self._clock.steady()
-        instants = [self._learnt_at + (_LEARN if self._stale else _LEARN_ANYWAY)]
+        instants = [self._learnt_at + (_LEARN if self._stale else _LEARN_ANYWAY), *self._resting.values()]
         if self._shifts:
             instants.append(now + _STILL_THERE)
         for name, shift in self._shifts.items():

@@ -16,6 +16,7 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
 from durable_tasks.contracts import Shown
+from durable_tasks.errors import StoreError
 from durable_tasks.ports import Clock, Notice, RemoteAttempt, SubmissionStore, Subscribe
 from durable_tasks.temporal.namespaces import Namespace, Namespaces
 from durable_tasks.temporal.pace import Pace
@@ -98,7 +99,16 @@ class Observer:
         for attempt in attempts:
             activity = pending.get(attempt.execution_id)
             if activity is not None and activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED:
-                await self._tell(attempt, await self._shown(namespace, activity))
+                await self._tell_apart(attempt, await self._shown(namespace, activity))
+
+    async def _tell_apart(self, attempt: RemoteAttempt, shown: Shown | None) -> None:
+        """A row that cannot take it must not keep the others from being observed. Raises StoreError."""
+        try:
+            await self._tell(attempt, shown)
+        except StoreError:
+            raise
+        except Exception:
+            _log.exception("what is known of an attempt could not be stored", extra={"task_id": attempt.task_id})
 
     async def _tell(self, attempt: RemoteAttempt, shown: Shown | None) -> None:
         if attempt.started and (shown is None or self._told.get(attempt.token) == shown):

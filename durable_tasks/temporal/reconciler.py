@@ -13,7 +13,7 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
 from durable_tasks.contracts import MEMO_FILE, Verdict
-from durable_tasks.errors import TemporalUnavailable
+from durable_tasks.errors import StoreError, TemporalUnavailable
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.ports import Clock, Drift, Submission, SubmissionStore
 from durable_tasks.temporal.comparisons import Comparison
@@ -86,8 +86,10 @@ class Reconciler:
         everything, where a missing Temporal workflow is replaced without waiting until its row has settled."""
         parked = await self._parked()
         before = self._found
-        await self._each(self._candidates(parked, fresh), lambda one: self._look(one, one.namespace in fresh))
-        await self._each(self._left_running(), self._look_at_left_running)
+        await self._each(
+            self._candidates(parked, fresh), lambda one: self._apart(one, self._look(one, one.namespace in fresh))
+        )
+        await self._each(self._left_running(), lambda one: self._apart(one, self._look_at_left_running(one)))
         self.differences = self._found - before
         self._escalation.forget_old()
 
@@ -155,6 +157,16 @@ class Reconciler:
             async for submission in submissions:
                 await room.acquire()
                 lookers.create_task(one(submission))
+
+    async def _apart(self, submission: Submission, looking: Awaitable[None]) -> None:
+        """One that cannot be looked at or mended, such as one whose row is damaged, must not keep the sweep from the
+        others. Raises StoreError, which is about all of them."""
+        try:
+            await looking
+        except StoreError:
+            raise
+        except Exception:
+            _log.exception("%s could not be compared or mended", submission.workflow_id)
 
     async def _pages(self, states: tuple[str, ...], parked: frozenset[str] = frozenset()) -> AsyncIterator[Submission]:
         after = ""

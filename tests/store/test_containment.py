@@ -80,6 +80,38 @@ async def test_no_retry_after_strands_its_task(tasks: DurableTasks, org: Org, wa
     await spin_until(lambda: tasks.running_handlers == 0 and _state(tasks, task) == "retrying")
 
 
+@pytest.mark.parametrize("wait", [1e300, 10**400, timedelta.max])
+async def test_a_pause_that_a_handler_asks_for_has_an_end(tasks: DurableTasks, org: Org, wait: float) -> None:
+    """What is no duration is no pause either: then the task's own applies."""
+
+    @tasks.handler("never")
+    async def never(ctx: TaskContext, task: Task) -> None:
+        raise RetryAfter(wait)
+
+    task = await org.create("never", capability="never", max_retries=3)
+    await spin_until(lambda: tasks.running_handlers == 0 and _state(tasks, task) == "retrying")
+    ((wake_at,),) = query(tasks.settings.db, "SELECT wake_at FROM dt_tasks WHERE id = ?", task.id)
+    assert wake_at <= tasks.clock.now() + task.retry.maximum
+
+
+async def test_a_handler_that_waits_while_no_slot_is_free_is_told(db: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(db, max_concurrent=1) as tasks:
+        org = tasks.org("acme")
+
+        @tasks.handler("parent")
+        async def wait(ctx: TaskContext, task: Task) -> str:
+            child = await org.create("child", capability="parent")
+            with pytest.raises(errors.WaitTimeout):
+                await org.wait(child.id, timeout=0.05)
+            await org.cancel(child.id)
+            return child.id
+
+        done = await within(org.wait((await org.create("parent", capability="parent")).id))
+        said = [record.getMessage() for record in caplog.records if "no slot of this process is free" in record.message]
+        assert len(said) == 1
+        assert str(done.output) in said[0]
+
+
 def _state(tasks: DurableTasks, task: Task) -> str:
     return str(query(tasks.settings.db, "SELECT state FROM dt_tasks WHERE id = ?", task.id)[0][0])
 

@@ -4,6 +4,8 @@ It must not kill real processes: an instance that is dropped leaves file and loc
 """
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +176,18 @@ async def test_suspects_run_one_after_the_other_and_others_wait_no_longer_than_t
         await house.idle()
     assert {task.state for task in (await org.list()).items} == {"completed"}
     assert query(house.db, "SELECT * FROM dt_suspects") == []
+
+
+async def test_a_damaged_suspect_costs_itself_only(house: House) -> None:
+    org = await suspected(house, "damaged", "whole")
+    with closing(sqlite3.connect(house.db)) as conn, conn:
+        conn.execute("UPDATE dt_tasks SET input = '{' WHERE title = 'damaged'")
+    house.go.set()
+    for _ in range(40):
+        await house.clock.advance(1)
+        await house.idle()
+    found = {task.title: (task.state, task.error and task.error.type) for task in (await org.list()).items}
+    assert found == {"damaged": ("failed", "unreadable"), "whole": ("completed", None)}
 
 
 async def test_a_busy_process_comes_to_rest_for_a_suspect_and_not_for_ever(house: House) -> None:

@@ -38,6 +38,7 @@ BLANK: dict[str, Any] = dict.fromkeys(Task.model_fields) | {
     "depends_on": (),
     "on_dependency_failure": "cancel",
     "labels": (),
+    "omitted": (),
     "metadata": {},
     "progress": 0.0,
     "max_retries": 3,

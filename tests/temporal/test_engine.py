@@ -4,14 +4,17 @@ It must not know handlers: the desk completes what its bridge has begun.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from durable_tasks.activities import refusals
+from durable_tasks.contracts import TaskStatus
 from durable_tasks.errors import Closed, TemporalUnavailable
 from durable_tasks.models import Placement, Task, TaskState
 from durable_tasks.settings import Settings
@@ -28,14 +31,18 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     await desk.store.close()
 
 
-def engine_of(desk: Desk, address: str, *, namespace: str = "default") -> TemporalEngine:
+def engine_of(
+    desk: Desk, address: str, *, namespace: str = "default", note_failure: Callable[[str], None] = lambda part: None
+) -> TemporalEngine:
     settings = Settings(address=address, namespace=namespace)
-    return TemporalEngine(settings, desk.store, desk, desk, desk.store.subscribe, desk.clock)
+    return TemporalEngine(settings, desk.store, desk, desk, desk.store.subscribe, desk.clock, note_failure=note_failure)
 
 
 @asynccontextmanager
-async def running(desk: Desk, address: str, *, namespace: str = "default") -> AsyncIterator[TemporalEngine]:
-    engine = engine_of(desk, address, namespace=namespace)
+async def running(
+    desk: Desk, address: str, *, namespace: str = "default", note_failure: Callable[[str], None] = lambda part: None
+) -> AsyncIterator[TemporalEngine]:
+    engine = engine_of(desk, address, namespace=namespace, note_failure=note_failure)
     engine.start()
     await engine.lead(True)
     try:
@@ -193,3 +200,28 @@ async def test_nothing_is_written_to_standard_output(
         with pytest.raises(TemporalUnavailable):
             await engine.wait_connected(0)
     assert capfd.readouterr().out == ""
+
+
+async def test_a_question_that_breaks_is_asked_again_after_its_own_pause(
+    desk: Desk, client: Client, temporal_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "TRIES", 2)
+    monkeypatch.setattr(refusals, "FIRST_REST", 3.0)
+    asked: list[float] = []
+    answering = asyncio.Event()
+    run = desk.run
+
+    async def breaking(*args: Any, **more: Any) -> TaskStatus:
+        asked.append(desk.clock.steady())
+        if len(asked) < 3:
+            raise AssertionError("a fault of ours")
+        answering.set()
+        return await run(*args, **more)
+
+    monkeypatch.setattr(desk, "run", breaking)
+    async with running(desk, temporal_server.address):
+        task = await desk.add()
+        async with asyncio.timeout(60):
+            await answering.wait()
+        assert await temporal_ends(client, task) is WorkflowExecutionStatus.COMPLETED
+    assert asked[2] - asked[1] >= 2.5

@@ -161,6 +161,18 @@ async def test_a_failure_keeps_its_type_message_and_details(client: Client, stag
         assert (later.details[0]["retry_after"], later.next_retry_delay) == (90.0, timedelta(seconds=90))
 
 
+async def test_a_failure_that_bears_the_name_of_a_release_is_a_failure(client: Client, stage: Stage) -> None:
+    """A release would be run again at once, and no retry be used."""
+
+    @stage.handlers.handler("liar")
+    async def lie(ctx: TaskContext, task: Task) -> None:
+        raise type("released", (Exception,), {})("not by the worker")
+
+    async with serving(client, stage) as desk:
+        failure = await desk.failure("liar")
+    assert (failure.type, failure.non_retryable) == ("exception released", False)
+
+
 async def test_a_long_failure_is_cut_to_what_every_server_takes(client: Client, stage: Stage) -> None:
     async with serving(client, stage) as desk:
         failure = await desk.failure("broken", "é" * 100_000)

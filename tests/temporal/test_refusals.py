@@ -5,8 +5,8 @@ They must not know how a command is obeyed.
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from durable_tasks.activities.refusals import TRIES, obeyed
-from durable_tasks.errors import InvalidOutput, StaleToken, StoreBusy
+from durable_tasks.activities.refusals import FIRST_REST, LONGEST_REST, TRIES, answered, obeyed
+from durable_tasks.errors import Closed, DurableTasksError, InvalidOutput, NotFound, StaleToken, StoreBusy, StoreFull
 
 MISFITS = [{"pointer": "/amount", "code": "minimum", "message": "too little"}]
 
@@ -44,3 +44,33 @@ async def test_what_nobody_foresaw_is_tried_a_few_times_and_then_told() -> None:
 async def test_arguments_that_break_a_verb_are_refused_at_once(error: Exception) -> None:
     refused = await refuse(error)
     assert (refused.type, refused.non_retryable) == ("invalid_input", True)
+
+
+async def told(error: Exception, attempt: int = 1) -> ApplicationError:
+    """What a workflow hears in answer to its own question."""
+
+    async def asking() -> None:
+        raise error
+
+    with pytest.raises(ApplicationError) as refused:
+        await answered(asking(), lambda: attempt)
+    return refused.value
+
+
+@pytest.mark.parametrize("error", [StoreBusy("busy"), StoreFull("full"), Closed("closed")])
+async def test_a_workflow_waits_for_trouble_to_pass_as_long_as_it_lasts(error: DurableTasksError) -> None:
+    waiting = await told(error, attempt=10_000)
+    assert (waiting.type, waiting.non_retryable, waiting.next_retry_delay) == (error.code, False, None)
+    gone = await told(NotFound("no such task"))
+    assert (gone.type, gone.non_retryable) == ("not_found", True)
+
+
+@pytest.mark.parametrize("error", [AssertionError("odd"), KeyError("\ud800"), StaleToken("ours", task_id="x")])
+async def test_a_workflow_asks_ever_more_slowly_what_breaks_as_nobody_foresaw(error: Exception) -> None:
+    rests = []
+    for attempt in (1, TRIES - 1, TRIES, TRIES + 1, 10_000):
+        waiting = await told(error, attempt)
+        assert (waiting.type, waiting.non_retryable) == ("internal", False)
+        assert type(error).__name__ in waiting.message
+        rests.append(waiting.next_retry_delay and waiting.next_retry_delay.total_seconds())
+    assert rests == [None, None, FIRST_REST, 2 * FIRST_REST, LONGEST_REST]

@@ -254,7 +254,12 @@ async def test_without_temporal_its_operations_are_unavailable(client: httpx.Asy
 async def test_a_stopped_store_is_unavailable_and_not_ready(tmp_path: Path) -> None:
     async with api(tmp_path) as (tasks, client):
         ready = await client.get("/readyz", headers={"Authorization": ""})
-        assert (ready.status_code, ready.json()) == (200, {"ready": True, "store": "writable", "temporal": "off"})
+        well = {"ready": True, "store": "writable", "temporal": "off", "failing": []}
+        assert (ready.status_code, ready.json()) == (200, well)
+        for _ in range(3):
+            tasks.parts.note_failure("engine")
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {**well, "ready": False, "failing": ["engine"]})
         await tasks.stop()
         answer = await client.get("/v1/tasks")
         assert_problem(answer, 503, "closed")
