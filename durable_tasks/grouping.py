@@ -9,9 +9,9 @@ from typing import Any
 from durable_tasks.checks import build, check_batch, check_policy, check_text, group_content, required_members
 from durable_tasks.errors import InvalidInput
 from durable_tasks.models import DEFAULT_SPACE, FailurePolicy, Join, NewTask, WorkflowKind
+from durable_tasks.store.drafts import Draft
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
-from durable_tasks.store.tasks import Draft
 from durable_tasks.wording import shown
 
 _OPTIONS = frozenset({"description", "metadata", "space_id", "created_by", "idempotency_key", "failure_policy"})

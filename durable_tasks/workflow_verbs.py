@@ -29,11 +29,13 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.ports import Clock, Ids
+from durable_tasks.store.drafts import Draft, draft
 from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import Draft, draft
 
 T = TypeVar("T")
 _ALL = Join("all")
+_FEW = 100
+"""Tasks of one call that are checked on the event loop."""
 
 
 class Host(Protocol):
@@ -209,7 +211,8 @@ class Workflows:
 
 
 async def _aside(tasks: Sequence[NewTask], make: Callable[[], T]) -> T:
-    """What `make` makes of the tasks; in a thread when they have forms, each of which may take a tenth of a second."""
-    if any(isinstance(new, NewTask) and new.form is not None for new in tasks):
+    """What `make` makes of the tasks; in a thread when there are many, or they have forms, each of which may take a
+    tenth of a second."""
+    if len(tasks) > _FEW or any(isinstance(new, NewTask) and new.form is not None for new in tasks):
         return await asyncio.to_thread(make)
     return make()

@@ -4,6 +4,7 @@ It must not know the clock; it is called with a transaction's time.
 """
 
 from functools import partial
+from time import monotonic
 
 from durable_tasks.lifecycle import HELD, TERMINAL, Loss
 from durable_tasks.models import TaskError, TaskState
@@ -11,23 +12,27 @@ from durable_tasks.store.containment import contained
 from durable_tasks.store.endings import end_failed, end_lost, end_refused
 from durable_tasks.store.moves import attempt_stopped, by_seq, move
 from durable_tasks.store.settlement import go_on
-from durable_tasks.store.transaction import Transaction
+from durable_tasks.store.transaction import MOMENT, Transaction
 
 S = TaskState
 
 
 def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
-    """Do what is due: go on with what follows from earlier ends; give up stopping attempts, end what is past its
-    deadline, timeout or lease, and wake what has slept long enough. Answers how many rows were due, and when the next
-    is."""
-    went_on = go_on(tx)
+    """Do what is due, for a moment: go on with what follows from earlier ends; give up stopping attempts, end what is
+    past its deadline, timeout or lease, and wake what has slept long enough. Answers how much was done, nothing only
+    when nothing was due, and when the next is."""
+    begun = monotonic()
+    done = go_on(tx, begun + MOMENT / 2)
     rows = tx.all(
         "SELECT seq FROM dt_tasks WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?", (tx.now, limit)
     )
     for (seq,) in rows:
         contained(tx, seq, partial(_expire, tx, seq))
+        done += 1
+        if monotonic() > begun + MOMENT:
+            break
     found = tx.one("SELECT MIN(due_at) FROM dt_tasks WHERE due_at IS NOT NULL")
-    return len(rows) + went_on, None if found is None else found[0]
+    return done, None if found is None else found[0]
 
 
 def _expire(tx: Transaction, seq: int) -> None:

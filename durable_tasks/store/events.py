@@ -5,6 +5,7 @@ It must not know why something happened.
 
 import hashlib
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from durable_tasks.models import Event
@@ -20,18 +21,35 @@ def append(
 ) -> None:
     """Append one event with the organisation's next number, as done by whoever does the operation. `data` is its
     JSON."""
+    tx.run(_INSERT, _next(tx, org_id, kind, data, task_id, workflow_id, dump_actor(tx.by)))
+
+
+def append_created(tx: Transaction, org_id: str, rows: Iterable[tuple[Row, str | None]]) -> None:
+    """The first event of each of these tasks, and by whom."""
+    tx.conn.executemany(
+        _INSERT,
+        [
+            _next(tx, org_id, "task.created", dump(recorded(row) | kept(row)), row["id"], row["workflow_id"], actor)
+            for row, actor in rows
+        ],
+    )
+
+
+def _next(
+    tx: Transaction, org_id: str, kind: str, data: str, task_id: str | None, workflow_id: str | None, actor: str | None
+) -> tuple[Any, ...]:
+    """The values of the organisation's next event."""
     seq = tx.last_seq.get(org_id)
     if seq is None:
         found = tx.one("SELECT MAX(seq) FROM dt_events WHERE org_id = ?", (org_id,))
         seq = 0 if found is None or found[0] is None else found[0]
     tx.last_seq[org_id] = seq = seq + 1
     tx.notice.orgs.add(org_id)
-    actor = dump_actor(tx.by)
     digest = event_hash(org_id, seq, kind, tx.now, task_id, workflow_id, data, actor)
-    tx.run(
-        f"INSERT INTO dt_events ({EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (org_id, seq, kind, tx.now, task_id, workflow_id, data, digest, actor),
-    )
+    return org_id, seq, kind, tx.now, task_id, workflow_id, data, digest, actor
+
+
+_INSERT = f"INSERT INTO dt_events ({EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def event_hash(

@@ -177,7 +177,12 @@ class StoreFile:
             await connection.close()
 
     async def _write(
-        self, op: Callable[[Transaction], T], undo: Callable[[Transaction, T], None] | None = None, *, org_id: str = ""
+        self,
+        op: Callable[[Transaction], T],
+        undo: Callable[[Transaction, T], None] | None = None,
+        *,
+        org_id: str = "",
+        yields: bool = False,
     ) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
         actor, names, undo = self._actor, self._names, undo and _settling(undo)
@@ -187,7 +192,7 @@ class StoreFile:
             return settled(tx, done)
 
         try:
-            return await self._writer.run(act, undo=undo, org_id=org_id)
+            return await self._writer.run(act, undo=undo, org_id=org_id, yields=yields)
         except DurableTasksError:
             raise
         except Exception:

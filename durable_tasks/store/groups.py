@@ -3,33 +3,32 @@
 It must not know how members run; their roll-up is in settlement.py.
 """
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from durable_tasks.errors import Conflict, IllegalMove, InvalidInput, NotFound
 from durable_tasks.lifecycle import is_terminal
-from durable_tasks.models import MAX_MEMBERS, Task, TaskState, Workflow, WorkflowState
+from durable_tasks.models import MAX_MEMBERS, TaskState, Workflow, WorkflowState
 from durable_tasks.store import commands, remainders, submissions
+from durable_tasks.store.drafts import Draft
 from durable_tasks.store.events import append
+from durable_tasks.store.inserts import Inserts
 from durable_tasks.store.rows import (
-    TASK,
+    TASK_COLUMNS,
     WORKFLOW,
     WORKFLOW_COLUMNS,
     Row,
     dump,
     task_row,
-    to_task,
     to_workflow,
     workflow_row,
 )
 from durable_tasks.store.settlement import advance, cancel_members, finish, reopen_members, settle
-from durable_tasks.store.tasks import Draft, insert
 from durable_tasks.store.tasks import in_order as in_dependency_order
 from durable_tasks.store.transaction import Transaction
 
-MOST_MEMBERS = 100_000
-"""Tasks of one group, however many calls they came in."""
 _COLUMNS = WORKFLOW_COLUMNS[1:]
 _INSERT = f"INSERT INTO dt_workflows ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
@@ -92,20 +91,22 @@ def _insert_members(tx: Transaction, group: Row, members: Sequence[Draft], *, fi
         )
     names = _names(tx, group["id"])
     previous = _last_member(tx, group["id"]) if group["kind"] == "pipeline" else None
+    inserts = Inserts(tx, group["org_id"])
     rows: dict[int, Row] = {}
     for place in in_dependency_order(members, chained=group["kind"] == "pipeline"):
         drafted = members[place]
-        parents = tuple(names.get(parent, parent) for parent in drafted.new.depends_on)
+        parents = [names.get(parent, parent) for parent in drafted.new.depends_on]
         if previous is not None:
-            parents = (previous, *parents)
-        row = insert(
-            tx, group["org_id"], drafted, parents=parents, workflow_id=group["id"], position=first + place,
+            parents.insert(0, previous)
+        row = inserts.add(
+            drafted, parents=parents, workflow_id=group["id"], position=first + place,
             hold=group["max_parallel"] is not None,
         )  # fmt: skip
         if drafted.new.name is not None:
             names[drafted.new.name] = row["id"]
         previous = row["id"] if group["kind"] == "pipeline" else None
         rows[place] = row
+    inserts.write()
     inserted = [rows[place] for place in range(len(members))]
     _count_new(tx, group["id"], inserted)
     return inserted
@@ -132,36 +133,34 @@ def _count_new(tx: Transaction, workflow_id: str, rows: Sequence[Row]) -> None:
 
 def add(
     tx: Transaction, org_id: str, workflow_id: str, members: Sequence[Draft], asked: commands.Command | None = None
-) -> list[Task]:
+) -> list[Row]:
     """Add members to an open workflow. Raises Conflict when it has ended. Repeated with the same command: those that
     it added, as they stand now."""
     group = _get(tx, org_id, workflow_id)
     added = commands.first_answer(tx, workflow_id, asked)
     if added is not None:
-        return [_member(tx, org_id, task_id) for task_id in added["ids"]]
+        return _members(tx, org_id, added["ids"])
     if is_terminal(group["state"]):
         raise Conflict(
             f"workflow {workflow_id} is {group['state']}; no task can be added", id=workflow_id, state=group["state"]
-        )
-    if group["total"] + len(members) > MOST_MEMBERS:
-        raise InvalidInput(
-            f"workflow {workflow_id} has {group['total']} tasks, and at most {MOST_MEMBERS}; begin another one",
-            id=workflow_id,
-            total=group["total"],
-            limit=MOST_MEMBERS,
         )
     rows = _insert_members(tx, group, members, first=group["total"])
     tx.run("UPDATE dt_workflows SET version = version + 1 WHERE id = ?", (workflow_id,))
     advance(tx, workflow_id)
     ids = [row["id"] for row in rows]
     commands.remember_answer(tx, workflow_id, asked, {"ids": ids})
-    return [_member(tx, org_id, task_id) for task_id in ids]
+    return _members(tx, org_id, ids)
 
 
-def _member(tx: Transaction, org_id: str, task_id: str) -> Task:
-    found = tx.one(f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?", (task_id, org_id))
-    assert found is not None
-    return to_task(task_row(found))
+def _members(tx: Transaction, org_id: str, ids: Sequence[str]) -> list[Row]:
+    return [task_row(values) for values in tx.all(_MEMBERS, (json.dumps(ids), org_id))]
+
+
+_COLUMNS_OF_TASK = ", ".join(f"t.{column}" for column in TASK_COLUMNS)
+_MEMBERS = (
+    f"SELECT {_COLUMNS_OF_TASK} FROM json_each(?) AS wanted CROSS JOIN dt_tasks AS t ON t.id = wanted.value"
+    " WHERE t.org_id = ? ORDER BY wanted.key"
+)
 
 
 def cancel(tx: Transaction, org_id: str, workflow_id: str, reason: str | None) -> Workflow:

@@ -12,8 +12,8 @@ from durable_tasks.errors import ForeignTransaction
 from durable_tasks.models import Task
 from durable_tasks.ports import Ids
 from durable_tasks.store.connection import explain
+from durable_tasks.store.drafts import Draft
 from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import Draft
 
 
 async def insert(

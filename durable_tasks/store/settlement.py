@@ -5,6 +5,7 @@ It must not know who ended the task or why.
 """
 
 from functools import partial
+from time import monotonic
 
 from durable_tasks.lifecycle import Tally, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
@@ -15,7 +16,7 @@ from durable_tasks.store.events import append
 from durable_tasks.store.moves import move, stop_attempt
 from durable_tasks.store.remainders import Remainder, Work
 from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, load_error, task_row, workflow_row
-from durable_tasks.store.transaction import Transaction
+from durable_tasks.store.transaction import STEP, Transaction
 
 DEPENDENCY_FAILED = "dependency_failed"
 
@@ -32,18 +33,16 @@ def settle(tx: Transaction) -> None:
             advance(tx, workflow_id)
 
 
-def go_on(tx: Transaction) -> bool:
-    """Do a step of what earlier transactions have left. False when there was nothing."""
-    found = False
-    while tx.steps > 0:
-        remainder = remainders.take(tx)
-        if remainder is None:
-            return found
-        found = True
-        tx.steps -= 1
-        _resume(tx, remainder)
+def go_on(tx: Transaction, until: float) -> int:
+    """Do what earlier transactions have left, in steps, until the steady instant `until` or for one step. Answers how
+    many that were."""
+    done = 0
+    while (done == 0 or monotonic() < until) and (left := remainders.take(tx)) is not None:
+        tx.steps = STEP
+        _resume(tx, left)
         settle(tx)
-    return found
+        done += 1
+    return done
 
 
 def _resume(tx: Transaction, left: Remainder) -> None:

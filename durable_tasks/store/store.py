@@ -50,17 +50,20 @@ from durable_tasks.store import (
 )
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.commands import Command, command
+from durable_tasks.store.drafts import Draft
 from durable_tasks.store.file import settled
 from durable_tasks.store.handover import HandoverStore
 from durable_tasks.store.identity import Witness
 from durable_tasks.store.moves import get
-from durable_tasks.store.rows import Row, dump_payload
+from durable_tasks.store.rows import Row, dump_payload, to_task
 from durable_tasks.store.tokens import ApiToken
 from durable_tasks.store.transaction import STEP, Transaction
 
 T = TypeVar("T")
 # The Temporal side (async def tenants and the like) is in handover.py.
 EXPIRE_BATCH = 100
+_FEW = 100
+"""Rows that are made models of on the event loop."""
 
 
 class Store(HandoverStore):
@@ -68,13 +71,13 @@ class Store(HandoverStore):
 
     # ----- tasks
 
-    async def create(self, org_id: str, drafted: tasks.Draft) -> Task:
+    async def create(self, org_id: str, drafted: Draft) -> Task:
         return await self._write(lambda tx: tasks.create(tx, org_id, drafted), org_id=org_id)
 
-    async def create_many(self, org_id: str, drafts: Sequence[tasks.Draft]) -> list[Task]:
-        return await self._write(lambda tx: tasks.create_many(tx, org_id, drafts), org_id=org_id)
+    async def create_many(self, org_id: str, drafts: Sequence[Draft]) -> list[Task]:
+        return await _models(await self._write(lambda tx: tasks.create_many(tx, org_id, drafts), org_id=org_id))
 
-    def create_on(self, conn: sqlite3.Connection, org_id: str, drafted: tasks.Draft, ids: Ids) -> Task:
+    def create_on(self, conn: sqlite3.Connection, org_id: str, drafted: Draft, ids: Ids) -> Task:
         """Insert inside somebody else's transaction, on their connection."""
         tx = Transaction(conn, self._clock.now(), ids, self._rules, actor=self._actor, names=self._names)
         return settled(tx, lambda tx: tasks.create(tx, org_id, drafted))
@@ -315,11 +318,12 @@ class Store(HandoverStore):
         return await self._write(lambda tx: groups.create(tx, org_id, drafted), org_id=org_id)
 
     async def add_members(
-        self, org_id: str, workflow_id: str, drafts: Sequence[tasks.Draft], command_id: str | None = None
+        self, org_id: str, workflow_id: str, drafts: Sequence[Draft], command_id: str | None = None
     ) -> list[Task]:
         said = [] if command_id is None else [one.new.model_dump(mode="json", exclude_unset=True) for one in drafts]
         asked = command(command_id, "add", said)
-        return await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, asked), org_id=org_id)
+        added = await self._write(lambda tx: groups.add(tx, org_id, workflow_id, drafts, asked), org_id=org_id)
+        return await _models(added)
 
     async def cancel_group(
         self, org_id: str, workflow_id: str, reason: str | None, command_id: str | None = None
@@ -451,7 +455,7 @@ class Store(HandoverStore):
         await self._write(lambda tx: claims.progress(tx, task.org_id, task.id, percent, assignment.token, message))
 
     async def expire(self) -> tuple[int, float | None]:
-        return await self._write(lambda tx: due.expire(tx, EXPIRE_BATCH))
+        return await self._write(lambda tx: due.expire(tx, EXPIRE_BATCH), yields=True)
 
     async def stopping(self) -> list[tuple[str, str]]:
         """(task id, token) of this process's attempts that somebody, perhaps another process, has ended."""
@@ -502,6 +506,13 @@ class Store(HandoverStore):
 
     async def peers(self) -> list[Peer]:
         return await self.read(lambda conn: processes.peers(conn, self._rules.instance))
+
+
+async def _models(rows: Sequence[Row]) -> list[Task]:
+    """What is answered of many rows: made while others write, and beside the event loop."""
+    if len(rows) <= _FEW:
+        return [to_task(row) for row in rows]
+    return await asyncio.to_thread(lambda: [to_task(row) for row in rows])
 
 
 async def _fitting(ask: Callable[[bool], Awaitable[T]], task_id: str, output: str | None) -> T:

@@ -15,8 +15,10 @@ from durable_tasks.store.connection import REFUSED_VALUES, is_undecodable
 
 T = TypeVar("T")
 
-STEP = 200
+STEP = 50
 """Rows that follow from one operation and are moved with it; others are left to later transactions."""
+MOMENT = 0.02
+"""Seconds for which a transaction goes on with what is due or was left: whoever comes meanwhile waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

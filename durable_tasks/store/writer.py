@@ -7,6 +7,7 @@ import asyncio
 import logging
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
 
 BATCH = 256
-HOLD = 0.03
+HOLD = 0.015
 """Seconds after which a transaction begins no other operation: whoever came meanwhile has a turn."""
 WARY = 1000
 """Calls of an organisation that are run apart after one of it has spoiled a transaction: it, and nobody else, pays."""
@@ -84,6 +85,9 @@ class Writer:
         self._patience = patience
         self._queue: Turns[_Call[Any]] = Turns()
         self._riders: list[_Call[Any]] = []
+        self._patient: deque[_Call[Any]] = deque()
+        self._others_were = False
+        """The last transaction was theirs who are not patient."""
         self._wake = asyncio.Event()
         self._connection = Connection(lambda: connect(path))
         self._pump: asyncio.Task[None] | None = None
@@ -131,13 +135,15 @@ class Writer:
         undo: Undo[T] | None = None,
         patience: float | None = None,
         rides: bool = False,
+        yields: bool = False,
         org_id: str = "",
     ) -> T:
         """Run `op` in a transaction and return its result after the commit.
 
         If the caller is cancelled before the commit, the call is dropped; after it, `undo` takes back what only
         the caller could have used. With `rides` nobody waits for it: it joins the next transaction, or makes its
-        own a little later. `org_id`: whose turn it takes.
+        own a little later. With `yields` it takes a while, and has a transaction of its own: after one of those who
+        wait, whoever they are. `org_id`: whose turn it takes.
 
         Raises StoreBusy, StoreError, Closed, and whatever `op` raises."""
         if self._closing:
@@ -145,7 +151,10 @@ class Writer:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + (self._patience if patience is None else patience)
         call = _Call(op, undo, answer, deadline, org_id)
-        if rides and not self._queue:
+        if yields:
+            self._patient.append(call)
+            self._wake.set()
+        elif rides and not self._queue:
             self._ride(call)
         else:
             self._submit(call)
@@ -203,8 +212,8 @@ class Writer:
 
     async def _lead(self) -> None:
         try:
-            while self._queue or not self._closing:
-                if not self._queue:
+            while self._queue or self._patient or not self._closing:
+                if not (self._queue or self._patient):
                     self._wake.clear()
                     await self._wake.wait()
                     continue
@@ -220,8 +229,13 @@ class Writer:
 
     def _take_batch(self) -> list[_Call[Any]]:
         batch: list[_Call[Any]] = []
-        while len(batch) < BATCH and (call := self._queue.take()) is not None:
-            batch.append(call)
+        if not (self._patient and self._others_were):
+            while len(batch) < BATCH and (call := self._queue.take()) is not None:
+                batch.append(call)
+        self._others_were = bool(batch)
+        while not batch and self._patient:
+            call = self._patient.popleft()
+            batch = [] if call.answer.done() else [call]
         return batch
 
     async def _run_batch(self, batch: list[_Call[Any]]) -> None:

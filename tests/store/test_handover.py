@@ -39,9 +39,9 @@ from durable_tasks.models import (
 )
 from durable_tasks.org import Org
 from durable_tasks.ports import Asked, Errand, OutboxKind, Room
+from durable_tasks.store.drafts import draft
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import draft
 from durable_tasks.store.transaction import Rules
 from durable_tasks.testing import ManualClock
 

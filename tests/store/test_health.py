@@ -13,9 +13,9 @@ from durable_tasks.clock import SystemIds
 from durable_tasks.errors import NotFound
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, TaskState
 from durable_tasks.ports import Errand, OutboxKind, Room
+from durable_tasks.store.drafts import draft
 from durable_tasks.store.health import OrgHealth
 from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import draft
 from durable_tasks.store.transaction import Rules
 from durable_tasks.testing import ManualClock
 from tests.store.support import query

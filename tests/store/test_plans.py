@@ -15,7 +15,7 @@ from durable_tasks.models import Engine, FilterFields, Mode, Placement
 from durable_tasks.ports import Appetite, Room
 from durable_tasks.store import query, writer
 from durable_tasks.store.connection import connect
-from durable_tasks.store.tasks import draft
+from durable_tasks.store.drafts import draft
 
 GROWING = (
     "dt_tasks",

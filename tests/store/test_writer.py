@@ -44,6 +44,27 @@ async def test_a_transaction_that_was_long_begins_no_other_operation(
     assert set(operations) <= {0, 1}
 
 
+async def test_what_yields_has_a_transaction_of_its_own_after_those_who_wait(tasks: DurableTasks) -> None:
+    done = list[tuple[str, Transaction]]()
+    long = [tasks.store._write(lambda tx: done.append(("long", tx)), yields=True) for _ in range(3)]
+    short = [tasks.store._write(lambda tx: done.append(("short", tx)), org_id=org_id) for org_id in ("a", "b")]
+    await asyncio.gather(*long, *short)
+    assert [name for name, _ in done] == ["short", "short", "long", "long", "long"]
+    assert len({id(tx) for _, tx in done}) == 4
+
+
+async def test_who_waits_does_not_keep_what_yields_from_its_turn(tasks: DurableTasks) -> None:
+    order = list[str]()
+
+    async def again() -> None:
+        for _ in range(3):
+            await tasks.store._write(lambda tx: order.append("short"), org_id="a")
+
+    long = [tasks.store._write(lambda tx: order.append("long"), yields=True) for _ in range(3)]
+    await asyncio.gather(*long, again())
+    assert order == ["short", "long"] * 3
+
+
 async def test_who_spoils_a_transaction_does_so_once(tasks: DurableTasks) -> None:
     runs: list[str] = []
 

@@ -27,9 +27,9 @@ from durable_tasks.contracts import (
 from durable_tasks.errors import IllegalMove
 from durable_tasks.models import Engine, Mode, NewTask, Placement, Task, Workflow
 from durable_tasks.ports import Asked, Assignment, Ending, Errand, Notice, Outcome, Room
+from durable_tasks.store.drafts import Draft, draft
 from durable_tasks.store.groups import GroupDraft
 from durable_tasks.store.store import Store
-from durable_tasks.store.tasks import Draft, draft
 from durable_tasks.store.transaction import Rules
 
 DEADLINE = 30.0
