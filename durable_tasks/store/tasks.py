@@ -55,7 +55,7 @@ def create_many(tx: Transaction, org_id: str, drafts: Sequence[Draft]) -> list[R
                 ids[drafted.new.name] = known
             continue
         parents = [ids.get(parent, parent) for parent in drafted.new.depends_on]
-        row = rows[place] = inserts.add(drafted, task_id=ids.get(drafted.new.name), parents=parents)
+        row = rows[place] = inserts.add(drafted, task_id=ids.get(drafted.new.name or ""), parents=parents)
         commands.remember_key(tx, org_id, "create", key, drafted.content, row["id"])
     inserts.write()
     return [rows[place] for place in range(len(drafts))]
