@@ -3,9 +3,14 @@
 It must not know tasks, nor what becomes of the words; nothing here raises.
 """
 
+import json
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that command a terminal, end a line or turn the direction of writing: C0, DEL, C1, separators, bidi."""
 
 
 def shown(value: Any, limit: int = 200) -> str:
@@ -26,6 +31,11 @@ def traceback_of(error: BaseException, limit: int) -> str:
 def type_name(value: Any, limit: int = 200) -> str:
     """The name of the value's own type, whatever its `__class__` says."""
     return _asked(lambda: type.__getattribute__(type(value), "__name__"), "object")[:limit]
+
+
+def visible(text: str) -> str:
+    """The same with escapes, as JSON has them, for what a stranger's text could do to a terminal: it stays one line."""
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _asked(asking: Callable[[], str], otherwise: str) -> str:

@@ -4,7 +4,6 @@ It must not do the work: each command loads what it needs when it runs, so that 
 """
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from durable_tasks.cli import config, doctor, events, file, mcp, operate, serve, task, tokens, worker, workflow
 from durable_tasks.cli.asking import AsJson, Db
+from durable_tasks.cli.logs import Level, LogJson, LogLevel, begin_logs
 from durable_tasks.cli.talk import failing_plainly, say
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ TemporalUiPort = Annotated[
 
 @app.callback()
 def setup() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    begin_logs()
 
 
 @app.command()
@@ -77,10 +77,13 @@ def up(
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Approve the demo's report, then stop.")] = False,
     as_json: AsJson = False,
+    log_level: LogLevel = Level.WARNING,
+    log_json: LogJson = False,
 ) -> None:
     """Start an embedded Temporal server, the engine and the HTTP API; Ctrl-C drains and stops everything."""
     if folder is not None and not demo:
         raise typer.BadParameter("DIR belongs to --demo", param_hint="DIR")
+    begin_logs(log_level, log_json)
     from durable_tasks.cli.up import Options, supervise
     from durable_tasks.demo.survey import DemoFailed
 

@@ -12,6 +12,7 @@ import typer
 
 from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.extras import needing
+from durable_tasks.cli.logs import Level, LogJson, LogLevel, begin_logs
 from durable_tasks.cli.talk import announce, failing_plainly, say
 from durable_tasks.settings import Settings
 
@@ -19,8 +20,16 @@ Host = Annotated[str, typer.Option(help="Other machines only with authentication
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")]
 
 
-def serve(host: Host = "127.0.0.1", port: Port = 8000, db: Db = None, as_json: AsJson = False) -> None:
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    db: Db = None,
+    as_json: AsJson = False,
+    log_level: LogLevel = Level.WARNING,
+    log_json: LogJson = False,
+) -> None:
     """Serve the HTTP API and MCP; Ctrl-C lets requests and handlers finish first."""
+    begin_logs(log_level, log_json)
     with failing_plainly():
         settings = Settings(**({} if db is None else {"db": db}))
         asyncio.run(_serve(settings, host, port, as_json))

@@ -6,7 +6,6 @@ It must not know the commands. Exit codes: 0 done, 1 failed, 2 usage, 3 not foun
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from durable_tasks.errors import (
     TemporalUnavailable,
     WaitTimeout,
 )
+from durable_tasks.wording import visible
 
 FAILED = 1
 UNREACHABLE = 5
@@ -43,8 +43,6 @@ _CODES: tuple[tuple[type[DurableTasksError], int], ...] = (
     (WaitTimeout, TIMED_OUT),
 )
 _STEPS = 10
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that command a terminal, end a line or turn the direction of writing: C0, DEL, C1, separators, bidi."""
 
 
 def exit_code(error: DurableTasksError) -> int:
@@ -95,11 +93,6 @@ def _lead_nowhere(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-def visible(text: str) -> str:
-    """The same with escapes, as JSON has them, for what a stranger's text could do to a terminal: it stays one line."""
-    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def put_json(value: Any) -> None:

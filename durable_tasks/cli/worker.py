@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from durable_tasks.cli.logs import Level, LogJson, LogLevel, begin_logs
 from durable_tasks.cli.talk import announce, failing_plainly, say
 from durable_tasks.clock import SystemClock
 from durable_tasks.errors import ConfigurationError
@@ -36,8 +37,11 @@ def worker(
     max_concurrent: Annotated[int | None, typer.Option(min=1, show_default="TASKS_MAX_CONCURRENT or 10")] = None,
     grace: Grace = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout when it is ready.")] = False,
+    log_level: LogLevel = Level.WARNING,
+    log_json: LogJson = False,
 ) -> None:
     """Execute tasks of a queue on this machine; Ctrl-C lets handlers finish first."""
+    begin_logs(log_level, log_json)
     given = {"queue": queue, "address": address, "max_concurrent": max_concurrent, "shutdown_grace": grace}
     with failing_plainly():
         settings = Settings(**{name: value for name, value in given.items() if value is not None})

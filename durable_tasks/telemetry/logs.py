@@ -1,17 +1,21 @@
-"""Logs: each record as one line of JSON, with the task and the organisation it is about.
+"""Logs: each record as one line, of JSON or for people, with the task and the organisation it is about.
 
 They must not know who logs; nothing here configures logging by itself.
 """
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from durable_tasks.handlers import current_task
+from durable_tasks.wording import visible
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest is what the one who logged gave as `extra`."""
+_WORD = re.compile(r"[\w.:/@+*-]+")
+"""Text that is read as one thing without quotes."""
 
 
 class AboutTask(logging.Filter):
@@ -30,22 +34,54 @@ class JsonFormatter(logging.Formatter):
     """One line of JSON: time, level, logger, message, everything given as `extra`, and the traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
-            "at": at,
+            "at": _at(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _PLAIN and name not in line}
+        line |= {name: value for name, value in _given(record) if name not in line}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class TextFormatter(logging.Formatter):
+    """One line for people: time, level, logger, message, then everything given as `extra` as name=value. A traceback
+    follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = "".join(f" {name}={_word(value)}" for name, value in _given(record))
+        line = f"{_at(record)} {record.levelname} {record.name}: {visible(record.getMessage())}{facts}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
 def json_handler() -> logging.Handler:
     """A handler to standard error that writes such lines: `logging.basicConfig(handlers=[json_handler()])`."""
+    return _handler(JsonFormatter())
+
+
+def text_handler() -> logging.Handler:
+    """The same with lines for people."""
+    return _handler(TextFormatter())
+
+
+def _handler(formatter: logging.Formatter) -> logging.Handler:
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(formatter)
     handler.addFilter(AboutTask())
     return handler
+
+
+def _at(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _given(record: logging.LogRecord) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in vars(record).items() if name not in _PLAIN]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    return visible(json.dumps(value, default=str, ensure_ascii=False))

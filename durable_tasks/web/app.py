@@ -52,7 +52,9 @@ class Api(FastAPI):
         scrapes, agents = Scrapes(tasks, caller_of), Agents(tasks, caller_of.authenticate, self._waits)
         self.add_middleware(Sites)
         self.add_middleware(Visits, shares=shares)
-        self.add_middleware(Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token)
+        self.add_middleware(
+            Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token, steady=tasks.clock.steady
+        )
         handle_problems(self)
         self.include_router(operation_routes(caller_of, self._waits))
         self.include_router(live_routes(self.live, caller_of))

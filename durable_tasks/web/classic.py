@@ -20,6 +20,7 @@ from durable_tasks.operations.operation import Caller
 from durable_tasks.operations.requests import LARGEST_PAGE
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.web import classic_bodies as bodies
+from durable_tasks.web import refusals
 from durable_tasks.web.classic_bodies import CLASSIC_STATES, classic_state, task_body, workflow_body
 from durable_tasks.web.problems import CHALLENGE, told
 
@@ -53,6 +54,7 @@ class ClassicRoute(APIRoute):
                 status, said = told(error)
                 return refusal(400 if isinstance(error, InvalidInput) else status, said)
             except HTTPException as error:
+                refusals.note(said=error.detail)
                 return refusal(error.status_code, error.detail)
 
         return answer

@@ -3,10 +3,13 @@
 They must not know what is asked on them; that is HTTP's and the application's affair.
 """
 
+import logging
 from collections import Counter
 from typing import Any
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+log = logging.getLogger("durable_tasks.web")
 
 HEAD = 10.0
 """Seconds in which a request's head has to be there, from the connection's beginning or the last answer on."""
@@ -31,6 +34,7 @@ class Crowd:
         self._few = max(1, most // 4)
         self._inside: set[Connection] = set()
         self._lingering = 0
+        self._refused = 0
 
     @property
     def burst(self) -> int:
@@ -48,6 +52,7 @@ class Crowd:
         self._inside.discard(connection)
 
     def refuse(self, connection: "Connection") -> None:
+        self._refused += 1
         transport = connection.transport
         if self._lingering >= self._few:
             transport.abort()
@@ -58,6 +63,11 @@ class Crowd:
 
     def sweep(self, now: float) -> None:
         """Close what has said nothing for too long. What is open for a request is that request's affair."""
+        if self._refused:
+            log.warning(
+                "connections were refused: there is no room", extra={"refused": self._refused, "most": self._most}
+            )
+            self._refused = 0
         for connection in [one for one in self._inside if one.is_quiet and now - one.quiet_since > HEAD]:
             connection.transport.abort()
 

@@ -6,11 +6,12 @@ It must not know what is asked, nor who asks.
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from durable_tasks.web import request_id
+from durable_tasks.web import refusals, request_id
 from durable_tasks.web.problems import Refusal, refused_as, too_large, too_slow, two_lengths, unforeseen
 
 log = logging.getLogger("durable_tasks.web")
@@ -22,10 +23,11 @@ LONGEST = 30.0
 class Envelope:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, largest: int, make_id: Callable[[], str]) -> None:
+    def __init__(self, app: ASGIApp, *, largest: int, make_id: Callable[[], str], steady: Callable[[], float]) -> None:
         self._app = app
         self._largest = largest
         self._make_id = make_id
+        self._refusals = refusals.Refusals(log, steady)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,14 +35,20 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         chosen = request_id.sane(headers.get(request_id.HEADER)) or self._make_id()
-        token = request_id.current.set(chosen)
+        facts = {"request_id": chosen, "method": scope["method"], "path": scope["path"]}
+        token, noted = request_id.current.set(chosen), refusals.current.set(facts)
         try:
             stamped = _Stamped(send, chosen)
             await self._answer(scope, self._measured(receive), stamped, headers)
-            facts = {"method": scope["method"], "path": scope["path"], "status": stamped.status}
-            log.info("answered a request", extra={"request_id": chosen, **facts})
+            self._log(facts, stamped.status, scope)
         finally:
             request_id.current.reset(token)
+            refusals.current.reset(noted)
+
+    def _log(self, facts: dict[str, Any], status: int | None, scope: Scope) -> None:
+        facts |= {"status": status, "address": (scope.get("client") or ("",))[0]}
+        self._refusals.tell(status or 0, facts)
+        log.info("answered a request", extra=facts)
 
     async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", headers: Headers) -> None:
         if "content-length" in headers and "transfer-encoding" in headers:  # where it ends is a matter of opinion
@@ -57,10 +65,7 @@ class Envelope:
                 raise
             await refused_as(refusal)(scope, receive, send)
         except Exception:
-            log.exception(
-                "a request broke",
-                extra={"request_id": request_id.current.get(), "method": scope["method"], "path": scope["path"]},
-            )
+            log.exception("a request broke", extra=refusals.current.get())
             if send.status is not None:
                 raise  # too late to say so: the server cuts the connection
             await unforeseen()(scope, receive, send)

@@ -15,6 +15,7 @@ from durable_tasks.access import Authenticate
 from durable_tasks.errors import DurableTasksError, Forbidden, RateLimited, Unauthenticated
 from durable_tasks.mcp_server.http import LOOPBACK, HttpEndpoint
 from durable_tasks.operations.operation import Host
+from durable_tasks.web import refusals
 from durable_tasks.web.callers import Proving
 from durable_tasks.web.problems import when_to_retry
 
@@ -61,6 +62,7 @@ class Guarded:
 
 
 def _refused(error: DurableTasksError, status: int, headers: dict[str, str] | None = None) -> Response:
+    refusals.note(error=error.code, said=error.message)
     said = types.ErrorData(code=types.INVALID_REQUEST, message=error.message, data={"code": error.code})
     body = types.JSONRPCError(jsonrpc="2.0", id=None, error=said)
     return Response(body.model_dump_json(), status, headers, "application/json")

@@ -4,7 +4,6 @@ It must not know what raised them.
 """
 
 import json
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -35,9 +34,7 @@ from durable_tasks.errors import (
     TemporalUnavailable,
     Unauthenticated,
 )
-from durable_tasks.web import request_id
-
-log = logging.getLogger("durable_tasks.web")
+from durable_tasks.web import refusals, request_id
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="durable_tasks"'
@@ -147,12 +144,9 @@ def contradiction(detail: str) -> Refusal:
 def told(error: DurableTasksError) -> tuple[int, str]:
     """The status of an error, and what its caller is told: of our own affairs less than the log."""
     status = status_of(error)
+    refusals.note(error=error.code, said=error.message)
     if status < 500:
         return status, error.message
-    log.warning(
-        "a request could not be served",
-        extra={"request_id": request_id.current.get(), "error": error.code, "said": error.message},
-    )
     return status, next((said for kind, said in _OWN_AFFAIRS.items() if isinstance(error, kind)), _BROKEN)
 
 
@@ -170,6 +164,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer that says it."""
+    refusals.note(error=code, said=detail)
     said = Problem(
         type=f"urn:durable-tasks:{code}",
         title=code.replace("_", " ").capitalize(),

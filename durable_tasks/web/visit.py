@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.access import Principal
+from durable_tasks.web import refusals
 from durable_tasks.web.shares import Shares
 
 _KEY = "durable_tasks.visit"
@@ -66,6 +67,7 @@ class Visit:
     async def proved(self, principal: Principal) -> None:
         """It is this principal's. Returns when it may be worked on. Raises RateLimited."""
         self._shares.proved(self._proof)
+        refusals.note(org_id=principal.org, subject=principal.subject)
         await self._shares.open(principal)
         self.principal = principal
         if not self._coming:

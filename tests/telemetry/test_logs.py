@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from durable_tasks import DurableTasks, Settings, Task, TaskContext
-from durable_tasks.telemetry.logs import json_handler
+from durable_tasks.telemetry.logs import json_handler, text_handler
 
 SECONDS = 30.0
 log = logging.getLogger("tests.telemetry.somebodys_library")
@@ -70,3 +70,16 @@ def test_extras_and_tracebacks_are_kept_on_one_line(written: Lines) -> None:
     (line,) = written.objects()
     assert (line["message"], line["seq"], line["path"], line["message_"]) == ("it broke\nhere", 7, "/x", "ok")
     assert "ValueError: first" in line["traceback"]
+
+
+def test_a_line_for_people_has_the_extras_too_and_stays_one_line() -> None:
+    handler, lines = text_handler(), io.StringIO()
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(lines)
+    extra = {"request_id": "r-1", "said": "the disk is\x1b[2J\nfull", "status": 507, "found": ["a"]}
+    handler.handle(log.makeRecord(log.name, logging.WARNING, "", 0, "it\nbroke %d", (2,), None, extra=extra))
+    (line,) = lines.getvalue().splitlines()
+    at, rest = line.split(" ", 1)
+    assert at.endswith("+00:00")
+    said = r'it\nbroke 2 request_id=r-1 said="the disk is\u001b[2J\nfull" status=507 found=["a"]'
+    assert rest == f"WARNING {log.name}: {said}"
