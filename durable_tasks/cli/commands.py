@@ -50,7 +50,7 @@ TemporalPort = Annotated[
     typer.Option(min=1, max=65535, show_default="any free one", help="Of the embedded Temporal server."),
 ]
 TemporalUiPort = Annotated[
-    int | None, typer.Option(min=1, max=65535, show_default="any free one", help="Of its web UI.")
+    int | None, typer.Option(min=0, max=65535, show_default="no web UI", help="Serve its web UI; 0: at any free one.")
 ]
 
 

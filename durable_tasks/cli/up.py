@@ -111,12 +111,14 @@ class _Supervisor:
 
     def _server(self, settings: Settings) -> EmbeddedServer:
         options = self._options
-        port, ui_port = options.temporal_port, options.temporal_ui_port
-        if ui_port is None and not options.exit:
-            ui_port = 0
         # In memory: the SQLite file has everything that is needed to fill an empty server again.
         database = settings.db.with_name(f"{settings.db.name}-temporal.db") if options.persist else None
-        return EmbeddedServer(port=port, ui_port=ui_port, database=database, namespaces=(settings.namespace,))
+        return EmbeddedServer(
+            port=options.temporal_port,
+            ui_port=options.temporal_ui_port,
+            database=database,
+            namespaces=(settings.namespace,),
+        )
 
     async def _start(self, tasks: DurableTasks, started: AsyncExitStack) -> dict[str, str | None]:
         """Start `tasks`, served over HTTP where that is installed. A script that is to end has no use for it, unless

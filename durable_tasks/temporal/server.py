@@ -37,8 +37,12 @@ _DYNAMIC_CONFIG = (
     # One partition: with few pollers a task can be stranded for seconds in a partition nobody polls.
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
+    # Its HTTP API, which nobody here uses, obeys whatever page a browser on this machine shows. It cannot be off,
+    # but only answers to names that it is given: this one is nobody's, by RFC 2606.
+    'frontend.httpAllowedHosts=["nobody.invalid"]',
 )
 # Twice the throughput of the server's defaults: fsync of a rollback journal, where readers block the writer.
+_PRIVATE = 0o600
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 
 
@@ -75,7 +79,8 @@ def _executable(path: Path) -> Path:
 class EmbeddedServer:
     """One development server on this machine. It lives no longer than this process and the loop of its start.
 
-    Without `database` it keeps everything in memory. `ui_port` None means no web UI, 0 any free port. The
+    Without `database` it keeps everything in memory; with it nobody else may read the file. `ui_port` None means no
+    web UI, 0 any free port: it asks nobody who they are, and a web page that has its name lead here reaches it. The
     server's log (errors only) is appended to `log_path`, or kept in an unnamed file that vanishes with the
     process. After an unexpected end `start` may be called again: the address stays, so clients reconnect.
     """
@@ -174,6 +179,7 @@ class EmbeddedServer:
     async def _start_once(self, binary: Path) -> None:
         port, ui_port = _pick_ports(self._port, self._ui_port)
         address = f"{_HOST}:{port}"
+        self._keep_private()
         with self._open_log() as log:
             from_here = os.fstat(log.fileno()).st_size
             process = _GuardedProcess(self._command(binary, port, ui_port), log)
@@ -206,6 +212,13 @@ class EmbeddedServer:
         if self._database is not None:
             command += ["--db-filename", str(self._database), *_repeated("--sqlite-pragma", _PRAGMAS)]
         return command
+
+    def _keep_private(self) -> None:
+        """What the server makes is private by its umask; this is for what an earlier version of us left."""
+        for ending in ("", "-wal", "-shm"):
+            if self._database is not None:
+                with suppress(FileNotFoundError):
+                    Path(f"{self._database}{ending}").chmod(_PRIVATE)
 
     def _open_log(self) -> BinaryIO:
         if self._log_path is None:
@@ -263,6 +276,7 @@ class _GuardedProcess:
                 stdin=guards_end.fileno(),
                 stdout=guards_end.fileno(),
                 stderr=log,
+                umask=0o077,  # its database holds what tasks are about
                 # Its own session: Ctrl-C in the terminal is for the application, which drains, then stops us.
                 start_new_session=True,
             )

@@ -16,7 +16,7 @@ from tests.cli.visiting import visit
 
 
 async def test_every_address_that_it_prints_answers_until_ctrl_c(binary: Path, tmp_path: Path) -> None:
-    async with started("up", "--port", "0", "--json", cwd=tmp_path) as up:
+    async with started("up", "--port", "0", "--temporal-ui-port", "0", "--json", cwd=tmp_path) as up:
         await up.hear("Ctrl-C stops everything")
         assert up.process.stdout is not None
         found = json.loads(await up.process.stdout.readline())

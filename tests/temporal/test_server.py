@@ -254,6 +254,58 @@ async def test_the_database_outlives_the_server_and_is_in_wal_mode(binary: Path,
         assert (await client.get_workflow_handle("w1").describe()).workflow_type == "waits"
 
 
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+async def test_nobody_else_may_read_the_database(binary: Path, tmp_path: Path, ending: str) -> None:
+    database = tmp_path / "temporal.db"
+    async with EmbeddedServer(binary=binary, database=database):
+        assert Path(f"{database}{ending}").stat().st_mode & 0o777 == 0o600
+
+
+async def test_nor_one_that_an_earlier_version_left_open(binary: Path, tmp_path: Path) -> None:
+    database = tmp_path / "temporal.db"
+    async with EmbeddedServer(binary=binary, database=database):
+        database.chmod(0o644)
+    async with EmbeddedServer(binary=binary, database=database):
+        assert database.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "localhost"])
+async def test_no_web_page_can_have_it_do_anything(binary: Path, host: str) -> None:
+    """Such a page can send a form as text anywhere, and have its own name lead to this machine."""
+    async with EmbeddedServer(binary=binary) as server:
+        answers = [await _post(port, host) for port in listening(server.pid)]
+        client = await Client.connect(server.address)
+        assert [one async for one in client.list_workflows()] == []
+    assert b"403" in answers, "the port of the HTTP API was found"
+    assert not any(status.startswith(b"2") for status in answers)
+
+
+def listening(pid: int) -> list[int]:
+    """The ports at which a process listens."""
+    sockets = {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir() if one.is_symlink()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+
+
+async def _post(port: int, host: str) -> bytes:
+    """The status of an answer; nothing from a port that does not speak HTTP/1."""
+    body = b'{"workflowType": {"name": "evil"}, "taskQueue": {"name": "evil"}}'
+    head = (
+        f"POST /api/v1/namespaces/default/workflows/evil HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n"
+        f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head.encode() + body)
+        async with asyncio.timeout(30):
+            said = await reader.readline()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+    return said.split()[1] if said.startswith(b"HTTP/1") else b""
+
+
 async def test_the_web_ui_is_served_when_asked_for(binary: Path) -> None:
     async with EmbeddedServer(binary=binary, ui_port=0) as server:
         assert server.ui_url is not None
