@@ -12,6 +12,7 @@ from durable_tasks.diagnosis import OrgDiagnosis
 from durable_tasks.errors import Forbidden
 from durable_tasks.models import Actor, Engine, NewTask
 from durable_tasks.operations.requests import Request
+from durable_tasks.operations.tracebacks import without_tracebacks
 from durable_tasks.org import Org
 from durable_tasks.ports import DeadLetter
 from durable_tasks.settings import Settings
@@ -121,9 +122,10 @@ class Operation:
         return self.reads and "timeout" in self.request.model_fields
 
     async def run(self, caller: Caller, request: Request) -> Any:
-        """Raises Forbidden, and what the facade raises."""
+        """The answer, as far as the caller may see it. Raises Forbidden, and what the facade raises."""
         if not caller.principal.may(self.role):
             raise Forbidden(
                 f"{self.name} needs the role {self.role.name.lower()}", operation=self.name, role=self.role.name.lower()
             )
-        return await self.do(caller, request)
+        answer = await self.do(caller, request)
+        return answer if caller.principal.may(Role.OPERATOR) else without_tracebacks(answer)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from durable_tasks.access import Authenticate, Principal
 from durable_tasks.app import DurableTasks
-from durable_tasks.errors import ConfigurationError, Unauthenticated
+from durable_tasks.errors import ConfigurationError, DurableTasksError, Unauthenticated
 from durable_tasks.identity.authenticator import authenticator
 from durable_tasks.identity.local import Local
 from durable_tasks.operations.operation import Caller
@@ -45,6 +45,13 @@ class Callers:
             raise
         await visit.proved(principal)
         return principal
+
+    async def still(self, request: Request, principal: Principal) -> bool:
+        """Whether what proved that a request is this principal's proves that now: for answers that go on and on."""
+        try:
+            return await self._hook(request) == principal
+        except DurableTasksError:
+            return False
 
 
 def _hook(tasks: DurableTasks, authentication: Authentication | None) -> Authenticate:
