@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message as Sent
 from starlette.types import Receive, Scope, Send
@@ -19,6 +20,7 @@ from durable_tasks.app import DurableTasks
 from durable_tasks.errors import Closed, Forbidden, StoreError
 from durable_tasks.models import Event
 from durable_tasks.operations.operation import Caller
+from durable_tasks.web.callers import Callers
 from durable_tasks.web.channel import Channel, Message, Wanted
 from durable_tasks.web.document import SECURITY, STREAM, refused
 from durable_tasks.web.problems import too_many
@@ -29,7 +31,9 @@ log = logging.getLogger("durable_tasks.web")
 KEEPALIVE = 15.0
 """Seconds of silence after which a comment is sent: proxies close what is silent."""
 LONGEST = 30 * 60.0
-"""Seconds after which a stream ends and its client comes back: it outlives neither deploys nor revoked rights."""
+"""Seconds after which a stream ends and its client comes back: it does not outlive deploys."""
+CHECK = 5.0
+"""Seconds after which it is looked again whether the client may still listen."""
 RETRY = 2000
 """Milliseconds that a client waits before it comes back."""
 PATIENCE = 30.0
@@ -38,6 +42,8 @@ REPLAY_PAGE = 200
 REPLAYS = 4
 """Replays that read SQLite at once: many clients that come back together must not keep other readers waiting."""
 
+MayListen = Callable[[], Awaitable[bool]]
+"""Whether who opened a stream may listen still."""
 Place = Annotated[int | None, Query(ge=0, description="Replay what comes after this event; the header goes first.")]
 LastEventId = Annotated[
     int | None, Header(alias="Last-Event-ID", ge=0, description="The last event that the client has.")
@@ -78,7 +84,7 @@ class Live:
             self.close()
             await asyncio.gather(*self._readers)
 
-    async def begin(self, org_id: str, wanted: Wanted, place: int | None) -> "EventStream":
+    async def begin(self, org_id: str, wanted: Wanted, place: int | None, may_listen: "MayListen") -> "EventStream":
         """The stream of what comes after `place`. Raises Refusal, StoreError, Closed."""
         channel = self._channels.get(org_id)
         if channel is not None and channel.listeners >= self._most:
@@ -86,16 +92,22 @@ class Live:
         newest = await self._tasks.store.last_seq(org_id)
         # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
         place = newest if place is None else min(place, newest)
-        return EventStream(self.follow(org_id, wanted, place), patience=self.patience)
+        return EventStream(self.follow(org_id, wanted, place, may_listen), patience=self.patience)
 
-    async def follow(self, org_id: str, wanted: Wanted, place: int) -> AsyncGenerator[bytes, None]:
+    async def follow(
+        self, org_id: str, wanted: Wanted, place: int, may_listen: "MayListen"
+    ) -> AsyncGenerator[bytes, None]:
         """Events after `place` as SSE, and then those to come, each once and in order."""
         clock = self._tasks.clock
-        ends = clock.steady() + LONGEST
+        ends, checks = clock.steady() + LONGEST, clock.steady() + CHECK
         yield b"retry: %d\nid: %d\n\n" % (RETRY, place)
         with self._listening(org_id) as channel:
             speaks = clock.steady() + KEEPALIVE
             while not (channel.ended or self._closed) and clock.steady() < ends:
+                if clock.steady() >= checks:
+                    if not await may_listen():
+                        break
+                    checks = clock.steady() + CHECK
                 news = channel.news
                 found = await self._next(channel, wanted, place)
                 if found is None:
@@ -103,8 +115,8 @@ class Live:
                 messages, place = found
                 if messages:
                     yield b"".join(message.text for message in messages)
-                elif (left := min(speaks, ends) - clock.steady()) > 0:
-                    await clock.wait_for(news, left)
+                elif clock.steady() < min(speaks, ends):
+                    await clock.wait_for(news, min(speaks, ends, checks) - clock.steady())
                     continue
                 else:
                     yield b": still here\n\n"
@@ -185,10 +197,10 @@ class EventStream(StreamingResponse):
                 log.warning("a client that does not read its events was cut off")
 
 
-def live_routes(live: Live, caller_of: Callable[..., Awaitable[Caller]]) -> APIRouter:
-    """`caller_of`: a FastAPI dependency that says who asks."""
+def live_routes(live: Live, callers: Callers) -> APIRouter:
+    """`callers`: say who asks, and whether they are that still."""
     router = APIRouter(tags=["events"])
-    AnyCaller = Annotated[Caller, Depends(caller_of)]
+    AnyCaller = Annotated[Caller, Depends(callers)]
     said = "`id`: the event's number, `event`: its kind, `data`: the event in JSON."
     described: dict[str, Any] = {
         "response_class": EventStream,
@@ -197,32 +209,39 @@ def live_routes(live: Live, caller_of: Callable[..., Awaitable[Caller]]) -> APIR
         "openapi_extra": {"security": SECURITY},
     }
 
-    async def stream(caller: Caller, wanted: Wanted, after: int | None, last: int | None) -> EventStream:
-        return await live.begin(caller.principal.org, wanted, after if last is None else last)
+    async def stream(
+        request: Request, caller: Caller, wanted: Wanted, after: int | None, last: int | None
+    ) -> EventStream:
+        async def may_listen() -> bool:
+            return await callers.still(request, caller.principal)
+
+        return await live.begin(caller.principal.org, wanted, after if last is None else last, may_listen)
 
     @router.get("/v1/events/stream", operation_id="stream_events", **described)
-    async def stream_events(caller: AnyCaller, after: Place = None, last_event_id: LastEventId = None) -> EventStream:
+    async def stream_events(
+        request: Request, caller: AnyCaller, after: Place = None, last_event_id: LastEventId = None
+    ) -> EventStream:
         """Follow the events of the organisation."""
         require_viewer(caller, "stream_events")
-        return await stream(caller, Wanted(), after, last_event_id)
+        return await stream(request, caller, Wanted(), after, last_event_id)
 
     @router.get("/v1/tasks/{task_id}/events/stream", operation_id="stream_task_events", **described)
     async def stream_task_events(
-        caller: AnyCaller, task_id: str, after: Place = None, last_event_id: LastEventId = None
+        request: Request, caller: AnyCaller, task_id: str, after: Place = None, last_event_id: LastEventId = None
     ) -> EventStream:
         """Follow the events of one task."""
         require_viewer(caller, "stream_task_events")
         await caller.org.get(task_id)
-        return await stream(caller, Wanted(task_id=task_id), after, last_event_id)
+        return await stream(request, caller, Wanted(task_id=task_id), after, last_event_id)
 
     @router.get("/v1/workflows/{workflow_id}/events/stream", operation_id="stream_workflow_events", **described)
     async def stream_workflow_events(
-        caller: AnyCaller, workflow_id: str, after: Place = None, last_event_id: LastEventId = None
+        request: Request, caller: AnyCaller, workflow_id: str, after: Place = None, last_event_id: LastEventId = None
     ) -> EventStream:
         """Follow the events of a workflow and its tasks."""
         require_viewer(caller, "stream_workflow_events")
         await caller.org.get_workflow(workflow_id)
-        return await stream(caller, Wanted(workflow_id=workflow_id), after, last_event_id)
+        return await stream(request, caller, Wanted(workflow_id=workflow_id), after, last_event_id)
 
     return router
 

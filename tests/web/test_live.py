@@ -22,7 +22,7 @@ from durable_tasks.web import channel
 from durable_tasks.web import server as server_module
 from durable_tasks.web.app import Api, create_app
 from durable_tasks.web.channel import Wanted
-from durable_tasks.web.live import KEEPALIVE, LONGEST, PATIENCE, RETRY, Live
+from durable_tasks.web.live import CHECK, KEEPALIVE, LONGEST, PATIENCE, RETRY, Live
 from durable_tasks.web.plugin import get_tasks
 from durable_tasks.web.server import Server
 from durable_tasks.web.shares import MOST_LONG
@@ -62,6 +62,10 @@ async def server(app: Api) -> AsyncIterator[tuple[Server, str]]:
 async def client(server: tuple[Server, str]) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=server[1], headers=as_caller(role=Role.VIEWER)) as made:
         yield made
+
+
+async def always() -> bool:
+    return True
 
 
 def nobody_reads() -> bool:
@@ -237,7 +241,7 @@ async def test_an_application_that_starts_again_has_streams_again(tmp_path: Path
     for number in (1, 2):
         async with asyncio.timeout(DEADLINE), tasks.lifespan():
             await tasks.org().create("one")
-            stream = live.follow("acme", Wanted(), number - 1)
+            stream = live.follow("acme", Wanted(), number - 1, always)
             await hear([stream])
             assert await hear([stream]) == {b"id: %d" % number}
             following = asyncio.create_task(hear([stream]))
@@ -323,6 +327,30 @@ async def test_silence_is_filled_and_no_stream_is_endless(tmp_path: Path) -> Non
         assert client.sent[-2:] == [b"id: 1\n\n", b""]
 
 
+@pytest.mark.parametrize("now", [None, Role.AGENT], ids=["refused", "another role"])
+async def test_who_may_listen_no_more_hears_no_more(tmp_path: Path, now: Role | None) -> None:
+    clock, rights = ManualClock(), [Role.VIEWER]
+
+    async def once(asking: Asking) -> Principal:
+        if not rights:
+            raise Unauthenticated("revoked")
+        return Principal(org="acme", subject="ann", roles=frozenset(rights))
+
+    tasks, client = DurableTasks(Settings(db=tmp_path / "app.db", org="acme"), clock=clock), Tap()
+    app = create_app(tasks, authenticate=once)
+    async with tasks.lifespan():
+        streaming = asyncio.create_task(client.get(app, ALL))
+        await spin_until(lambda: len(client.sent) == 2)
+        await clock.advance(CHECK)
+        await tasks.org().create("heard")
+        await spin_until(lambda: len(client.sent) == 3)
+        rights[:] = [] if now is None else [now]
+        await clock.advance(CHECK)
+        async with asyncio.timeout(DEADLINE):
+            await streaming
+        assert client.sent[-2:] == [b"id: 1\n\n", b""]
+
+
 @pytest.fixture
 async def reads(tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Every read of events."""
@@ -344,7 +372,7 @@ async def hear(streams: list[AsyncGenerator[bytes, None]]) -> set[bytes]:
 
 
 async def test_many_listeners_read_sqlite_once(tasks: DurableTasks, live: Live, reads: list[dict[str, Any]]) -> None:
-    streams = [live.follow("acme", Wanted(), 0) for _ in range(50)]
+    streams = [live.follow("acme", Wanted(), 0, always) for _ in range(50)]
     assert await hear(streams) == {b"retry: 2000"}
     await tasks.org().create("the replay ends here")
     assert await hear(streams) == {b"id: 1"}
@@ -362,7 +390,7 @@ async def test_listeners_of_a_quiet_task_do_not_search_sqlite_whenever_something
     org = tasks.org()
     quiet = await org.create("quiet")
     await org.create_many([NewTask(title="before") for _ in range(10)])
-    streams = [live.follow("acme", Wanted(task_id=quiet.id), 0) for _ in range(20)]
+    streams = [live.follow("acme", Wanted(task_id=quiet.id), 0, always) for _ in range(20)]
     assert await hear(streams) == {b"retry: 2000"}
     assert await hear(streams) == {b"id: 1"}
     hearing = asyncio.create_task(hear(streams))
@@ -379,6 +407,7 @@ def test_the_page_says_what_the_code_does() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/how-to/live-events.md").read_text(encoding="utf-8")
     for said in (
         f"After {KEEPALIVE:.0f} s",
+        f"every {CHECK:.0f} s",
         f"{LONGEST / 60:.0f} minutes",
         f"for {PATIENCE:.0f} s",
         f"retry: {RETRY}",
