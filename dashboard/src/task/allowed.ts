@@ -34,7 +34,8 @@ export function allowed(task: Task): Allowed {
   return {
     claim: agent && isManual(task) && task.state === "pending" && isMineToTake(task.assigned_to),
     work: agent && isHeldByMe(task),
-    reassign: agent && isManual(task) && !isEnded(task),
+    reassign:
+      agent && isManual(task) && !isEnded(task) && (may("operator") || isMineToTake(task.assigned_to)),
     cancel: agent && !isEnded(task),
     retry: agent && (task.state === "failed" || task.state === "cancelled"),
   };

@@ -62,7 +62,16 @@ function Row({ attempt }: { attempt: Attempt }) {
             {attempt.state}
           </span>
         </td>
-        <td>{attempt.agent_id ? <Person name={attempt.agent_id} /> : <span class="faint">–</span>}</td>
+        <td>
+          {attempt.agent_id ? <Person name={attempt.agent_id} /> : <span class="faint">–</span>}
+          {attempt.actor && attempt.actor.name !== attempt.agent_id && (
+            <span class="faint">
+              {" "}
+              for whom <Person name={attempt.actor.name} /> took it
+            </span>
+          )}
+          {attempt.actor && !attempt.actor.proved && <span class="faint"> (said, not proved)</span>}
+        </td>
         <td>
           <Ago at={attempt.started_at ?? attempt.claimed_at} />
         </td>

@@ -53,10 +53,23 @@ function Entry({ event, task }: { event: Event; task: Task }) {
     <li class="entry">
       <StateMark state={text(event.data.state) as AnyState} size={14} />
       <p class="entry-head">
-        <span>{worded(event, task)}</span>
+        <span>
+          {worded(event, task)} <By event={event} />
+        </span>
         <Ago at={event.at} />
       </p>
     </li>
+  );
+}
+
+/** Who did it, where the words do not name him as proved already. */
+function By({ event }: { event: Event }) {
+  const { actor } = event;
+  if (!actor) return null;
+  return (
+    <span class="faint">
+      {actor.proved ? "by" : "said to be by"} <Person name={actor.name} />
+    </span>
   );
 }
 
