@@ -234,10 +234,8 @@ def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
     """Run `op` and all that follows from it for other tasks: that is nobody's act."""
     result = op(tx)
     if tx.ended or tx.groups:
-        actor, said = tx.actor, tx.said
-        tx.actor = tx.said = None
-        settle(tx)
-        tx.actor, tx.said = actor, said
+        with tx.acting(None):
+            settle(tx)
     return result
 
 

@@ -6,6 +6,8 @@ It must not know how any of it is done, nor when the next transaction comes.
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from durable_tasks.models import Actor
+from durable_tasks.store.rows import dump_actor, load_actor
 from durable_tasks.store.transaction import Transaction
 
 
@@ -26,20 +28,26 @@ class Remainder(NamedTuple):
     after: str
     """How far it has come: the id or number of the last row that was done."""
     reason: str | None
+    actor: Actor | None
+    """Who asked for it; None: it follows from an end."""
+
+
+_REMAINDER = "subject_id, work, after, reason, actor"
 
 
 def leave(tx: Transaction, subject_id: str, work: Work, *, after: str = "", reason: str | None = None) -> None:
-    """Leave it to a later transaction, behind what others have left: a long one holds up no short one."""
+    """Leave it to a later transaction, behind what others have left: a long one holds up no short one. It stays the
+    act of whoever acts now."""
     tx.run(
-        "INSERT OR REPLACE INTO dt_remainders (subject_id, work, after, reason) VALUES (?, ?, ?, ?)",
-        (subject_id, work.value, after, reason),
+        f"INSERT OR REPLACE INTO dt_remainders ({_REMAINDER}) VALUES (?, ?, ?, ?, ?)",
+        (subject_id, work.value, after, reason, dump_actor(tx.by)),
     )
     tx.notice.due = tx.now if tx.notice.due is None else min(tx.notice.due, tx.now)
 
 
 def take(tx: Transaction) -> Remainder | None:
     """Take out what was left first."""
-    found = tx.one("SELECT subject_id, work, after, reason FROM dt_remainders ORDER BY seq LIMIT 1")
+    found = tx.one(f"SELECT {_REMAINDER} FROM dt_remainders ORDER BY seq LIMIT 1")
     if found is None:
         return None
     drop(tx, found[0])
@@ -56,11 +64,11 @@ def exists(tx: Transaction) -> bool:
 
 def find(tx: Transaction, subject_id: str, work: Work) -> Remainder | None:
     """What is left of this work, if anything."""
-    sql = "SELECT subject_id, work, after, reason FROM dt_remainders WHERE subject_id = ? AND work = ?"
+    sql = f"SELECT {_REMAINDER} FROM dt_remainders WHERE subject_id = ? AND work = ?"
     found = tx.one(sql, (subject_id, work.value))
     return None if found is None else _remainder(found)
 
 
 def _remainder(values: tuple[Any, ...]) -> Remainder:
-    subject_id, work, after, reason = values
-    return Remainder(subject_id, Work(work), after, reason)
+    subject_id, work, after, reason, actor = values
+    return Remainder(subject_id, Work(work), after, reason, load_actor(actor))

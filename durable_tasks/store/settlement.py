@@ -39,7 +39,8 @@ def go_on(tx: Transaction, until: float) -> int:
     done = 0
     while (done == 0 or monotonic() < until) and (left := remainders.take(tx)) is not None:
         tx.steps = STEP
-        _resume(tx, left)
+        with tx.acting(left.actor):
+            _resume(tx, left)
         settle(tx)
         done += 1
     return done
@@ -236,7 +237,8 @@ def ended_with_group(tx: Transaction, row: Row) -> bool:
     left = remainders.find(tx, row["workflow_id"], Work.CANCEL)
     if left is not None and tx.steps > 0:
         tx.steps -= 1
-        cancel(tx, row, left.reason)
+        with tx.acting(left.actor):
+            cancel(tx, row, left.reason)
     return left is not None
 
 

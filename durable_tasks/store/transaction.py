@@ -4,7 +4,8 @@ It must not know tasks, threads or the event loop.
 """
 
 import sqlite3
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeVar, cast
@@ -81,6 +82,16 @@ class Transaction:
         if self.actor is None and self.said is not None:
             return Actor(name=self.said)
         return self.actor
+
+    @contextmanager
+    def acting(self, actor: Actor | None) -> Iterator[None]:
+        """What is done meanwhile is the act of `actor`, or nobody's."""
+        before = self.actor, self.said
+        self.actor, self.said = actor, None
+        try:
+            yield
+        finally:
+            self.actor, self.said = before
 
     def engine_or(self, fallback: str) -> str:
         """The engine that drives this file now. It is asked here, under the lock: what a process saw when it

@@ -251,3 +251,27 @@ async def test_a_workflow_retried_while_it_is_cancelled_goes_on(stopped: Durable
     await org.retry_workflow(made.id)
     await go_on(stopped)
     assert (await org.get_workflow(made.id)).counts == {"blocked": 1, "pending": MANY - 1}
+
+
+async def test_what_somebody_asked_for_is_his_act_to_its_last_step(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * MANY)
+    await org.by("ann").cancel_workflow(made.id)
+    assert await org.by("bob").next(agent_id="bob") is None  # it meets a member that is still to be cancelled
+    await go_on(stopped)
+    await org.by("cid").retry_workflow(made.id)
+    await go_on(stopped)
+    sql = "SELECT kind, actor, COUNT(*) FROM dt_events WHERE kind IN ('task.cancelled', 'task.retried') GROUP BY 1, 2"
+    found = query(stopped.store.path, sql)
+    assert found == [("task.cancelled", "said:ann", MANY), ("task.retried", "said:cid", MANY)]
+
+
+async def test_what_follows_from_an_end_is_nobodys_act_to_its_last_step(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    await org.fan_out("race", [NewTask(title="runner", mode=Mode.MANUAL)] * MANY, join="any")
+    claim = await org.next(agent_id=AGENT)
+    assert claim is not None
+    await org.by("ann").complete(claim.task.id, token=claim.token)
+    assert await org.by("bob").next(agent_id="bob") is None
+    await go_on(stopped)
+    assert query(stopped.store.path, "SELECT DISTINCT actor FROM dt_events WHERE kind = 'task.cancelled'") == [(None,)]

@@ -28,8 +28,9 @@ NEEDING = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """One application for all: to make one takes longer than a test. Every test has an organisation of its own."""
-    async with api_of_short_streams(tmp_path_factory.mktemp("roles")) as made:
+    """One application for all: to make one takes longer than a test. Every test has an organisation of its own; they
+    all ask from one address, as often as they like."""
+    async with api_of_short_streams(tmp_path_factory.mktemp("roles"), limits=False) as made:
         yield made
 
 
