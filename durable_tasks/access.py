@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
 
-from durable_tasks.models import MAX_GROUPS, Actor, Frozen, Group, assignees, check_org
+from durable_tasks.models import MAX_GROUPS, OF_GROUP, Actor, Frozen, Group, assignees, check_org
 
 
 class Role(IntEnum):
@@ -25,11 +25,17 @@ class Role(IntEnum):
     """Decides who may do what."""
 
 
+def _is_somebody(subject: str) -> str:
+    if subject.startswith(OF_GROUP):  # it would pass for every member
+        raise ValueError(f"{subject!r} is a group, and nobody's name")
+    return subject
+
+
 class Principal(Frozen):
     """Who calls. `subject` is a person or a program, by the name under which its acts are recorded."""
 
     org: Annotated[str, AfterValidator(check_org)]
-    subject: str = Field(min_length=1, max_length=256)
+    subject: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_is_somebody)]
     roles: frozenset[Role]
     groups: frozenset[Group] = Field(frozenset(), max_length=MAX_GROUPS)
     """Those that the caller belongs to: what is assigned to one of them, the caller may take."""

@@ -43,7 +43,7 @@ _COUNTED_PATTERN = 1000
 """The weight of a regular expression with a counted repetition, of which each byte may meet a thousand states."""
 _COSTLY = {
     "multipleOf": 2000,  # 1e300 is divided as a fraction of a thousand bits
-    "uniqueItems": 50,  # of short lists each item is compared with each
+    "uniqueItems": 100,  # of short lists each item is compared with each, of long ones all are hashed
     "format": 15,  # names in other alphabets are written anew
     "const": 5,  # numbers are compared exactly
 }

@@ -14,6 +14,7 @@ from durable_tasks.durations import Duration
 from durable_tasks.environment import ALIASES, PREFIX, AliasSource, ProfileFile, nearest, refuse_typos, variable_of
 from durable_tasks.errors import ConfigurationError
 from durable_tasks.loopback import is_loopback
+from durable_tasks.wording import without_credentials
 
 _FILES = ("tls_ca", "tls_cert", "tls_key")
 _OF_TLS = (*_FILES, "tls_server_name", "api_key")
@@ -119,6 +120,9 @@ class Settings(BaseSettings):
         pattern=f"^({_ALGORITHM})(,({_ALGORITHM}))*$",
         description="The signatures that count, separated by commas. What a JWT says of itself never adds one.",
     )
+    jwt_max_lifetime: Duration = Field(
+        86_400.0, description="A JWT that lives longer is refused: until it expires it cannot be revoked."
+    )
     jwt_org_claim: str = Field(
         "org", pattern=r"^\S+$", description="The claim with the organisation; dots lead into nested ones."
     )
@@ -209,6 +213,8 @@ def _explain(error: ValidationError) -> ConfigurationError:
 
 def _wrong(name: str, why: str, value: Any = None, *, shown: bool = True) -> ConfigurationError:
     source = variable_of(name, str(value) if isinstance(value, Path) else value) or f"{PREFIX}{name.upper()}"
+    if isinstance(value, str):
+        value = without_credentials(value)
     was = f"; it was {str(value) if isinstance(value, Path) else value!r}" if shown else ""
     return ConfigurationError(
         f"setting {name} ({source}) is wrong: {why}{was}", setting=name, value=value if shown else None

@@ -11,6 +11,8 @@ from typing import Any
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that command a terminal, end a line or turn the direction of writing: C0, DEL, C1, separators, bidi."""
+_CREDENTIALS = re.compile(r"^(\w+://)?\S*@")
+_QUERY = re.compile(r"\?\S+")
 
 
 def shown(value: Any, limit: int = 200) -> str:
@@ -36,6 +38,11 @@ def type_name(value: Any, limit: int = 200) -> str:
 def visible(text: str) -> str:
     """The same with escapes, as JSON has them, for what a stranger's text could do to a terminal: it stays one line."""
     return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def without_credentials(text: str) -> str:
+    """A URL, or an address, without what may be secret in it: who asks, and the query."""
+    return _QUERY.sub("?***", _CREDENTIALS.sub(r"\1***@", text))
 
 
 def _asked(asking: Callable[[], str], otherwise: str) -> str:

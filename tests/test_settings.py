@@ -157,6 +157,7 @@ WRONG = [
     ("max_lost", "0"), ("process_lease", "-1"), ("busy_timeout", "inf"), ("max_workers", "0"), ("worker_idle", "x"),
     ("heartbeat_timeout", "often"), ("switch_grace", "-5s"), ("fallback", "never"), ("fallback_after", "1 fortnight"),
     ("auth", "ldap"), ("auth", "none,token"), ("auth", "jwt"), ("jwt_jwks_url", "ftp://id.example/keys"),
+    ("jwt_max_lifetime", "soon"),
     ("jwt_jwks_url", "https://id.example/keys"), ("jwt_key", SECRET), ("jwt_key_file", "missing.pem"),
     ("jwt_issuer", "https://id.example"), ("jwt_audience", "tasks"), ("jwt_algorithms", "none"),
     ("jwt_algorithms", "RS256,"), ("jwt_algorithms", "ES256"), ("jwt_org_claim", "a b"), ("jwt_role_claim", "a b"),
@@ -428,3 +429,19 @@ def also(name: str) -> str:
 
 def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temporal_ui", "ftp://ana:s3cret@ui.example/"), ("temporal_ui", "https://ana:s3cret@ui.example/?key=s3cret"),
+        ("jwt_jwks_url", "ftp://ana:s/3cret@id.example/"), ("address", "ana:s3cret@temporal.example:7233"),
+    ],
+)  # fmt: skip
+def test_an_error_does_not_repeat_credentials(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"TASKS_{name.upper()}", value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings()
+    said = f"{caught.value} {caught.value.facts}"
+    assert name in said
+    assert "3cret" not in said

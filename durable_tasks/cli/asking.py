@@ -18,6 +18,7 @@ from durable_tasks.cli.login import logged_in
 from durable_tasks.cli.show import show
 from durable_tasks.cli.talk import failing_plainly
 from durable_tasks.errors import ConfigurationError, StoreUnreadable
+from durable_tasks.wording import without_credentials
 
 if TYPE_CHECKING:
     from durable_tasks.client import Client
@@ -115,7 +116,7 @@ async def connected(where: Where, url: str) -> "AsyncIterator[Client]":
             "--url (or TASKS_URL) asks a server, which knows its own file, and the organisation by the token; leave"
             " out --db and --org",
             setting="url",
-            value=url,
+            value=without_credentials(url),
         )
     with needing("client"):
         from durable_tasks.client import Client

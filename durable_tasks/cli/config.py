@@ -4,12 +4,12 @@ It must not know what a setting means.
 """
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import typer
 
 from durable_tasks.cli.asking import AsJson
 from durable_tasks.cli.talk import failing_plainly, put_columns, put_json
+from durable_tasks.wording import without_credentials
 
 app = typer.Typer(no_args_is_help=True, help="Look at the settings.")
 
@@ -44,8 +44,4 @@ def show(as_json: AsJson = False) -> None:
 
 def _masked(value: Any) -> Any:
     """A URL without what may be secret in it: who asks, and the query."""
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    url = urlsplit(value)
-    secret, at, host = url.netloc.rpartition("@")
-    return url._replace(netloc=f"{'***' if secret else ''}{at}{host}", query="***" if url.query else "").geturl()
+    return without_credentials(value) if isinstance(value, str) and "://" in value else value

@@ -69,8 +69,8 @@ def _jwt(tasks: DurableTasks) -> Check:
     algorithms = settings.jwt_algorithms.split(",")
     url = settings.jwt_jwks_url
     if url is not None:
-        return Jwt(settings, PublishedKeys(lambda: fetch(url), algorithms, tasks.clock))
-    return Jwt(settings, GivenKey(_key_text(settings), algorithms))
+        return Jwt(settings, PublishedKeys(lambda: fetch(url), algorithms, tasks.clock), tasks.clock)
+    return Jwt(settings, GivenKey(_key_text(settings), algorithms), tasks.clock)
 
 
 def _key_text(settings: Settings) -> str:

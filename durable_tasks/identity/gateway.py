@@ -28,11 +28,20 @@ class Gateway:
         elif not _same(sole(asking, settings.gateway_secret_header), self._secret):
             raise Unauthenticated("this request did not come through the gateway")
         return principal(
-            sole(asking, settings.gateway_org_header),
-            sole(asking, settings.gateway_subject_header),
-            sole(asking, settings.gateway_roles_header),
-            None if settings.gateway_groups_header is None else sole(asking, settings.gateway_groups_header),
+            _read(asking, settings.gateway_org_header),
+            _read(asking, settings.gateway_subject_header),
+            _read(asking, settings.gateway_roles_header),
+            None if settings.gateway_groups_header is None else _read(asking, settings.gateway_groups_header),
         )
+
+
+def _read(asking: Asking, name: str) -> str | None:
+    """The header as UTF-8 where it is that, as gateways send names; servers hand it on as Latin-1."""
+    said = sole(asking, name)
+    try:
+        return None if said is None else said.encode("latin-1").decode()
+    except UnicodeError:
+        return said
 
 
 def _same(said: str | None, secret: bytes) -> bool:

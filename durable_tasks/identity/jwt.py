@@ -12,6 +12,7 @@ from durable_tasks.access import Principal
 from durable_tasks.errors import Unauthenticated
 from durable_tasks.identity.keys import Keys
 from durable_tasks.identity.proof import principal
+from durable_tasks.ports import Clock
 from durable_tasks.settings import Settings
 
 LEEWAY = 30.0
@@ -23,14 +24,16 @@ _REFUSED = (PyJWTError, TypeError, ValueError, OverflowError, RecursionError)
 class Jwt:
     """Implements proof.Check."""
 
-    def __init__(self, settings: Settings, keys: Keys) -> None:
+    def __init__(self, settings: Settings, keys: Keys, clock: Clock) -> None:
         self._settings = settings
         self._keys = keys
+        self._clock = clock
         self._algorithms = settings.jwt_algorithms.split(",")
 
     async def __call__(self, text: str) -> Principal:
         try:
             claims = await self._claims(text)
+            self._check_lifetime(claims)
         except _REFUSED as error:
             raise Unauthenticated("this token is no JWT that is accepted here, or has expired") from error
         settings = self._settings
@@ -40,6 +43,14 @@ class Jwt:
             claim(claims, settings.jwt_role_claim),
             claim(claims, settings.jwt_group_claim),
         )
+
+    def _check_lifetime(self, claims: dict[str, Any]) -> None:
+        """Raises Unauthenticated when it lives too long, from its issue or, where that is not said or to come, now."""
+        now = self._clock.now()
+        begun = min(float(claims.get("iat", now)), now)
+        longest = self._settings.jwt_max_lifetime
+        if float(claims["exp"]) - begun > longest + LEEWAY:
+            raise Unauthenticated(f"this token lives longer than is accepted here, which is {longest:g} s")
 
     async def _claims(self, text: str) -> dict[str, Any]:
         header = jwt.get_unverified_header(text)

@@ -50,7 +50,8 @@ def principal(org: object, subject: object, roles: object, groups: object = None
         return Principal(org=org, subject=subject, roles=known_roles(roles), groups=named_groups(groups))
     except ValidationError as error:
         raise Unauthenticated(
-            f"the proof names an organisation or a subject that cannot exist here, or more than {MAX_GROUPS} groups"
+            "the proof names an organisation or a subject that cannot exist here (a subject is no group:…), or more"
+            f" than {MAX_GROUPS} groups"
         ) from error
 
 

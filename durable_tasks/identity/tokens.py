@@ -14,6 +14,7 @@ from durable_tasks.access import Principal, Role
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput, Unauthenticated
 from durable_tasks.identity.proof import named_groups, principal
+from durable_tasks.models import OF_GROUP
 from durable_tasks.ports import Clock
 from durable_tasks.store.tokens import ApiToken
 
@@ -78,6 +79,8 @@ class Tokens:
             raise Unauthenticated("this API token is not known here")
         if not token.is_valid(self._clock.now()):
             raise Unauthenticated("this API token has expired or was revoked")
+        if token.principal.subject.startswith(OF_GROUP):  # made before such names were refused
+            raise Unauthenticated("this API token is for a group; make one for each member")
         return token.principal
 
 

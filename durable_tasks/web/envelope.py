@@ -12,12 +12,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.web import refusals, request_id
-from durable_tasks.web.problems import Refusal, refused_as, too_large, too_slow, two_lengths, unforeseen
+from durable_tasks.web.problems import Refusal, refused_as, too_large, too_many_parts, too_slow, two_lengths, unforeseen
 
 log = logging.getLogger("durable_tasks.web")
 
 LONGEST = 30.0
 """Seconds in which a request's body has to be there."""
+MOST_PARTS = 128 * 1024
+"""Objects and lists of a body. To read one takes as long as 30 bytes of text, and meanwhile nothing else runs."""
 
 
 class Envelope:
@@ -72,10 +74,10 @@ class Envelope:
 
     def _measured(self, receive: Receive) -> Receive:
         """A body without Content-Length is known to be too large only while it comes, and how long it takes as well."""
-        size, whole, until = 0, False, 0.0
+        size, parts, whole, until = 0, 0, False, 0.0
 
         async def measured() -> Message:
-            nonlocal size, whole, until
+            nonlocal size, parts, whole, until
             if whole:
                 return await receive()  # who waits for the other end to leave
             until = until or asyncio.get_running_loop().time() + LONGEST
@@ -85,9 +87,13 @@ class Envelope:
             except TimeoutError as error:
                 raise too_slow(LONGEST) from error
             whole = not message.get("more_body", False)
-            size += len(message.get("body", b""))
+            body = message.get("body", b"")
+            size += len(body)
             if size > self._largest:
                 raise too_large(self._largest)
+            parts += body.count(b"{") + body.count(b"[")  # in texts too: nothing is read yet
+            if parts > MOST_PARTS:
+                raise too_many_parts(MOST_PARTS)
             return message
 
         return measured

@@ -102,6 +102,10 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, "request_too_large", f"a request has at most {limit} bytes")
 
 
+def too_many_parts(limit: int) -> Refusal:
+    return Refusal(413, "request_too_large", f"a request has at most {limit} objects and lists; send it in parts")
+
+
 def too_slow(seconds: float) -> Refusal:
     return Refusal(408, "request_too_slow", f"a request's body comes within {seconds:g} s", {"Connection": "close"})
 

@@ -50,6 +50,20 @@ async def test_it_says_the_groups_too() -> None:
     assert (await trusting()(asking(ORG, SUBJECT, groups))).groups == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [("änn", "änn"), ("änn".encode().decode("latin-1"), "änn"), ("山田".encode().decode("latin-1"), "山田")],
+    ids=["latin-1", "utf-8", "utf-8, far away"],
+)
+async def test_names_are_utf_8_where_they_can_be(sent: str, read: str) -> None:
+    assert (await trusting()(asking(ORG, ("X-User-Id", sent), ROLES))).subject == read
+
+
+async def test_nobody_is_called_like_a_group() -> None:
+    with pytest.raises(Unauthenticated):
+        await trusting()(asking(ORG, ("X-User-Id", "group:legal"), ROLES))
+
+
 async def test_without_roles_the_caller_is_known_and_may_nothing() -> None:
     found = await trusting()(asking(ORG, SUBJECT))
     assert (found.subject, found.may(Role.VIEWER)) == ("ana", False)

@@ -291,3 +291,23 @@ async def test_no_single_changed_character_passes(place: int, character: str) ->
     if text != GOOD:
         with pytest.raises(Unauthenticated):
             await accepting(jwt_key=pem(OURS), jwt_algorithms="RS256")(Strange({"authorization": f"Bearer {text}"}))
+
+
+# ----- how long one lives
+
+DAY, LEEWAY = 86_400, 30
+
+
+@pytest.mark.parametrize(
+    "lives", [{"exp": In(10 * 365 * DAY)}, {"exp": In(10 * 365 * DAY), "iat": None}, {"iat": In(-30 * DAY)}],
+    ids=["ten years", "ten years from who knows when", "a month of which a day is left"],
+)  # fmt: skip
+async def test_one_that_lives_too_long_is_refused(lives: dict[str, Any]) -> None:
+    with pytest.raises(Unauthenticated, match="lives longer"):
+        await caller(signed(**lives))
+
+
+async def test_how_long_one_may_live_is_a_setting() -> None:
+    assert await caller(signed(iat=In(-30 * DAY)), jwt_max_lifetime="60d") == ANA
+    with pytest.raises(Unauthenticated, match="lives longer"):
+        await caller(signed(exp=In(600 + 2 * LEEWAY)), jwt_max_lifetime="10m")

@@ -4,6 +4,7 @@ It must not know the command line.
 """
 
 import hmac
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,17 @@ async def test_a_token_for_nobody_is_not_made(console: Console, wrong: dict[str,
     with pytest.raises(InvalidInput):
         await made(console, **wrong)
     assert await console.list_tokens() == []
+
+
+async def test_one_that_was_made_for_a_group_is_listed_and_refused(tasks: DurableTasks, console: Console) -> None:
+    """As an earlier version made them: whoever had it passed for every member."""
+    with pytest.raises(InvalidInput, match="group"):
+        await made(console, subject="group:legal")
+    with pytest.raises(ValueError, match="group"):
+        Principal(org="acme", subject="group:legal", roles=frozenset())
+    issued = await made(console)
+    with sqlite3.connect(tasks.settings.db) as file:
+        file.execute("UPDATE dt_tokens SET subject = 'group:legal'")
+    (listed,) = await console.list_tokens("acme")
+    assert listed.principal.subject == "group:legal"
+    assert await refuses(authenticator(tasks), issued.text)

@@ -16,6 +16,7 @@ import pytest
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.errors import Closed, ConfigurationError
 from durable_tasks.web import server
+from durable_tasks.web.envelope import MOST_PARTS
 from durable_tasks.web.server import _listen, serve, serving
 from tests.cli.running import free_port, run, started
 from tests.cli.visiting import visit
@@ -123,6 +124,16 @@ async def test_one_whose_length_is_not_known_is_refused_as_well(tasks: DurableTa
         answer = await client.post("/v1/tasks", content=endless(), headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["code"]) == (413, "request_too_large")
         assert (await client.post("/v1/tasks", json={"title": "x"})).status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks/bulk", "/api/tasks", "/mcp"])
+async def test_so_is_one_of_very_many_parts(tasks: DurableTasks, path: str) -> None:
+    """A small body can be a lot of work."""
+    async with serving(tasks, port=0) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        for part in (b"{},", b"[],"):
+            answer = await client.post(path, content=b'{"input": [' + part * (MOST_PARTS + 1), headers=headers)
+            assert (answer.status_code, "objects and lists" in answer.text) == (413, True)
 
 
 # ----- the command
