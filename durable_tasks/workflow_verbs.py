@@ -84,7 +84,8 @@ class Workflows:
     @property
     def _store(self) -> Store:
         """The store as whoever acts here uses it."""
-        return self._host.store.by(self._actor, self._names)
+        store = self._host.store
+        return store if self._actor is None else store.by(self._actor, self._names)
 
     async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:
         """Steps one after the other; each handler sees the outputs before it as `ctx.prior`.

@@ -32,6 +32,7 @@ from durable_tasks.store.remainders import Work
 from durable_tasks.store.rows import (
     ATTEMPT,
     READY,
+    STATES,
     Row,
     canonical_hash,
     dump_error,
@@ -323,7 +324,7 @@ def complete(tx: Transaction, org_id: str, task_id: str, output: str | None, tok
     """End the attempt well. The same token with the same output again returns the task. Raises FormDue when the task
     has a form and nobody says that the output `fits`: checking it here would keep all other writers waiting."""
     row = get(tx, org_id, task_id)
-    if _is_repeat(tx, row, token, "completed", text_hash(output)):
+    if _is_repeat(tx, row, token, "completed", output):
         return to_task(row)
     _check(tx, row, Verb.COMPLETE, token)
     if row["form"] is not None and not fits:
@@ -337,7 +338,7 @@ def fail(
 ) -> Task:
     """End the attempt badly: SQLite decides whether it is retried. The same again returns the task."""
     row = get(tx, org_id, task_id)
-    if _is_repeat(tx, row, token, "failed", text_hash(dump_error(error))):
+    if _is_repeat(tx, row, token, "failed", dump_error(error)):
         return to_task(row)
     _check(tx, row, Verb.FAIL, token)
     end_failed(tx, row, error, retryable=retryable, after=after)
@@ -359,19 +360,19 @@ def _check(tx: Transaction, row: Row, verb: Verb, token: str) -> None:
     """A task that has ended says so. Else the token comes first: who lost an attempt hears the same before
     and after somebody else has taken the next. Whoever has the token is taken for the holder, unless he says who
     he is."""
-    if S(row["state"]) not in TERMINAL and row["attempt"] > 0:
+    if STATES[row["state"]] not in TERMINAL and row["attempt"] > 0:
         require_token(row, token)
     require(row, verb)
     tx.said = row["assigned_to"]
 
 
-def _is_repeat(tx: Transaction, row: Row, token: str, state: str, answer_hash: str | None) -> bool:
+def _is_repeat(tx: Transaction, row: Row, token: str, state: str, answer: str | None) -> bool:
     if row["token"] == token:
         return False
     found = tx.one(
         "SELECT answer_hash FROM dt_attempts WHERE task_id = ? AND token = ? AND state = ?", (row["id"], token, state)
     )
-    return found is not None and found[0] == answer_hash
+    return found is not None and found[0] == text_hash(answer)
 
 
 def cancel(tx: Transaction, org_id: str, task_id: str, reason: str | None) -> Task:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from durable_tasks.models import Event
-from durable_tasks.store.rows import EVENT, Row, dump, dump_actor, text_hash, to_event
+from durable_tasks.store.rows import EVENT, Row, dump, text_hash, to_event
 from durable_tasks.store.transaction import Transaction
 
 PROGRESS_EVERY = 1.0
@@ -21,7 +21,7 @@ def append(
 ) -> None:
     """Append one event with the organisation's next number, as done by whoever does the operation. `data` is its
     JSON."""
-    tx.run(_INSERT, _next(tx, org_id, kind, data, task_id, workflow_id, dump_actor(tx.by)))
+    tx.run(_INSERT, _next(tx, org_id, kind, data, task_id, workflow_id, tx.by))
 
 
 def append_created(tx: Transaction, org_id: str, rows: Iterable[tuple[Row, str | None]]) -> None:

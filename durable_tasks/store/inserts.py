@@ -16,7 +16,7 @@ from durable_tasks.store.drafts import Draft
 from durable_tasks.store.events import append_created
 from durable_tasks.store.moves import announce, get
 from durable_tasks.store.orgs import namespace_of
-from durable_tasks.store.rows import Row, dump_actor
+from durable_tasks.store.rows import Row
 from durable_tasks.store.transaction import Transaction
 
 _ENDED = ("completed", "failed", "cancelled")
@@ -73,7 +73,7 @@ class Inserts:
             namespace_of(tx, self._org_id)  # refused now rather than when its time has come
         self.rows[row["id"]] = row
         self._states[row["id"]] = row["state"]
-        self._actors.append(dump_actor(tx.by))
+        self._actors.append(tx.by)
         return row
 
     def write(self) -> None:
@@ -82,7 +82,8 @@ class Inserts:
         named = [({column: value for column, value in row.items() if value is not None}, row) for row in rows]
         for columns, alike in groupby(named, key=lambda pair: tuple(pair[0])):
             self._insert(columns, list(alike))
-        tx.conn.executemany("INSERT INTO dt_dependencies (parent, child, met) VALUES (?, ?, ?)", self._links)
+        if self._links:
+            tx.conn.executemany("INSERT INTO dt_dependencies (parent, child, met) VALUES (?, ?, ?)", self._links)
         append_created(tx, self._org_id, zip(rows, self._actors, strict=True))
         for row in rows:
             _announce(tx, row)

@@ -11,7 +11,7 @@ from durable_tasks.lifecycle import HELD, TERMINAL, Verb, allows, can_transition
 from durable_tasks.models import Mode, TaskError, TaskState
 from durable_tasks.store import submissions, suspects
 from durable_tasks.store.events import append, task_event
-from durable_tasks.store.rows import TASK, Row, dump_actor, dump_error, task_row
+from durable_tasks.store.rows import STATES, TASK, Row, dump_error, task_row
 from durable_tasks.store.transaction import Transaction
 
 _BY_ID = f"SELECT {TASK} FROM dt_tasks WHERE id = ? AND org_id = ?"
@@ -38,7 +38,7 @@ def by_seq(tx: Transaction, seq: int) -> Row:
 
 def require(row: Row, verb: Verb) -> None:
     """Raise IllegalMove unless the row's state allows `verb`."""
-    if not allows(verb, TaskState(row["state"])):
+    if not allows(verb, STATES[row["state"]]):
         raise IllegalMove(
             f"task {row['id']} is {row['state']}; it cannot be {_PARTICIPLE.get(verb, verb.value + 'd')}",
             task_id=row["id"],
@@ -75,7 +75,7 @@ def move(
     tx: Transaction, row: Row, state: TaskState, kind: str, facts: dict[str, Any] | None = None, /, **changes: Any
 ) -> None:
     """Change the row to `state` with `changes`, and write all that belongs to it in this transaction."""
-    before = TaskState(row["state"])
+    before = STATES[row["state"]]
     if state is not before:
         if not can_transition(before, state):
             raise IllegalMove(
@@ -144,7 +144,7 @@ def _update_sql(columns: tuple[str, ...]) -> str:
 
 def due_at(row: Row) -> float | None:
     """The earliest instant at which the clock has something to do with the row."""
-    state = TaskState(row["state"])
+    state = STATES[row["state"]]
     instants = [row["stop_by"]]
     if state not in TERMINAL:
         instants.append(row["deadline_at"])
@@ -152,7 +152,8 @@ def due_at(row: Row) -> float | None:
         instants.append(row["wake_at"])
     if state in HELD:
         instants += (row["lease_expires_at"], row["timeout_at"])
-    return min((instant for instant in instants if instant is not None), default=None)
+    known = [instant for instant in instants if instant is not None]
+    return min(known) if known else None
 
 
 def _count_member(tx: Transaction, row: Row, before: TaskState, after: TaskState) -> None:
@@ -188,7 +189,6 @@ def open_attempt(
     """Insert the next attempt; the answer holds the columns that make it the task's current one."""
     number, token = row["attempt"] + 1, tx.ids.token()
     ready_at = tx.now if row["ready_at"] is None else row["ready_at"]
-    tx.notice.begun.append((row["capability"], max(tx.now - ready_at, 0.0)))
     tx.run(
         "INSERT INTO dt_attempts (task_id, number, generation, state, token, agent_id, request, claimed_at, started_at,"
         " actor) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?)",
@@ -201,9 +201,10 @@ def open_attempt(
             request,
             tx.now,
             tx.now if started else None,
-            dump_actor(tx.by),
+            tx.by,
         ),
     )
+    tx.notice.begun.append((row["capability"], max(tx.now - ready_at, 0.0)))
     return {"attempt": number, "token": token}
 
 

@@ -120,10 +120,10 @@ def keep(conn: sqlite3.Connection, instance: str, lease_until: float) -> None:
 
 def stands(tx: Transaction) -> bool:
     """Whether this process may begin work: nobody has declared it dead. Noted for presence if somebody has."""
-    if tx.one("SELECT 1 FROM dt_processes WHERE instance = ?", (tx.rules.instance,)) is not None:
-        return True
-    tx.notice.buried = True
-    return False
+    if not tx.stands:
+        tx.stands = tx.one("SELECT 1 FROM dt_processes WHERE instance = ?", (tx.rules.instance,)) is not None
+        tx.notice.buried |= not tx.stands
+    return tx.stands
 
 
 def _text(handles: Handles) -> str | None:
@@ -144,6 +144,7 @@ def workforce(conn: sqlite3.Connection, now: float) -> Workforce:
 
 def remove(tx: Transaction, instance: str) -> None:
     tx.run("DELETE FROM dt_processes WHERE instance = ?", (instance,))
+    tx.stands = False
     tx.run("DELETE FROM dt_meta WHERE key IN ('leader', 'relay') AND value = ?", (instance,))
 
 

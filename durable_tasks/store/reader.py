@@ -56,13 +56,7 @@ class Reader:
         return await answer
 
     async def _read(self) -> None:
-        while batch := self._batch():
+        while batch := self._waiting.take_many(MOST):
             asked = await self._connection.ask(batch, SLICE)
             if asked < len(batch):
                 self._waiting.put_back(batch[asked:])
-
-    def _batch(self) -> list[Query[object]]:
-        batch: list[Query[object]] = []
-        while len(batch) < MOST and (query := self._waiting.take()) is not None:
-            batch.append(query)
-        return batch

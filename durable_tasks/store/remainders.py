@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from durable_tasks.models import Actor
-from durable_tasks.store.rows import dump_actor, load_actor
+from durable_tasks.store.rows import load_actor
 from durable_tasks.store.transaction import Transaction
 
 
@@ -40,7 +40,7 @@ def leave(tx: Transaction, subject_id: str, work: Work, *, after: str = "", reas
     act of whoever acts now."""
     tx.run(
         f"INSERT OR REPLACE INTO dt_remainders ({_REMAINDER}) VALUES (?, ?, ?, ?, ?)",
-        (subject_id, work.value, after, reason, dump_actor(tx.by)),
+        (subject_id, work.value, after, reason, tx.by),
     )
     tx.notice.due = tx.now if tx.notice.due is None else min(tx.notice.due, tx.now)
 

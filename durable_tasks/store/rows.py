@@ -188,6 +188,11 @@ def dump_actor(actor: Actor | None) -> str | None:
     return None if actor is None else f"{_PROVED if actor.proved else _SAID}{actor.name}"
 
 
+def dump_said(name: str) -> str:
+    """The actor of whom nothing but a name is known."""
+    return f"{_SAID}{name}"
+
+
 def load_actor(text: str | None) -> Actor | None:
     if text is None:
         return None
@@ -216,7 +221,7 @@ def workflow_row(values: tuple[Any, ...]) -> Row:
     return dict(zip(WORKFLOW_COLUMNS, values, strict=True))
 
 
-_STATES = {str(state): state for state in TaskState}
+STATES = {str(state): state for state in TaskState}
 _MODES = {str(mode): mode for mode in Mode}
 _PLACEMENTS = {str(placement): placement for placement in Placement}
 _ENGINES = {str(engine): engine for engine in Engine}
@@ -268,7 +273,7 @@ def whole_task(row: Row, omitted: tuple[str, ...] = ()) -> Task:
             "placement": _PLACEMENTS[row["placement"]],
             "engine": _ENGINES[row["engine"]],
             "generation": row["generation"],
-            "state": _STATES[row["state"]],
+            "state": STATES[row["state"]],
             "priority": _PRIORITIES[row["priority"]],
             "queue": row["queue"],
             "assigned_to": row["assigned_to"] or row["reserved_for"],

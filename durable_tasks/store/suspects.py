@@ -23,7 +23,9 @@ def company_before(tx: Transaction) -> float:
 
 
 def any_are_known(tx: Transaction) -> bool:
-    return tx.one("SELECT 1 FROM dt_suspects LIMIT 1") is not None
+    if tx.has_suspects is None:
+        tx.has_suspects = tx.one("SELECT 1 FROM dt_suspects LIMIT 1") is not None
+    return tx.has_suspects
 
 
 def times_alone(tx: Transaction, row: Row) -> int:
@@ -36,12 +38,14 @@ def times_alone(tx: Transaction, row: Row) -> int:
 
 def suspect(tx: Transaction, row: Row, alone: int) -> None:
     tx.run("INSERT OR REPLACE INTO dt_suspects (seq, alone) VALUES (?, ?)", (row["seq"], alone))
+    tx.has_suspects = True
 
 
 def acquit(tx: Transaction, row: Row) -> None:
     """An attempt has ended by itself, or the task is over."""
     if row["lost_count"] >= SUSPECT_AFTER:
         tx.run("DELETE FROM dt_suspects WHERE seq = ?", (row["seq"],))
+        tx.has_suspects = None
 
 
 def must_wait(tx: Transaction, row: Row) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from durable_tasks.models import Actor
 from durable_tasks.ports import Ids, Notice
 from durable_tasks.store.connection import REFUSED_VALUES, is_undecodable
+from durable_tasks.store.rows import dump_actor, dump_said
 
 T = TypeVar("T")
 
@@ -58,6 +59,10 @@ class Transaction:
     careful: bool = False
     """The operation broke once, on what it met in the file: each task is now done by itself."""
     engine: str | None = None
+    stands: bool = False
+    """This process was found to have its row."""
+    has_suspects: bool | None = None
+    """Whether any were found; None: nobody looked yet."""
     asking: str | None = None
     """The task or group whose Temporal workflow asked for this operation: it hears the answer itself."""
     actor: Actor | None = None
@@ -68,8 +73,8 @@ class Transaction:
     """Under which the actor may give away what is reserved or held; None: anybody's."""
 
     def begin(self) -> None:
-        """The next operation: nothing is left of the one before."""
-        self.notice, self.steps = Notice(), STEP
+        """The next operation: nothing is left of the one before but what it has to tell."""
+        self.steps = STEP
         self.actor = self.said = self.names = None
 
     @property
@@ -77,11 +82,11 @@ class Transaction:
         return None if self.actor is None else self.actor.name
 
     @property
-    def by(self) -> Actor | None:
+    def by(self) -> str | None:
         """Who is recorded as having done what is written now."""
-        if self.actor is None and self.said is not None:
-            return Actor(name=self.said)
-        return self.actor
+        if self.actor is not None:
+            return dump_actor(self.actor)
+        return None if self.said is None else dump_said(self.said)
 
     @contextmanager
     def acting(self, actor: Actor | None) -> Iterator[None]:
@@ -113,7 +118,7 @@ class Transaction:
 
 Operation = Callable[[Transaction], T]
 Undo = Callable[[Transaction, T], None]
-Answer = tuple[Any, Exception | None, Notice]
+Answer = tuple[Any, Exception | None]
 
 
 class Spoiled(Exception):
@@ -138,7 +143,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Containe
         tx.begin()
         written = tx.conn.total_changes
         try:
-            answers.append((op(tx), None, tx.notice))
+            answers.append((op(tx), None))
         except Exception as error:
             _raise_fatal(tx.conn, error)
             if tx.conn.total_changes != written:
@@ -150,6 +155,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Containe
 def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
     """Run one operation in its savepoint: a failing one rolls back alone."""
     tx.begin()
+    told, tx.notice = tx.notice, Notice()
     tx.conn.execute("SAVEPOINT op")
     try:
         result = op(tx)
@@ -157,9 +163,12 @@ def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
         _raise_fatal(tx.conn, error)
         tx.conn.execute("ROLLBACK TO op")
         tx.conn.execute("RELEASE op")
+        tx.notice = told
         return _refused(tx, error)
     tx.conn.execute("RELEASE op")
-    return result, None, tx.notice
+    merge(told, tx.notice)
+    tx.notice = told
+    return result, None
 
 
 def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
@@ -175,7 +184,8 @@ def _refused(tx: Transaction, error: Exception) -> Answer:
     tx.last_seq.clear()
     tx.ended.clear()
     tx.groups.clear()
-    return None, error, Notice()
+    tx.stands, tx.has_suspects = False, None
+    return None, error
 
 
 def merge(into: Notice, more: Notice) -> None:

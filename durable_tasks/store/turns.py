@@ -34,12 +34,31 @@ class Turns(Generic[W]):
         return bool(self._of)
 
     def add(self, one: W) -> None:
-        self._of.setdefault(one.org_id, deque()).append(one)
+        queue = self._of.get(one.org_id)
+        if queue is None:
+            queue = self._of[one.org_id] = deque()
+        queue.append(one)
 
     def put_back(self, some: Sequence[W]) -> None:
         """What was taken and not begun is its organisation's first again."""
         for one in reversed(some):
             self._of.setdefault(one.org_id, deque()).appendleft(one)
+
+    def take_many(self, most: int) -> list[W]:
+        """The next ones, up to so many, whose callers still wait."""
+        taken: list[W] = []
+        while self._of and len(taken) < most:
+            org_id, queue = next(iter(self._of.items()))
+            del self._of[org_id]
+            room = 1 if self._of else most - len(taken)  # who is alone has it all
+            while queue and room:
+                one = queue.popleft()
+                if not one.answer.done():
+                    taken.append(one)
+                    room -= 1
+            if queue:
+                self._of[org_id] = queue  # behind the others
+        return taken
 
     def take(self, skip: Container[str] = ()) -> W | None:
         """The next one, not of an organisation in `skip`, whose caller still waits."""

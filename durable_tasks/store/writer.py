@@ -24,7 +24,6 @@ from durable_tasks.store.transaction import (
     Spoiled,
     Transaction,
     Undo,
-    merge,
     run_apart,
     run_together,
 )
@@ -230,8 +229,7 @@ class Writer:
     def _take_batch(self) -> list[_Call[Any]]:
         batch: list[_Call[Any]] = []
         if not (self._patient and self._others_were):
-            while len(batch) < BATCH and (call := self._queue.take()) is not None:
-                batch.append(call)
+            batch = self._queue.take_many(BATCH)
         self._others_were = bool(batch)
         while not batch and self._patient:
             call = self._patient.popleft()
@@ -240,7 +238,7 @@ class Writer:
 
     async def _run_batch(self, batch: list[_Call[Any]]) -> None:
         try:
-            answers = await self._connection.run(lambda conn: self._commit(conn, batch))
+            answers, notice = await self._connection.run(lambda conn: self._commit(conn, batch))
         except Exception as error:  # whatever it was, the leader must live on: a dead one would leave callers waiting
             for call in batch:
                 fail(call.answer, explain(error, self._path) if isinstance(error, OF_SQLITE) else error)
@@ -249,12 +247,11 @@ class Writer:
             self._watch.report()
         self._queue.put_back(batch[len(answers) :])
         # Instants that the commit does not name have moved: as after a foreign one, everybody looks again.
-        notice, self._jumped = Notice(operations=len(answers), foreign=self._jumped), False
-        for call, (result, failure, changed) in zip(batch, answers, strict=False):
+        notice.operations, notice.foreign, self._jumped = len(answers), self._jumped, False
+        for call, (result, failure) in zip(batch, answers, strict=False):
             if failure is not None:
                 fail(call.answer, explain(failure, self._path) if isinstance(failure, REFUSED_VALUES) else failure)
                 continue
-            merge(notice, changed)
             if not call.answer.done():
                 call.answer.set_result(result)
             elif call.undo is not None:
@@ -272,16 +269,15 @@ class Writer:
         except (sqlite3.Error, RuntimeError) as error:  # the file is in trouble, or the loop has closed
             log.warning("another connection's commits cannot be noticed now", extra={"said": str(error)})
 
-    def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
+    def _commit(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> tuple[list[Answer], Notice]:
         self._watch.refuse()
         try:
-            answers = self._transact(conn, batch)
+            return self._transact(conn, batch)
         except sqlite3.Error:
             self._watch.look()  # which tells more of a file that is gone than SQLite
             raise
-        return answers
 
-    def _transact(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
+    def _transact(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> tuple[list[Answer], Notice]:
         try:
             self._begin(conn, batch)
             if self._checkpoint_if_due(conn):
@@ -289,7 +285,7 @@ class Writer:
                 # and so would every later one: under load the WAL would grow for ever.
                 conn.execute("ROLLBACK")
                 self._begin(conn, batch)
-            answers = self._run(conn, batch)
+            answers, notice = self._run(conn, batch)
             self._operations += len(answers)
             conn.execute("COMMIT")
         except BaseException:
@@ -298,19 +294,19 @@ class Writer:
             raise
         # Now, not before: what is acknowledged was in the file at its path after it was on the disk.
         self._watch.look()
-        return answers
+        return answers, notice
 
-    def _run(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> "list[Answer]":
+    def _run(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> tuple[list[Answer], Notice]:
         """Run the first of the batch that there is time for; alone each, when one of them spoils the transaction."""
-        ops = [call.op for call in batch]
+        ops, tx = [call.op for call in batch], self._transaction(conn)
         try:
-            return run_together(self._transaction(conn), ops, self._apart(batch), time.monotonic() + HOLD)
+            return run_together(tx, ops, self._apart(batch), time.monotonic() + HOLD), tx.notice
         except Spoiled as spoiled:
             conn.execute("ROLLBACK")
             self._begin(conn, batch)
             tx = self._transaction(conn)
             self._wary[batch[spoiled.place].org_id] = WARY
-            return [run_apart(tx, op) for op in ops[: spoiled.place + 1]]
+            return [run_apart(tx, op) for op in ops[: spoiled.place + 1]], tx.notice
 
     def _apart(self, batch: list[_Call[Any]]) -> frozenset[int]:
         """The places of those whose organisation has spoiled a transaction lately."""
