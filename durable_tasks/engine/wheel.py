@@ -35,7 +35,8 @@ class ClockWheel:
             self._sooner.set()
 
     async def turn(self) -> None:
-        """Run until cancelled."""
+        """Run until cancelled. Begun again after an unforeseen error, it asks at once."""
+        self._until = AT_ONCE
         while True:
             self._sooner.clear()
             if await self._clock.wait(self._sooner, self._until):

@@ -10,7 +10,7 @@ from durable_tasks.lifecycle import HELD, TERMINAL, Loss
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.store.containment import contained
 from durable_tasks.store.endings import end_failed, end_lost, end_refused
-from durable_tasks.store.moves import attempt_stopped, by_seq, move
+from durable_tasks.store.moves import attempt_stopped, by_seq, due_at, move
 from durable_tasks.store.settlement import go_on
 from durable_tasks.store.transaction import MOMENT, Transaction
 
@@ -51,6 +51,8 @@ def _expire(tx: Transaction, seq: int) -> None:
         end_lost(tx, row, "its lease ended without a heartbeat", Loss.BLAMELESS)
     elif state in (S.SCHEDULED, S.RETRYING) and _passed(row["wake_at"], tx.now):
         move(tx, row, S.PENDING, "task.ready")
+    else:  # nothing was due, whatever the row said: it would be looked at for ever
+        tx.run("UPDATE dt_tasks SET due_at = ? WHERE seq = ?", (due_at(row), seq))
 
 
 def _passed(instant: float | None, now: float) -> bool:

@@ -7,7 +7,7 @@ It must not know who ended the task or why.
 from functools import partial
 from time import monotonic
 
-from durable_tasks.lifecycle import Tally, roll_up
+from durable_tasks.lifecycle import Tally, is_terminal, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
 from durable_tasks.store import remainders, submissions
 from durable_tasks.store.containment import apart
@@ -62,7 +62,7 @@ def _tell_dependants(tx: Transaction, parent_id: str, *, after: str = "") -> Non
     if tx.one(_HAS_WAITING, (parent_id, after)) is None:
         return  # most tasks: asked by itself, since a statement of all columns costs four times as much
     found = tx.one("SELECT state FROM dt_tasks WHERE id = ?", (parent_id,))
-    if found is None or found[0] not in ("completed", "failed", "cancelled"):
+    if found is None or not is_terminal(found[0]):
         return
     if tx.steps <= 0:
         remainders.leave(tx, parent_id, Work.DEPENDANTS, after=after)
@@ -134,7 +134,7 @@ def advance(tx: Transaction, workflow_id: str) -> None:
     if found is None or found[-1]:
         return
     group = workflow_row(found[:-1])
-    if group["state"] in ("completed", "failed", "cancelled"):
+    if is_terminal(group["state"]):
         return
     tally = Tally(
         group["total"], group["completed"], group["failed"], group["cancelled"], moved=group["started_at"] is not None
@@ -150,8 +150,9 @@ def advance(tx: Transaction, workflow_id: str) -> None:
 
 
 def finish(tx: Transaction, group: Row, state: WorkflowState, error: TaskError | None = None) -> None:
-    """Write the group's new state with its event. A failed one without an `error` says why its members made it so."""
-    ended = state in (WorkflowState.COMPLETED, WorkflowState.FAILED, WorkflowState.CANCELLED)
+    """Write the group's new state with its event: nothing that was left to be done so that it goes on is done any more.
+    A failed one without an `error` says why its members made it so."""
+    ended = is_terminal(state)
     if state is WorkflowState.FAILED and error is None:
         error = _failure(tx, group)
     tx.run(
@@ -161,6 +162,7 @@ def finish(tx: Transaction, group: Row, state: WorkflowState, error: TaskError |
     )
     append(tx, group["org_id"], f"workflow.{state.value}", dump({"state": state.value}), workflow_id=group["id"])
     if ended:
+        remainders.drop(tx, group["id"])
         tx.notice.ended.append(group["id"])
         submissions.follow_group(tx, {**group, "state": state.value, "error": dump_error(error)})
 
@@ -203,14 +205,18 @@ _OPEN = (
 def reopen_members(tx: Transaction, workflow_id: str, *, after: int = 0) -> None:
     """Reopen the failed and cancelled members of a group that is retried, parents before their children: in the order
     in which they were inserted."""
-    found = tx.one("SELECT max_parallel FROM dt_workflows WHERE id = ?", (workflow_id,))
-    assert found is not None
+    found = tx.one("SELECT max_parallel, state FROM dt_workflows WHERE id = ?", (workflow_id,))
+    if found is None or is_terminal(found[1]):
+        return
+    if tx.steps <= 0:
+        remainders.leave(tx, workflow_id, Work.REOPEN, after=str(after))
+        return
     rows = tx.all(
         f"SELECT {TASK} FROM dt_tasks WHERE seq IN (SELECT seq FROM dt_tasks WHERE workflow_id = ?"
         " AND state IN ('failed', 'cancelled') AND seq > ? ORDER BY seq LIMIT ?) ORDER BY seq",
         (workflow_id, after, tx.steps),
     )
-    if rows and len(rows) == tx.steps:
+    if len(rows) == tx.steps:
         remainders.leave(tx, workflow_id, Work.REOPEN, after=str(task_row(rows[-1])["seq"]))
     else:
         tx.groups[workflow_id] = None
@@ -248,14 +254,14 @@ def _release(tx: Transaction, group: Row) -> None:
     if group["max_parallel"] is None or group["max_parallel"] <= group["active"]:
         return
     free = group["max_parallel"] - group["active"]
-    if free > tx.steps:
-        remainders.leave(tx, group["id"], Work.ADVANCE)
-        free = max(tx.steps, 0)
-    tx.steps -= free
+    wanted = min(free, max(tx.steps, 0))
     rows = tx.all(
         f"SELECT {TASK} FROM dt_tasks WHERE workflow_id = ? AND state = 'blocked' AND blocked_by = 0"
         " ORDER BY position LIMIT ?",
-        (group["id"], free),
+        (group["id"], wanted),
     )
+    if len(rows) == wanted < free:
+        remainders.leave(tx, group["id"], Work.ADVANCE)
+    tx.steps -= len(rows)
     for row in map(task_row, rows):
         unblock(tx, row)

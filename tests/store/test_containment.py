@@ -55,6 +55,15 @@ async def test_a_row_that_breaks_the_clock_costs_only_itself(tasks: DurableTasks
     assert failure.type == "timeout"
 
 
+async def test_an_instant_that_is_not_the_rows_own_is_put_right(tasks: DurableTasks, org: Org, db: Path) -> None:
+    await org.create("later", delay="1h")
+    with closing(sqlite3.connect(db)) as conn, conn:
+        conn.execute("UPDATE dt_tasks SET due_at = 1")
+    await tasks.store.expire()
+    assert (await tasks.store.expire())[0] == 0
+    assert query(db, "SELECT due_at = wake_at, state FROM dt_tasks") == [(1, "scheduled")]
+
+
 async def test_what_is_too_deep_to_be_read_is_not_written(tasks: DurableTasks, org: Org) -> None:
     deep: list[object] = []
     for _ in range(150):

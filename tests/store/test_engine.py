@@ -26,6 +26,7 @@ from durable_tasks import (
     TaskContext,
     errors,
 )
+from durable_tasks.engine.wheel import ClockWheel
 from durable_tasks.testing import ManualClock
 from tests.store.support import DEADLINE, make, opened, query, spin_until, time_of, within
 
@@ -602,3 +603,21 @@ async def test_a_stalled_process_loses_its_attempt_and_its_late_result(db: Path)
 async def watch_for_a_lease(clock: ManualClock) -> None:
     for _ in range(6):
         await clock.advance(3)
+
+
+async def test_a_clock_begun_again_after_an_unforeseen_error_asks_at_once(clock: ManualClock) -> None:
+    asked = 0
+
+    async def expire() -> tuple[int, float | None]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RuntimeError("nobody foresaw this")
+        return 0, None
+
+    wheel = ClockWheel(expire, clock)
+    with pytest.raises(RuntimeError, match="foresaw"):
+        await wheel.turn()
+    turning = asyncio.create_task(wheel.turn())
+    await spin_until(lambda: asked == 2)
+    turning.cancel()

@@ -11,8 +11,9 @@ from durable_tasks import Claim, DurableTasks, NewTask, Org, TaskContext
 from durable_tasks.errors import IllegalMove
 from durable_tasks.models import Mode, Task
 from durable_tasks.ports import Notice
-from durable_tasks.store import due
-from durable_tasks.store.transaction import STEP
+from durable_tasks.store import due, remainders
+from durable_tasks.store.settlement import reopen_members
+from durable_tasks.store.transaction import STEP, Transaction
 from tests.store.support import AGENT, nothing_remains, opened, query
 
 MANY = 2 * STEP + STEP // 2
@@ -275,3 +276,57 @@ async def test_what_follows_from_an_end_is_nobodys_act_to_its_last_step(stopped:
     assert await org.by("bob").next(agent_id="bob") is None
     await go_on(stopped)
     assert query(stopped.store.path, "SELECT DISTINCT actor FROM dt_events WHERE kind = 'task.cancelled'") == [(None,)]
+
+
+async def test_a_workflow_cancelled_while_it_is_retried_stays_cancelled(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * MANY)
+    await org.cancel_workflow(made.id)
+    await go_on(stopped)
+    await org.retry_workflow(made.id)
+    await org.cancel(query(stopped.store.path, "SELECT id FROM dt_tasks WHERE state = 'pending'")[0][0])
+    await org.cancel_workflow(made.id)  # so few are open that nothing of it is left to do
+    assert left(stopped) == []
+    await go_on(stopped)
+    assert counted(stopped) == {"cancelled": MANY}
+
+
+async def test_a_workflow_that_has_ended_is_not_reopened(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)])
+    await org.cancel_workflow(made.id)
+    await stopped.store._write(lambda tx: reopen_members(tx, made.id))
+    assert counted(stopped) == {"cancelled": 1}
+
+
+async def test_a_workflow_is_reopened_though_no_step_was_left_for_it(stopped: DurableTasks) -> None:
+    org = stopped.org()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * MANY)
+    await org.cancel_workflow(made.id)
+    await go_on(stopped)
+    await org.retry_workflow(made.id)
+
+    def late(tx: Transaction) -> None:
+        remainders.drop(tx, made.id)
+        tx.steps = 0
+        after = tx.one("SELECT seq FROM dt_tasks ORDER BY seq LIMIT 1 OFFSET ?", (STEP - 1,))
+        assert after is not None
+        reopen_members(tx, made.id, after=after[0])
+
+    await stopped.store._write(late)
+    assert left(stopped) == [("reopen",)]
+    await go_on(stopped)
+    assert counted(stopped) == {"pending": MANY}
+
+
+async def test_a_limit_above_what_one_step_releases_leaves_nothing_to_do(stopped: DurableTasks) -> None:
+    made = await stopped.org().fan_out("few", [NewTask(title="member", mode=Mode.MANUAL)] * 3, max_parallel=MANY)
+    assert (made.counts, left(stopped)) == ({"pending": 3}, [])
+
+
+async def test_members_are_released_in_steps_up_to_a_large_limit(stopped: DurableTasks) -> None:
+    limit = MANY - 1
+    made = await stopped.org().fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * MANY, max_parallel=limit)
+    assert made.counts == {"blocked": MANY - STEP, "pending": STEP}
+    assert await go_on(stopped) == 2
+    assert counted(stopped) == {"blocked": 1, "pending": limit}
