@@ -30,6 +30,9 @@ from durable_tasks.store.writer import Writer
 T = TypeVar("T")
 log = logging.getLogger("durable_tasks.store")
 
+CHECK_EVERY = 3600.0
+"""Seconds between checks of the whole file because it became smaller."""
+
 asked_by: ContextVar[str | None] = ContextVar("asked_by", default=None)
 """The task or group whose Temporal workflow gave the command that is being obeyed."""
 
@@ -53,6 +56,7 @@ class StoreFile:
         self._probe = Probe(self._writer.run, self.read, clock)
         self._file_uuid = ""
         self._checking: asyncio.Task[None] | None = None
+        self._check_due = float("-inf")
         self.on_lost: Callable[[], None] = lambda: None
         """Called once when the file is not the one at its path any more."""
         self._actor: Actor | None = None
@@ -117,7 +121,13 @@ class StoreFile:
             self._checking = asyncio.create_task(self._check_size(), name="durable_tasks file size")
 
     async def _check_size(self) -> None:
+        """A file shrinks when it is vacuumed, by itself too: only one that is smaller than it says is checked as a
+        whole, and not all the time."""
         try:
+            if not await self.read(lambda conn: schema.is_short(conn, self.path)):
+                return
+            await self._clock.wait_for(asyncio.Event(), self._check_due - self._clock.steady())
+            self._check_due = self._clock.steady() + CHECK_EVERY
             await self.check()
         except StoreCorrupt:
             self._watch.trouble = "was cut off"

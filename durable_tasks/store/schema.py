@@ -109,6 +109,13 @@ def check_integrity(conn: sqlite3.Connection, path: Path, *, budget: float | Non
     return True
 
 
+def is_short(conn: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file is smaller than the database in it, as after it was cut off, or while a part of it is in the log
+    only. Raises sqlite3.DatabaseError where SQLite sees that by itself."""
+    pages, size = (conn.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    return bool(path.stat().st_size < pages * size)
+
+
 def _enter_wal(conn: sqlite3.Connection, path: Path, patience: float) -> None:
     """WAL is the one thing we change of the file. Switching needs a moment without other connections."""
     stop = time.monotonic() + patience

@@ -1,4 +1,4 @@
-"""The watch: whether the file that is open is still the one at its path. What is found once holds until a restart.
+"""The watch: whether the file that is open is still the one at its path. What has become of it holds until a restart.
 
 It must not know what is written, nor open the file: closing it again would free the locks that SQLite holds.
 """
@@ -36,6 +36,10 @@ class Watch:
         self._told = False
         self.trouble: str | None = None
         """What has become of the file; None while it is the one that was opened."""
+        self._names = 1
+        """How many hard links the file has. More than one may pass: somebody makes a copy that shares what is equal."""
+        self._told_names = 1
+        self._blind = False
         self.on_trouble: Callable[[], None] = lambda: None
         self.on_shrinking: Callable[[], None] = lambda: None
         """The file has become smaller: after a VACUUM, or because somebody has cut it off. To be checked."""
@@ -45,17 +49,56 @@ class Watch:
         self._opened = _inode(os.stat(self._name))
 
     def look(self) -> None:
-        """Raises StoreUnreadable from the first time on that the file is not what it was. Some microseconds: every
-        commit is looked at before it is acknowledged."""
-        if self.trouble is None:
-            try:
-                self.trouble = self._compare()
-            except OSError as error:
-                raise explain_os(error, self._path) from error
+        """Raises StoreUnreadable while the file is not what it was, or cannot be looked at. Some microseconds."""
+        try:
+            self._find()
+        except OSError as error:
+            raise explain_os(error, self._path) from error
         self.refuse()
 
+    def confirm(self) -> None:
+        """After a commit, before it is acknowledged: raises StoreUnreadable for what has become of the file. What is on
+        the disk is not taken back because the file could not be looked at just now, or has a second name."""
+        try:
+            self._find()
+            self._blind = False
+        except OSError as error:
+            if not self._blind:
+                self._blind = True
+                log.error("the file could not be looked at after a commit", extra={"said": str(error)})
+        self._refuse_trouble()
+
     def refuse(self) -> None:
-        """Raises StoreUnreadable when `look` has found something before."""
+        """Raises StoreUnreadable when something was found before. A second name is looked for again."""
+        self._refuse_trouble()
+        if self._names < 2:
+            return
+        found = _look_at(self._name)
+        self._names = 1 if found is None else found.st_nlink
+        if self._names > 1:
+            raise StoreUnreadable(
+                f"{self._path} has {self._names} names (hard links), each of which would get a log of its own: nothing"
+                " is written until the others are removed (as by a copy that shares files: leave this one out of it)",
+                path=self._name,
+            )
+
+    def report(self) -> None:
+        """Tell what was found, on the event loop: the log and `on_trouble` once, `on_shrinking` each time."""
+        if self._shrank:
+            self._shrank = False
+            self.on_shrinking()
+        if (names := self._names) != self._told_names:
+            self._told_names = names
+            if names > 1:
+                log.critical("%s has %d names (hard links): nothing is written until the others go", self._path, names)
+            else:
+                log.warning("%s has one name again, and is written again", self._path)
+        if self.trouble is not None and not self._told:
+            self._told = True
+            log.critical("%s %s while it was open: nothing more is written by this process", self._path, self.trouble)
+            self.on_trouble()
+
+    def _refuse_trouble(self) -> None:
         if self.trouble is not None:
             raise StoreUnreadable(
                 f"{self._path} {self.trouble} while it was open: nothing more is written by this process. Stop it, put"
@@ -63,15 +106,9 @@ class Watch:
                 path=self._name,
             )
 
-    def report(self) -> None:
-        """Tell what `look` has found, on the event loop: the log and `on_trouble` once, `on_shrinking` each time."""
-        if self._shrank:
-            self._shrank = False
-            self.on_shrinking()
-        if self.trouble is not None and not self._told:
-            self._told = True
-            log.critical("%s %s while it was open: nothing more is written by this process", self._path, self.trouble)
-            self.on_trouble()
+    def _find(self) -> None:
+        if self.trouble is None:
+            self.trouble = self._compare()
 
     def _compare(self) -> str | None:
         found = _look_at(self._name)
@@ -79,8 +116,7 @@ class Watch:
             return "was moved or deleted"
         if _inode(found) != self._opened:
             return "was replaced by another file"
-        if found.st_nlink > 1:
-            return f"was given {found.st_nlink} names (hard links), each with a log of its own,"
+        self._names = found.st_nlink
         if found.st_size < _SMALLEST_PAGE:
             return "was emptied"
         self._shrank |= found.st_size < self._size

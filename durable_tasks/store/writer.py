@@ -293,7 +293,7 @@ class Writer:
                 conn.execute("ROLLBACK")
             raise
         # Now, not before: what is acknowledged was in the file at its path after it was on the disk.
-        self._watch.look()
+        self._watch.confirm()
         return answers, notice
 
     def _run(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> tuple[list[Answer], Notice]:

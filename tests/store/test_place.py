@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from durable_tasks import DurableTasks, Task, TaskContext, errors
+from durable_tasks.store import schema
+from durable_tasks.store.file import StoreFile
 from durable_tasks.store.processes import is_free
 from durable_tasks.testing import ManualClock
 from tests.store.support import make, opened, query, spin_until, time_of, within
@@ -166,10 +168,6 @@ def emptied(db: Path) -> None:
     os.truncate(db, 0)
 
 
-def linked(db: Path) -> None:
-    os.link(db, db.with_name("second.db"))
-
-
 def log_deleted(db: Path) -> None:
     os.unlink(f"{db}-wal")
 
@@ -187,7 +185,7 @@ def folder_moved(db: Path) -> None:
     os.rename(db.parent, db.parent.with_name("moved"))
 
 
-FATES = [moved, deleted, replaced, emptied, linked, log_deleted, log_replaced, index_deleted, folder_moved]
+FATES = [moved, deleted, replaced, emptied, log_deleted, log_replaced, index_deleted, folder_moved]
 
 
 @pytest.fixture
@@ -284,6 +282,95 @@ async def test_a_file_that_was_made_smaller_by_its_application_is_well(db: Path)
         assert tasks.store.lost is None
         await tasks.org().create("still")
     assert query(db, "SELECT COUNT(*) FROM dt_tasks") == [(3,)]
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[StoreFile]:
+    """Each check of a whole file."""
+    made: list[StoreFile] = []
+    check = StoreFile.check
+
+    async def counted(self: StoreFile) -> None:
+        made.append(self)
+        await check(self)
+
+    monkeypatch.setattr(StoreFile, "check", counted)
+    return made
+
+
+async def test_a_file_that_shrinks_by_itself_is_not_checked_again_and_again(db: Path, checks: list[StoreFile]) -> None:
+    with closing(sqlite3.connect(db)) as conn:
+        conn.execute("PRAGMA auto_vacuum = FULL")
+        conn.execute("CREATE TABLE cache (value)")
+    async with opened(db) as tasks:
+        for _ in range(5):
+            for change in ("INSERT INTO cache VALUES (zeroblob(1000000))", "DELETE FROM cache"):
+                before = tasks.store._checking
+                with closing(sqlite3.connect(db)) as conn, conn:
+                    conn.execute(change)
+                with closing(sqlite3.connect(db)) as conn:
+                    conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                await tasks.org().create("x")
+            checking = tasks.store._checking
+            assert checking is not None
+            assert checking is not before, "it was found to have shrunk"
+            await within(checking)
+        assert checks == []
+        assert tasks.store.lost is None
+
+
+async def test_a_file_that_seems_cut_off_is_checked_once_an_hour(
+    db: Path, checks: list[StoreFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "is_short", lambda conn, path: True)
+    async with opened(db, ManualClock()) as tasks:
+        tasks.store._check_soon()
+        await spin_until(lambda: len(checks) == 1)
+        assert tasks.store._checking is not None
+        await within(tasks.store._checking)
+        tasks.store._check_soon()
+        await time_of(tasks).advance(3590)
+        assert len(checks) == 1
+        await time_of(tasks).advance(20)
+        await spin_until(lambda: len(checks) == 2)
+
+
+async def test_a_second_name_stops_the_writing_for_as_long_as_it_is_there(
+    db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a copy that shares files gives it. Nothing that was committed is refused, and no handler is stopped."""
+    async with opened(db, ManualClock(), worker=False) as tasks:
+        org = tasks.org()
+        await org.create("before")
+        await tasks.store._writer.run(lambda tx: os.link(db, db.with_name("snapshot.db")))
+        for _ in range(2):
+            with pytest.raises(errors.StoreUnreadable, match="2 names"):
+                await org.create("refused")
+        with pytest.raises(errors.StoreUnreadable, match="2 names"):
+            await tasks.store.probe()
+        os.unlink(db.with_name("snapshot.db"))
+        await org.create("after")
+        assert tasks.store.lost is None
+    titles = [title for (title,) in query(db, "SELECT title FROM dt_tasks ORDER BY seq")]
+    assert titles == ["before", "after"]
+    said = [record.levelname for record in caplog.records if "name" in record.message and "app.db" in record.message]
+    assert said == ["CRITICAL", "WARNING"]
+
+
+async def test_a_commit_stands_when_the_file_cannot_be_looked_at_after_it(
+    db: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(name: str) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    async with opened(db, ManualClock()) as tasks:
+        monkeypatch.setattr("durable_tasks.store.watch._look_at", refused)
+        made = [await tasks.org().create(title) for title in ("one", "two")]
+        monkeypatch.undo()
+        assert tasks.store.lost is None
+        await tasks.org().create("three")
+    assert query(db, "SELECT id FROM dt_tasks ORDER BY seq LIMIT 2") == [(task.id,) for task in made]
+    assert len([record for record in caplog.records if "looked at after a commit" in record.message]) == 1
 
 
 async def _lost(tasks: DurableTasks) -> str | None:
