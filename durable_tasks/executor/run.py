@@ -57,7 +57,7 @@ class Run:
         if self._handler.is_async:
             self._task = asyncio.create_task(self._call(), name=f"durable_tasks handler {task_id}")
             # A task that is cancelled before its first step never enters _call.
-            self._task.add_done_callback(lambda _: self._resolve(self._cancelled_outcome()))
+            self._task.add_done_callback(lambda _: self._resolve_if_cancelled())
         else:
             loop, context = asyncio.get_running_loop(), contextvars.copy_context()
             # A thread of its own, and a daemon: a handler that never returns must not hold a pool or the exit.
@@ -116,6 +116,10 @@ class Run:
     def _cancelled_outcome(self) -> Outcome:
         """A release that nobody asked for would be tried again at once, for nothing, and for ever."""
         return Outcome(Ending.RELEASED) if self.stopping else _failure("CancelledError", "the handler was cancelled")
+
+    def _resolve_if_cancelled(self) -> None:
+        if not self.ended.done():
+            self._resolve(self._cancelled_outcome())
 
     def _resolve(self, outcome: Outcome | None) -> None:
         if not self.ended.done():

@@ -89,7 +89,11 @@ class Inserts:
             _announce(tx, row)
 
     def _insert(self, columns: tuple[str, ...], alike: Sequence[tuple[Row, Row]]) -> None:
-        self._tx.conn.executemany(_insert_sql(columns), [tuple(given.values()) for given, _ in alike])
+        sql, values = _insert_sql(columns), [tuple(given.values()) for given, _ in alike]
+        if len(alike) == 1:
+            alike[0][1]["seq"] = self._tx.run(sql, values[0]).lastrowid
+            return
+        self._tx.conn.executemany(sql, values)
         found = self._tx.one("SELECT last_insert_rowid()")
         assert found is not None
         # Numbers follow one another: nobody else writes meanwhile.
