@@ -201,6 +201,35 @@ def test_a_broken_profile_file_is_named(profiles: Path, text: str) -> None:
     assert "TEMPORAL_CONFIG_FILE" in caught.value.message
 
 
+def test_a_user_without_a_home_has_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert Settings().address == "127.0.0.1:7233"
+    with pytest.raises(ConfigurationError, match="no profile"):
+        Settings(profile="prod")
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_home_that_cannot_be_read_matters_only_to_who_asks_for_a_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.delenv("TEMPORAL_CONFIG_FILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    file = tmp_path / "temporalio" / "temporal.toml"
+    file.mkdir(parents=True)  # not readable as a file, for root neither
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != file)
+    if not asked:
+        assert Settings().address == "127.0.0.1:7233"
+        return
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Settings(profile="prod")
+
+
 def test_an_unreadable_profile_file_is_named(profiles: Path) -> None:
     profiles.unlink()
     profiles.mkdir()

@@ -22,7 +22,7 @@ from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.web import classic_bodies as bodies
 from durable_tasks.web import refusals
 from durable_tasks.web.classic_bodies import CLASSIC_STATES, classic_state, task_body, workflow_body
-from durable_tasks.web.problems import CHALLENGE, told
+from durable_tasks.web.problems import CHALLENGE, told, when_to_retry
 
 BodyT = TypeVar("BodyT", bound=bodies.Body)
 
@@ -52,18 +52,19 @@ class ClassicRoute(APIRoute):
                 return await handle(request)
             except DurableTasksError as error:
                 status, said = told(error)
-                return refusal(400 if isinstance(error, InvalidInput) else status, said)
+                return refusal(400 if isinstance(error, InvalidInput) else status, said, when_to_retry(error))
             except HTTPException as error:
                 refusals.note(said=error.detail)
-                return refusal(error.status_code, error.detail)
+                return refusal(error.status_code, error.detail, error.headers)
 
         return answer
 
 
-def refusal(status: int, text: str) -> Response:
+def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     """Old clients read `error` on a conflict, else `message`."""
-    headers = {"WWW-Authenticate": CHALLENGE} if status == 401 else None
-    return JSONResponse({"error": text, "message": text, "status": status}, status_code=status, headers=headers)
+    challenge = {"WWW-Authenticate": CHALLENGE} if status == 401 else {}
+    said = {"error": text, "message": text, "status": status}
+    return JSONResponse(said, status_code=status, headers={**challenge, **(headers or {})})
 
 
 async def read(request: Request, model: type[BodyT]) -> BodyT:

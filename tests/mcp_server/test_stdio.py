@@ -218,3 +218,19 @@ async def test_wrong_options_are_a_sentence(tmp_path: Path) -> None:
         assert said in ended.err
         assert "Traceback" not in ended.err
     assert not (tmp_path / "tasks.db").exists()
+
+
+async def test_only_the_tools_that_were_chosen_are_there(tmp_path: Path) -> None:
+    async with started(tmp_path, "-m", "durable_tasks", "mcp", "--tools", "next_task, get_task") as raw:
+        await raw.initialize()
+        listed = await raw.ask("tools/list")
+        assert {tool["name"] for tool in listed["result"]["tools"]} == {"next_task", "get_task"}
+        refused = await raw.ask("tools/call", name="create_task", arguments={"title": "x"})
+        assert "create_task" in refused["error"]["message"]
+
+
+async def test_a_tool_that_there_is_not_is_named(tmp_path: Path) -> None:
+    ended = await run("mcp", "--tools", "next_tasks", cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert "next_tasks" in ended.err
+    assert "Traceback" not in ended.err
