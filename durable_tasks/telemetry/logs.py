@@ -48,12 +48,15 @@ class JsonFormatter(logging.Formatter):
 
 class TextFormatter(logging.Formatter):
     """One line for people: time, level, logger, message, then everything given as `extra` as name=value. A traceback
-    follows on lines of its own."""
+    follows on lines of its own, indented: what an exception says must not pass for another record."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = "".join(f" {name}={_word(value)}" for name, value in _given(record))
         line = f"{_at(record)} {record.levelname} {record.name}: {visible(record.getMessage())}{facts}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if not record.exc_info:
+            return line
+        below = self.formatException(record.exc_info).split("\n")
+        return "\n".join([line, *(f"  {visible(one)}" for one in below)])
 
 
 def json_handler() -> logging.Handler:

@@ -3,6 +3,7 @@
 It must not know how somebody proves who they are.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -15,6 +16,9 @@ from durable_tasks.identity.authenticator import authenticator
 from durable_tasks.identity.local import Local
 from durable_tasks.operations.operation import Caller
 from durable_tasks.web.visit import Visit
+
+_PATIENCE = 10.0
+"""Seconds that proving again may take, in which an answer stands still."""
 
 Authentication = Authenticate | Literal["none"]
 """The hook, or "none": whoever reaches this machine is its administrator."""
@@ -49,8 +53,9 @@ class Callers:
     async def still(self, request: Request, principal: Principal) -> bool:
         """Whether what proved that a request is this principal's proves that now: for answers that go on and on."""
         try:
-            return await self._hook(request) == principal
-        except DurableTasksError:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._hook(request) == principal
+        except (DurableTasksError, TimeoutError):
             return False
 
 

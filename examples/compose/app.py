@@ -9,6 +9,7 @@ import signal
 from typing import Any
 
 from durable_tasks import DurableTasks, NewTask, Settings, Task, TaskContext
+from durable_tasks.telemetry.logs import text_handler
 from examples.compose.handlers import measure
 
 TEXT = "SQLite keeps the truth and Temporal drives the work"
@@ -43,7 +44,7 @@ async def ask(tasks: DurableTasks) -> Any:
 
 
 async def main() -> None:
-    logging.basicConfig(level=logging.INFO)
+    logging.basicConfig(level=logging.INFO, handlers=[text_handler()])
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

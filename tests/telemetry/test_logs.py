@@ -83,3 +83,20 @@ def test_a_line_for_people_has_the_extras_too_and_stays_one_line() -> None:
     assert at.endswith("+00:00")
     said = r'it\nbroke 2 request_id=r-1 said="the disk is\u001b[2J\nfull" status=507 found=["a"]'
     assert rest == f"WARNING {log.name}: {said}"
+
+
+def test_no_exception_passes_for_another_record() -> None:
+    handler, lines = text_handler(), io.StringIO()
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(lines)
+    log.addHandler(handler)
+    try:
+        raise ValueError("it\n2026-11-29 WARNING forged\x1b[2J")
+    except ValueError:
+        log.exception("it broke")
+    finally:
+        log.removeHandler(handler)
+    first, *rest = lines.getvalue().splitlines()
+    assert first.endswith("it broke")
+    assert all(line.startswith("  ") for line in rest)
+    assert "\x1b" not in lines.getvalue()

@@ -16,6 +16,7 @@ from durable_tasks import DurableTasks, Settings
 from durable_tasks.web import connections, envelope
 from durable_tasks.web.server import serving
 from tests.cli.running import started
+from tests.web.listening import spin_until
 
 HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 LIMITED = (
@@ -64,7 +65,9 @@ async def test_slow_bodies_of_one_caller_leave_room_for_others(tmp_path: Path) -
             assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_a_full_server_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_server_says_so_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("durable_tasks.web.server.connections", lambda: 1)
     async with serving(DurableTasks(Settings(db=tmp_path / "tasks.db")), port=0) as url, AsyncExitStack() as stack:
         async with asyncio.timeout(30):
@@ -72,6 +75,7 @@ async def test_a_full_server_says_so_at_once(tmp_path: Path, monkeypatch: pytest
             assert await first.readline() == b"HTTP/1.1 100 Continue\r\n"  # its body is waited for
             second, _ = await connected(url, stack, HEAD)
             answer = await second.read()
+            await spin_until(lambda: "connections were refused" in caplog.text)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 5" in answer
         assert json.loads(answer.rpartition(b"\r\n")[2])["code"] == "too_many_connections"

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from durable_tasks import errors
 from durable_tasks.operations.table import OPERATIONS
-from durable_tasks.web import examples, problems
+from durable_tasks.web import connections, examples, problems
 from durable_tasks.web.inputs import Inputs
 from durable_tasks.web.openapi import document
 from tests.test_docs import REFERENCE, table
@@ -96,5 +96,5 @@ def test_the_page_names_every_code_and_its_status() -> None:
     kinds = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.DurableTasksError)]
     ours = {kind.code: problems.status_of(kind.__new__(kind)) for kind in kinds if kind.code not in never}
     assert {code: said.get(code) for code in ours} == ours
-    source = Path(problems.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(str(one.__file__)).read_text(encoding="utf-8") for one in (problems, connections))
     assert [code for code in said.keys() - ours.keys() if f'"{code}"' not in source] == []
