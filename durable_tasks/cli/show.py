@@ -151,8 +151,7 @@ def _event_cells(event: Event) -> list[str]:
         f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
         event.kind,
         event.task_id or str(event.workflow_id),
-        *_who(event.actor),
-        *_comment(event),
+        *(_comment(event) or _who(event.actor)),
     ]
 
 
@@ -163,10 +162,12 @@ def _who(actor: Actor | None) -> list[str]:
 
 
 def _comment(event: Event) -> list[str]:
+    """What somebody said; who did, besides, where he spoke for another."""
     if event.kind != "task.commented":
         return []
-    by = event.data["by"]
-    return [event.data["text"] if by is None else f"{by}: {event.data['text']}"]
+    by, actor = event.data["by"], event.actor
+    beside = [] if actor is None or actor.name == by else _who(actor)
+    return [*beside, event.data["text"] if by is None else f"{by}: {event.data['text']}"]
 
 
 @_cells.register

@@ -29,7 +29,8 @@ Durable = Callable[..., Awaitable[Ended]]
 
 @pytest_asyncio.fixture
 async def tasks(tmp_path: Path) -> AsyncIterator[tuple[DurableTasks, str, str]]:
-    """A running application, the address of its API, and the token of ann of the default organisation."""
+    """A running application, the address of its API, and the token of ann, who may act for others of the default
+    organisation: as whoever has the file may."""
     tasks = DurableTasks(Settings(db=tmp_path / "tasks.db", auth="token"))
 
     @tasks.handler("double")
@@ -37,7 +38,7 @@ async def tasks(tmp_path: Path) -> AsyncIterator[tuple[DurableTasks, str, str]]:
         return int(task.input) * 2
 
     async with serving(tasks, port=0) as url:
-        token = (await issue(tasks.store, org="default", subject="ann", roles=["agent"])).text
+        token = (await issue(tasks.store, org="default", subject="ann", roles=["operator"])).text
         yield tasks, url, token
 
 
@@ -291,6 +292,7 @@ async def test_a_backup_is_a_whole_file(tasks: tuple[DurableTasks, str, str], tm
 async def test_a_backup_comes_before_an_upgrade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     first, *later = schema.migrations()
+    (tmp_path / "tasks.db").touch()
     with closing(connect(tmp_path / "tasks.db")) as conn, monkeypatch.context() as earlier_release:
         conn.execute("PRAGMA journal_mode=WAL")
         earlier_release.setattr(schema, "migrations", lambda: [first])

@@ -6,6 +6,7 @@ It must not know how either is reached.
 import json
 from pathlib import Path
 
+from durable_tasks.cli.login import logged_in
 from tests.cli.test_asking import Durable, durable, tasks, where
 
 __all__ = ["durable", "tasks", "where"]
@@ -35,9 +36,9 @@ async def test_a_comment_is_shown_among_the_events(durable: Durable, where: tupl
     made = (await durable("task", "create", "Sign it", "--json")).data
     author = ("--author", "bob") if where[0] == "--db" else ()
     said = await durable("task", "comment", made["id"], "which \u001bone?", *author)
-    name = "bob" if author else "ann"
+    who = f"said to be by {logged_in()}  bob" if author else "ann"
     assert said.code == 0, said.err
-    assert f"task.commented  {made['id']}  {name}: which \\u001bone?" in said.out
+    assert f"task.commented  {made['id']}  {who}: which \\u001bone?" in said.out
     assert said.out in (await durable("events", "--task", made["id"])).out
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from durable_tasks import Actor, DurableTasks, NewTask
-from durable_tasks.access import Role
+from durable_tasks import Actor, DurableTasks, Event, NewTask
+from durable_tasks.access import Principal, Role
+from durable_tasks.operations.operation import Caller, Operation
+from durable_tasks.operations.table import OPERATIONS
+from tests.foreign import CALLS, foreign
 from tests.store.support import everything
 from tests.web.asking import api, as_caller
 
@@ -61,6 +64,35 @@ async def test_an_agent_acts_in_its_own_name(world: World, name: str) -> None:
     assert answer.status_code in (200, 201), answer.text
     newest = (await org.events(after=await tasks.store.last_seq("acme") - 1))[-1]
     assert newest.actor == Actor(name="olga", proved=True)
+
+
+# What is done for its own sake leaves no event: a heartbeat says that somebody is there, redriving sends again, and
+# what runs in Temporal without a task is in no log of ours.
+UNRECORDED = {"heartbeat_task", "redrive_dead_letter"}
+CHANGING = [one for one in OPERATIONS.values() if not (one.reads or one.temporal or one.name in UNRECORDED)]
+
+
+@pytest.mark.parametrize("operation", CHANGING, ids=lambda operation: operation.name)
+async def test_whatever_changes_something_is_on_record_as_the_callers_act(world: World, operation: Operation) -> None:
+    tasks, _ = world
+    its = await foreign(tasks, "acme")
+    org = tasks.org("acme")
+    match operation.name:
+        case "claim_task":
+            await org.release(its.task, token=its.token)
+        case "retry_task":
+            await org.cancel(its.task)
+        case "retry_workflow":
+            await org.cancel_workflow(its.workflow)
+    who = Principal(org="acme", subject=its.agent, roles=frozenset({Role.OPERATOR}))
+    before = await tasks.store.last_seq("acme")
+    await operation.run(Caller(tasks, who), operation.request.model_validate(CALLS[operation.name][0](its)))
+    done = [event for event in await org.events(after=before) if not _follows(event)]
+    assert {event.actor for event in done} == {who.actor}
+
+
+def _follows(event: Event) -> bool:
+    return event.kind in ("workflow.running", "task.ready")
 
 
 async def test_an_operator_for_another_is_on_record_beside_it(world: World) -> None:
