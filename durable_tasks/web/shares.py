@@ -51,7 +51,8 @@ class Shares:
         self.org_most, self.caller_most, self.long_most = room // 2, room * 3 // 8, min(MOST_LONG, room // 4)
         """Requests open at once of an organisation, of a caller; waits, and as many streams, of an organisation."""
         self.limited = settings.limits
-        self.turns = Turns(clock.steady)
+        self.heads, self.turns = Turns(clock.steady), Turns(clock.steady)
+        """Whose turn it is to be looked at, until it is proved who asks; and to be worked on."""
         self._clock = clock
         self._open: Counter[object] = Counter()
         self._orgs = Buckets(settings.org_rate, clock.steady)
@@ -59,20 +60,24 @@ class Shares:
         self._unproved = Buckets(_UNPROVED_RATE, clock.steady)
         self._refusals = Buckets(_QUICK_REFUSALS, clock.steady)
         self._late_most, self._late = room // 4, 0
-        self._proved: OrderedDict[int, None] = OrderedDict()
+        self._proved: OrderedDict[int, str] = OrderedDict()
 
-    async def look(self, address: str, proof: str) -> None:
-        """Before a proof is looked at, which costs: refuse an address that has shown many that were none. Raises
-        RateLimited. A proof that was good goes on counting, whoever else is at that address."""
-        if not self.limited or hash(proof) in self._proved:
-            return
-        wait = self._unproved.missing(address)
-        if wait:
-            await self._refuse(address, wait, "too many requests from this address prove nothing")
+    def line(self, address: str, proof: str) -> str:
+        """With whom a request waits before it is looked at: its organisation's, or, unproved, those of its address."""
+        return self._proved.get(hash(proof)) or f"@{address}"
 
-    def proved(self, proof: str) -> None:
+    def is_tiresome(self, address: str, proof: str) -> float:
+        """Before a proof is looked at, which costs: for how many seconds an address that has shown many that were none
+        is refused. A proof that was good goes on counting, whoever else is at that address."""
+        return 0.0 if not self.limited or hash(proof) in self._proved else self._unproved.missing(address)
+
+    async def refuse_unseen(self, address: str, wait: float) -> None:
+        """Raises RateLimited."""
+        await self._refuse(address, wait, "too many requests from this address prove nothing")
+
+    def proved(self, proof: str, org_id: str) -> None:
         if proof and self.limited:
-            self._proved[hash(proof)] = None
+            self._proved[hash(proof)] = org_id
             if len(self._proved) > _REMEMBERED:
                 self._proved.popitem(last=False)
 

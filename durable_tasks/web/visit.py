@@ -28,10 +28,11 @@ class Visits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        visit = Visit(self._shares, scope, receive)
+        visit = Visit(self._shares, scope, receive, send)
         scope[_KEY] = visit
+        await visit.begin()
         try:
-            await self._app(scope, visit.receive, send)
+            await self._app(scope, visit.receive, visit.send)
         finally:
             visit.end()
 
@@ -40,17 +41,31 @@ class Visit:
     """Nothing is worked on before it is its organisation's turn, and before the whole request is there: who sends
     slowly takes nobody's turn."""
 
-    def __init__(self, shares: Shares, scope: Scope, receive: Receive) -> None:
+    def __init__(self, shares: Shares, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         self.address = _address(scope)
         self.principal: Principal | None = None
         self._shares = shares
         self._proof = headers.get("authorization", "")
-        self._receive = receive
+        self._receive, self._send = receive, send
         self._coming = scope["method"] in _WITH_BODY and (
             headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         )
+        self._line = shares.line(self.address, self._proof)
+        self._is_head = False
+        """Nobody has proved yet whose it is, and it has its turn to be looked at."""
         self._working = False
+
+    async def begin(self) -> None:
+        """Return when it may be looked at: of a thousand that come at once a few, so that others come between."""
+        if self._shares.limited:
+            await self._shares.heads.begin(self._line)
+            self._is_head = True
+
+    def _seen(self) -> None:
+        if self._is_head:
+            self._is_head = False
+            self._shares.heads.end(self._line)
 
     @staticmethod
     def of(scope: Scope) -> "Visit":
@@ -59,14 +74,18 @@ class Visit:
 
     async def before_proof(self) -> None:
         """Raises RateLimited."""
-        await self._shares.look(self.address, self._proof)
+        if wait := self._shares.is_tiresome(self.address, self._proof):
+            self._seen()
+            await self._shares.refuse_unseen(self.address, wait)
 
     def disproved(self) -> None:
+        self._seen()
         self._shares.disproved(self.address, self._proof)
 
     async def proved(self, principal: Principal) -> None:
         """It is this principal's. Returns when it may be worked on. Raises RateLimited."""
-        self._shares.proved(self._proof)
+        self._seen()
+        self._shares.proved(self._proof, principal.org)
         refusals.note(org_id=principal.org, subject=principal.subject)
         await self._shares.open(principal)
         self.principal = principal
@@ -81,6 +100,10 @@ class Visit:
                 await self._work()
         return message
 
+    async def send(self, message: Message) -> None:
+        self._seen()  # what nobody has to prove anything for is on its way, and who takes it may be slow
+        await self._send(message)
+
     def resting(self) -> AbstractContextManager[None]:
         """While there is nothing to do but wait, or to send what happens."""
         if self.principal is None or not self._working:
@@ -88,6 +111,7 @@ class Visit:
         return self._shares.resting(self.principal.org)
 
     def end(self) -> None:
+        self._seen()
         if self.principal is not None:
             if self._working:
                 self._shares.turns.end(self.principal.org)
