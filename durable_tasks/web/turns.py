@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-TOGETHER = 4
+TOGETHER = 2
 """Requests of one organisation that are worked on at once while others ask too; the rest wait in line."""
 REMEMBERED = 10.0
 """Seconds for which somebody else's request counts: an organisation that is alone has everything."""

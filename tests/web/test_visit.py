@@ -1,0 +1,77 @@
+"""A visit: of many requests that come at once a few are looked at, and who asks once is among the first."""
+
+import asyncio
+from pathlib import Path
+
+from starlette.types import Message, Receive, Scope, Send
+
+from durable_tasks import Settings
+from durable_tasks.access import Principal, Role
+from durable_tasks.clock import SystemClock
+from durable_tasks.web.shares import Shares
+from durable_tasks.web.turns import TOGETHER
+from durable_tasks.web.visit import Visit, Visits
+
+
+class Application:
+    """It knows whose a request is, the organisation is named by the proof, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.prove, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        org_id = dict(scope["headers"])[b"authorization"].decode()
+        self.seen.append(org_id)
+        await self.prove.wait()
+        if org_id != "file":
+            await Visit.of(scope).proved(Principal(org=org_id, subject="ann", roles=frozenset({Role.AGENT})))
+        await send({"type": "http.response.start"})
+        await self.answer.wait()
+
+
+async def nothing() -> Message:
+    raise AssertionError
+
+
+async def sent(message: Message) -> None: ...
+
+
+def request(org_id: str) -> Scope:
+    return {"type": "http", "method": "GET", "headers": [(b"authorization", org_id.encode())], "client": ("here", 1)}
+
+
+async def settle() -> None:
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+async def test_of_many_requests_at_once_a_few_are_looked_at(tmp_path: Path) -> None:
+    application, shares = Application(), Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
+    visits = Visits(application, shares=shares)
+    for org_id in ("greedy", "other"):
+        shares.proved(org_id, org_id)
+    async with asyncio.TaskGroup() as group:
+        for org_id in ("other", *["greedy"] * 50, "other"):
+            group.create_task(visits(request(org_id), nothing, sent))
+        await settle()
+        assert sorted(application.seen) == ["greedy"] * TOGETHER + ["other"] * 2
+        application.prove.set()
+        await settle()
+        assert application.seen.count("greedy") == 50  # all proved; so many of them are worked on
+        assert shares.turns._lines["greedy"].working == TOGETHER
+        application.answer.set()
+    assert (shares.heads._lines, shares.turns._lines) == ({}, {})
+
+
+async def test_what_nobody_proves_anything_for_holds_up_no_line_while_it_is_sent(tmp_path: Path) -> None:
+    application, shares = Application(), Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
+    visits = Visits(application, shares=shares)
+    application.prove.set()
+    shares.proved("other", "other")
+    async with asyncio.TaskGroup() as group:
+        for org_id in ("other", *["file"] * 50):
+            group.create_task(visits(request(org_id), nothing, sent))
+        await settle()
+        assert application.seen.count("file") == 50
+        application.answer.set()
