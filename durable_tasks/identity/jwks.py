@@ -8,6 +8,8 @@ from http.client import HTTPMessage
 from typing import IO
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from durable_tasks.wording import without_credentials
+
 TIMEOUT = 5.0
 """Seconds for the whole answer, however slowly it comes."""
 LARGEST = 256 * 1024
@@ -31,7 +33,7 @@ def fetch(url: str) -> bytes:
         while chunk := answer.read1(LARGEST):
             document += chunk
             if len(document) > LARGEST:
-                raise ValueError(f"{url} answers with more than {LARGEST} bytes")
+                raise ValueError(f"{without_credentials(url)} answers with more than {LARGEST} bytes")
             if time.monotonic() > until:
-                raise TimeoutError(f"{url} takes longer than {TIMEOUT:g} s")
+                raise TimeoutError(f"{without_credentials(url)} takes longer than {TIMEOUT:g} s")
     return document

@@ -5,6 +5,7 @@ It must not know tasks, the store or who uses the server; it is one process with
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -37,12 +38,9 @@ _DYNAMIC_CONFIG = (
     # One partition: with few pollers a task can be stranded for seconds in a partition nobody polls.
     "matching.numTaskqueueReadPartitions=1",
     "matching.numTaskqueueWritePartitions=1",
-    # Its HTTP API, which nobody here uses, obeys whatever page a browser on this machine shows. It cannot be off,
-    # but only answers to names that it is given: this one is nobody's, by RFC 2606.
-    'frontend.httpAllowedHosts=["nobody.invalid"]',
 )
-# Twice the throughput of the server's defaults: fsync of a rollback journal, where readers block the writer.
 _PRIVATE = 0o600
+# Twice the throughput of the server's defaults: fsync of a rollback journal, where readers block the writer.
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 
 
@@ -207,7 +205,7 @@ class EmbeddedServer:
             "error",
         ]
         command += ["--headless"] if ui_port is None else ["--ui-port", str(ui_port), "--ui-disable-news-fetch"]
-        command += _repeated("--dynamic-config-value", _DYNAMIC_CONFIG)
+        command += _repeated("--dynamic-config-value", (*_DYNAMIC_CONFIG, _nobodys_http()))
         command += _repeated("--namespace", self._namespaces[1:])  # "default" exists without asking
         if self._database is not None:
             command += ["--db-filename", str(self._database), *_repeated("--sqlite-pragma", _PRAGMAS)]
@@ -344,6 +342,12 @@ def _free_port(held: ExitStack) -> int:
     holder.bind((_HOST, 0))
     number: int = holder.getsockname()[1]
     return number
+
+
+def _nobodys_http() -> str:
+    """Configuration of the HTTP API, which nobody here uses, and which obeys whatever page a browser on this machine
+    shows. It cannot be off, but answers only to names that it is given: this one nobody has, nor can guess."""
+    return f'frontend.httpAllowedHosts=["{secrets.token_hex(16)}.invalid"]'
 
 
 def _repeated(flag: str, values: Iterable[str]) -> list[str]:

@@ -269,7 +269,7 @@ async def test_nor_one_that_an_earlier_version_left_open(binary: Path, tmp_path:
         assert database.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "localhost", "nobody.invalid"])
 async def test_no_web_page_can_have_it_do_anything(binary: Path, host: str) -> None:
     """Such a page can send a form as text anywhere, and have its own name lead to this machine."""
     async with EmbeddedServer(binary=binary) as server:
