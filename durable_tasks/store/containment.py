@@ -5,12 +5,13 @@ It must not know what is done with a task.
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from durable_tasks.lifecycle import is_terminal
 from durable_tasks.models import TaskError
-from durable_tasks.store.connection import Damaged
+from durable_tasks.store.connection import Damaged, replacing
 from durable_tasks.store.endings import end_refused
 from durable_tasks.store.moves import by_seq
 from durable_tasks.store.rows import UNREADABLE, Row, dump_error
@@ -29,24 +30,32 @@ def apart(tx: Transaction, seq: int, work: Callable[[], T]) -> T | None:
     return contained(tx, seq, work) if tx.careful else work()
 
 
-def contained(tx: Transaction, seq: int, work: Callable[[], T]) -> T | None:
-    """Do `work` of one task. If that breaks, what it wrote is undone, the task is set aside, and None the answer."""
-    ended = len(tx.ended)
-    tx.run("SAVEPOINT one")
+@contextmanager
+def careful(tx: Transaction) -> Iterator[None]:
+    """Meanwhile each task is done by itself, and text that is no UTF-8 can be read."""
+    if tx.careful:
+        yield
+        return
+    tx.careful = True
     try:
-        return work()
+        with replacing(tx.conn):
+            yield
+    finally:
+        tx.careful = False
+
+
+def contained(tx: Transaction, seq: int, work: Callable[[], T]) -> T | None:
+    """Do `work` of one task. If that breaks, what it wrote and told is undone, the task is set aside, and the answer is
+    None."""
+    try:
+        with tx.undoing():
+            return work()
     except sqlite3.Error:
         raise
     except Exception as error:
         log.exception("a task could not be read or moved and is set aside", extra={"seq": seq})
-        tx.run("ROLLBACK TO one")
-        tx.last_seq.clear()
-        del tx.ended[ended:]
         set_aside(tx, seq, error)
         return None
-    finally:
-        if tx.conn.in_transaction:
-            tx.run("RELEASE one")
 
 
 def require_sound(row: Row) -> None:
@@ -60,25 +69,22 @@ def set_aside(tx: Transaction, seq: int, error: Exception) -> None:
     """The task has failed, with an event, and no retry. One that has ended, or cannot even be failed as others are, is
     looked at again a minute later."""
     failure = TaskError(type=UNREADABLE, message=f"it cannot be read or moved: {shown(error, 1000)}")
-    tx.run("SAVEPOINT aside")
     try:
-        row = by_seq(tx, seq)
-        if is_terminal(row["state"]):
-            _look_later(tx, seq)
-        else:
-            end_refused(tx, row, failure)
+        with tx.undoing():
+            row = by_seq(tx, seq)
+            if is_terminal(row["state"]):
+                _look_later(tx, seq)
+            else:
+                end_refused(tx, row, failure)
     except sqlite3.Error:
         raise
     except Exception:
         log.exception("a task could not be set aside as others are", extra={"seq": seq})
-        tx.run("ROLLBACK TO aside")
-        tx.last_seq.clear()
         tx.run(
             "UPDATE dt_tasks SET state = 'failed', completed_at = ?, error = ?, due_at = NULL, version = version + 1"
             " WHERE seq = ? AND completed_at IS NULL",
             (tx.now, dump_error(failure), seq),
         )
-    tx.run("RELEASE aside")
 
 
 def _look_later(tx: Transaction, seq: int) -> None:

@@ -8,6 +8,7 @@ from time import monotonic
 
 from durable_tasks.lifecycle import HELD, TERMINAL, Loss
 from durable_tasks.models import TaskError, TaskState
+from durable_tasks.store import remainders
 from durable_tasks.store.containment import contained
 from durable_tasks.store.endings import end_failed, end_lost, end_refused
 from durable_tasks.store.moves import attempt_stopped, by_seq, due_at, move
@@ -32,7 +33,8 @@ def expire(tx: Transaction, limit: int) -> tuple[int, float | None]:
         if monotonic() > begun + MOMENT:
             break
     found = tx.one("SELECT MIN(due_at) FROM dt_tasks WHERE due_at IS NOT NULL")
-    return done, None if found is None else found[0]
+    instants = (remainders.next_at(tx), None if found is None else found[0])
+    return done, min((instant for instant in instants if instant is not None), default=None)
 
 
 def _expire(tx: Transaction, seq: int) -> None:

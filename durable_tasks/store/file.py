@@ -17,7 +17,8 @@ from durable_tasks.models import Actor
 from durable_tasks.ports import Clock, Ids, Listener, Notice
 from durable_tasks.store import identity, schema
 from durable_tasks.store.beside import real_path
-from durable_tasks.store.connection import Connection, connect, explain, forgiving, replacing
+from durable_tasks.store.connection import Connection, connect, explain, forgiving
+from durable_tasks.store.containment import careful
 from durable_tasks.store.identity import Witness
 from durable_tasks.store.probe import Probe
 from durable_tasks.store.reader import Reader
@@ -240,23 +241,26 @@ def asked(op: Callable[[Transaction], T], subject_id: str) -> Callable[[Transact
     return asking
 
 
+class Unsettled(Exception):
+    """What follows from an operation broke: it is done once more, carefully."""
+
+
 def settled(tx: Transaction, op: Callable[[Transaction], T]) -> T:
     """Run `op` and all that follows from it for other tasks: that is nobody's act."""
     result = op(tx)
     if tx.ended or tx.groups:
-        with tx.acting(None):
-            settle(tx)
+        try:
+            with tx.acting(None):
+                settle(tx)
+        except DurableTasksError as error:  # it is no answer to who asked for `op`
+            raise Unsettled from error
     return result
 
 
 def carefully(tx: Transaction, op: Callable[[Transaction], T]) -> T:
     """Settle `op` so that what is damaged costs its own task only; see containment."""
-    tx.careful = True
-    try:
-        with replacing(tx.conn):
-            return settled(tx, op)
-    finally:
-        tx.careful = False
+    with careful(tx):
+        return settled(tx, op)
 
 
 def _settling(undo: Callable[[Transaction, T], None]) -> Callable[[Transaction, T], None]:

@@ -15,6 +15,7 @@ from durable_tasks.store import commands, remainders, submissions
 from durable_tasks.store.drafts import Draft
 from durable_tasks.store.events import append
 from durable_tasks.store.inserts import Inserts
+from durable_tasks.store.remainders import Work
 from durable_tasks.store.rows import (
     TASK_COLUMNS,
     WORKFLOW,
@@ -198,7 +199,7 @@ def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
     append(tx, org_id, "workflow.retried", '{"state":"running"}', workflow_id=workflow_id)
     if tx.engine_or("local") == "temporal":
         submissions.submit_group(tx, _get(tx, org_id, workflow_id))
-    remainders.drop(tx, workflow_id)  # members that were still to be cancelled go on instead
+    remainders.drop(tx, workflow_id, Work.CANCEL)  # members that were still to be cancelled go on instead
     reopen_members(tx, workflow_id)
     settle(tx)
     return _workflow(tx.conn, _get(tx, org_id, workflow_id))

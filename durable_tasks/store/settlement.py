@@ -4,19 +4,22 @@ much, in the next ones.
 It must not know who ended the task or why.
 """
 
+import logging
 from functools import partial
 from time import monotonic
 
 from durable_tasks.lifecycle import Tally, is_terminal, roll_up
 from durable_tasks.models import TaskError, TaskState, WorkflowState
 from durable_tasks.store import remainders, submissions
-from durable_tasks.store.containment import apart
+from durable_tasks.store.containment import apart, careful
 from durable_tasks.store.endings import reopen
 from durable_tasks.store.events import append
 from durable_tasks.store.moves import move, stop_attempt
 from durable_tasks.store.remainders import Remainder, Work
 from durable_tasks.store.rows import TASK, WORKFLOW, Row, dump, dump_error, load_error, task_row, workflow_row
-from durable_tasks.store.transaction import STEP, Transaction
+from durable_tasks.store.transaction import STEP, Transaction, raise_fatal
+
+log = logging.getLogger("durable_tasks.store")
 
 DEPENDENCY_FAILED = "dependency_failed"
 
@@ -26,11 +29,18 @@ def settle(tx: Transaction) -> None:
     keep others waiting for the lock is left to later transactions, which `go_on`."""
     while tx.ended or tx.groups:
         while tx.ended:
-            _tell_dependants(tx, tx.ended.pop())
+            _follow(tx, Remainder(tx.ended.pop(), Work.DEPENDANTS))
         if tx.groups:
             workflow_id = next(iter(tx.groups))
             del tx.groups[workflow_id]
-            advance(tx, workflow_id)
+            _follow(tx, Remainder(workflow_id, Work.ADVANCE))
+
+
+def _follow(tx: Transaction, work: Remainder) -> None:
+    if tx.careful:
+        _attempt(tx, work)
+    else:
+        _resume(tx, work)
 
 
 def go_on(tx: Transaction, until: float) -> int:
@@ -38,12 +48,36 @@ def go_on(tx: Transaction, until: float) -> int:
     many that were."""
     done = 0
     while (done == 0 or monotonic() < until) and (left := remainders.take(tx)) is not None:
-        tx.steps = STEP
-        with tx.acting(left.actor):
-            _resume(tx, left)
-        settle(tx)
+        try:
+            with tx.undoing():
+                _take_step(tx, left)
+        except Exception as error:
+            raise_fatal(tx.conn, error)
+            log.exception("what follows from an end broke and is done once more, each task by itself")
+            tx.steps = STEP
+            with careful(tx):
+                _attempt(tx, left)
+                settle(tx)
         done += 1
     return done
+
+
+def _take_step(tx: Transaction, left: Remainder) -> None:
+    tx.steps = STEP
+    with tx.acting(left.actor):
+        _resume(tx, left)
+    settle(tx)
+
+
+def _attempt(tx: Transaction, work: Remainder) -> None:
+    """Do what follows from an end. If it breaks it is undone and put off: it holds up nobody and nothing else."""
+    try:
+        with tx.undoing(), tx.acting(work.actor):
+            _resume(tx, work)
+    except Exception as error:
+        raise_fatal(tx.conn, error)
+        log.exception("what follows from an end broke and is put off", extra={"id": work.subject_id, "work": work.work})
+        remainders.put_off(tx, work)
 
 
 def _resume(tx: Transaction, left: Remainder) -> None:
@@ -162,7 +196,7 @@ def finish(tx: Transaction, group: Row, state: WorkflowState, error: TaskError |
     )
     append(tx, group["org_id"], f"workflow.{state.value}", dump({"state": state.value}), workflow_id=group["id"])
     if ended:
-        remainders.drop(tx, group["id"])
+        remainders.drop(tx, group["id"], Work.REOPEN, Work.ADVANCE)
         tx.notice.ended.append(group["id"])
         submissions.follow_group(tx, {**group, "state": state.value, "error": dump_error(error)})
 

@@ -98,6 +98,33 @@ class Transaction:
         finally:
             self.actor, self.said = before
 
+    @contextmanager
+    def undoing(self) -> Iterator[None]:
+        """What is done meanwhile is undone when it breaks: what it wrote, what it noted to be settled, and what it told
+        those who wait."""
+        before = self.notice, self.ended, self.groups
+        self.notice, self.ended, self.groups = Notice(), [], {}
+        self.run("SAVEPOINT undoing")
+        try:
+            yield
+        except BaseException:
+            self.notice, self.ended, self.groups = before
+            self.forget()
+            if self.conn.in_transaction:
+                self.run("ROLLBACK TO undoing")
+                self.run("RELEASE undoing")
+            raise
+        self.run("RELEASE undoing")
+        merge(before[0], self.notice)
+        before[1].extend(self.ended)
+        before[2].update(self.groups)
+        self.notice, self.ended, self.groups = before
+
+    def forget(self) -> None:
+        """What was found in the file may have been undone."""
+        self.last_seq.clear()
+        self.stands, self.has_suspects = False, None
+
     def engine_or(self, fallback: str) -> str:
         """The engine that drives this file now. It is asked here, under the lock: what a process saw when it
         started may have been switched since, and tasks of an engine that nobody runs would be stuck."""
@@ -145,7 +172,7 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Containe
         try:
             answers.append((op(tx), None))
         except Exception as error:
-            _raise_fatal(tx.conn, error)
+            raise_fatal(tx.conn, error)
             if tx.conn.total_changes != written:
                 raise Spoiled(place) from error
             answers.append(_refused(tx, error))
@@ -155,23 +182,15 @@ def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Containe
 def run_apart(tx: Transaction, op: Operation[Any]) -> Answer:
     """Run one operation in its savepoint: a failing one rolls back alone."""
     tx.begin()
-    told, tx.notice = tx.notice, Notice()
-    tx.conn.execute("SAVEPOINT op")
     try:
-        result = op(tx)
+        with tx.undoing():
+            return op(tx), None
     except Exception as error:
-        _raise_fatal(tx.conn, error)
-        tx.conn.execute("ROLLBACK TO op")
-        tx.conn.execute("RELEASE op")
-        tx.notice = told
+        raise_fatal(tx.conn, error)
         return _refused(tx, error)
-    tx.conn.execute("RELEASE op")
-    merge(told, tx.notice)
-    tx.notice = told
-    return result, None
 
 
-def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
+def raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
     """Our own errors and SQLite's refusals of a row or value fail their operation alone; an error of the file
     itself (disk full, I/O) ends the whole batch, and perhaps SQLite has rolled it back already."""
     of_one = (sqlite3.IntegrityError, *REFUSED_VALUES)
@@ -181,10 +200,9 @@ def _raise_fatal(conn: sqlite3.Connection, error: Exception) -> None:
 
 
 def _refused(tx: Transaction, error: Exception) -> Answer:
-    tx.last_seq.clear()
+    tx.forget()
     tx.ended.clear()
     tx.groups.clear()
-    tx.stands, tx.has_suspects = False, None
     return None, error
 
 

@@ -16,9 +16,13 @@ import pytest
 from durable_tasks import DurableTasks, NewTask, Org, RetryAfter, Task, TaskContext, TaskState, errors
 from durable_tasks.contracts import TaskRef, task_workflow_id
 from durable_tasks.models import Placement
-from durable_tasks.ports import Asked
+from durable_tasks.ports import Asked, Notice
 from durable_tasks.store import writer
-from tests.store.support import AGENT, executor_of, make, opened, query, spin_until, time_of, within
+from durable_tasks.store.containment import contained
+from durable_tasks.store.moves import get, move, stop_attempt
+from durable_tasks.store.rows import Row
+from durable_tasks.store.transaction import Transaction
+from tests.store.support import AGENT, claimed, executor_of, make, opened, query, spin_until, time_of, within
 
 
 @contextmanager
@@ -62,6 +66,27 @@ async def test_an_instant_that_is_not_the_rows_own_is_put_right(tasks: DurableTa
     await tasks.store.expire()
     assert (await tasks.store.expire())[0] == 0
     assert query(db, "SELECT due_at = wake_at, state FROM dt_tasks") == [(1, "scheduled")]
+
+
+async def test_nobody_is_told_of_what_was_undone(tasks: DurableTasks, org: Org) -> None:
+    claim = await claimed(org)
+    told: list[Notice] = []
+
+    def work(tx: Transaction, row: Row) -> None:
+        changes = stop_attempt(tx, row)
+        move(tx, row, TaskState.CANCELLED, "task.cancelled", **changes)
+        raise ValueError("it breaks after it was told")
+
+    def op(tx: Transaction) -> None:
+        row = get(tx, "acme", claim.task.id)
+        contained(tx, row["seq"], lambda: work(tx, row))
+        assert len(tx.ended) == 1
+
+    forget = tasks.store.subscribe(told.append)
+    await tasks.store._write(op)
+    forget()
+    assert [len(notice.stop) for notice in told] == [1]
+    assert [notice.ended for notice in told] == [[claim.task.id]]
 
 
 async def test_what_is_too_deep_to_be_read_is_not_written(tasks: DurableTasks, org: Org) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from durable_tasks import Claim, DurableTasks, NewTask, Org, TaskContext
-from durable_tasks.errors import IllegalMove
+from durable_tasks.errors import Conflict, IllegalMove
 from durable_tasks.models import Mode, Task
 from durable_tasks.ports import Notice
-from durable_tasks.store import due, remainders
+from durable_tasks.store import due, remainders, settlement
+from durable_tasks.store.remainders import Work
 from durable_tasks.store.settlement import reopen_members
 from durable_tasks.store.transaction import STEP, Transaction
-from tests.store.support import AGENT, nothing_remains, opened, query
+from tests.store.support import AGENT, nothing_remains, opened, query, time_of
 
 MANY = 2 * STEP + STEP // 2
 
@@ -330,3 +331,75 @@ async def test_members_are_released_in_steps_up_to_a_large_limit(stopped: Durabl
     assert made.counts == {"blocked": MANY - STEP, "pending": STEP}
     assert await go_on(stopped) == 2
     assert counted(stopped) == {"blocked": 1, "pending": limit}
+
+
+# ----- what breaks
+
+
+async def test_what_breaks_is_put_off_and_holds_up_nobody(stopped: DurableTasks) -> None:
+    org, now = stopped.org(), stopped.clock.now()
+    made = await org.fan_out("wide", [NewTask(title="member", mode=Mode.MANUAL)] * 2)
+    await org.cancel_workflow(made.id)
+    with sqlite3.connect(stopped.store.path) as conn:
+        conn.execute("UPDATE dt_workflows SET state = 'running', completed_at = NULL")
+        conn.execute(
+            "INSERT INTO dt_remainders (subject_id, work, after) VALUES (?, 'reopen', 'no number')", (made.id,)
+        )
+    parent = await taken(org)
+    await children(org, parent.task)
+    await org.complete(parent.task.id, token=parent.token)
+    while (answer := await stopped.store.expire())[0]:
+        pass
+    assert counted(stopped) == {"cancelled": 2, "completed": 1, "pending": MANY}
+    assert (left(stopped), answer[1]) == ([("reopen",)], now + remainders.AFTER_FAILURE)
+    with sqlite3.connect(stopped.store.path) as conn:
+        conn.execute("UPDATE dt_remainders SET after = '0'")
+    await time_of(stopped).advance(remainders.AFTER_FAILURE)
+    await go_on(stopped)
+    assert counted(stopped) == {"completed": 1, "pending": MANY + 2}
+
+
+async def test_what_was_put_off_does_not_wait_for_a_clock_that_was_set_back(stopped: DurableTasks) -> None:
+    with sqlite3.connect(stopped.store.path) as conn:
+        conn.execute(
+            "INSERT INTO dt_remainders (subject_id, work, after, not_before) VALUES ('x', 'advance', '', 1e11)"
+        )
+    assert await go_on(stopped) == 1
+
+
+async def test_an_end_stands_though_what_follows_from_it_breaks(
+    stopped: DurableTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    org = stopped.org()
+    made = await org.fan_out("one", [NewTask(title="member", mode=Mode.MANUAL)])
+    claim = await org.next(agent_id=AGENT)
+    assert claim is not None
+
+    def breaks(tx: Transaction, workflow_id: str) -> None:
+        raise Conflict("the namespace belongs to another")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "advance", breaks)
+        assert (await org.complete(claim.task.id, token=claim.token)).state == "completed"
+    assert left(stopped) == [("advance",)]
+    await time_of(stopped).advance(remainders.AFTER_FAILURE)
+    await go_on(stopped)
+    assert (await org.get_workflow(made.id)).state == "completed"
+
+
+async def test_one_kind_of_work_takes_the_place_of_no_other(stopped: DurableTasks) -> None:
+    def leave(tx: Transaction) -> None:
+        for work in Work:
+            remainders.leave(tx, "one", work, after="0")
+        remainders.leave(tx, "one", Work.DEPENDANTS, after="later")
+        remainders.drop(tx, "one", Work.ADVANCE)
+        taken = remainders.take(tx)
+        assert taken is not None
+        assert taken.work is Work.CANCEL
+
+    await stopped.store._write(leave)
+    assert query(stopped.store.path, "SELECT work, after FROM dt_remainders ORDER BY seq") == [
+        ("reopen", "0"),
+        ("dependants", "later"),
+    ]
+    await go_on(stopped)

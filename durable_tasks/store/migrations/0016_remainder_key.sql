@@ -1,0 +1,16 @@
+-- A subject may have work of several kinds left; none takes the place of another. What broke waits before its next try.
+ALTER TABLE dt_remainders RENAME TO dt_remainders_before;
+CREATE TABLE dt_remainders (
+    seq        INTEGER PRIMARY KEY,       -- the lowest is next; what is not done with goes behind the others
+    subject_id TEXT NOT NULL,             -- a task or a workflow
+    work       TEXT NOT NULL CHECK (CASE work WHEN 'dependants' THEN 1 WHEN 'cancel' THEN 1 WHEN 'reopen' THEN 1
+                   WHEN 'advance' THEN 1 ELSE 0 END),
+    after      TEXT NOT NULL,             -- how far it has come
+    reason     TEXT,                      -- why members are cancelled
+    actor      TEXT,                      -- who asked for it, as in dt_events. NULL: it follows from an end
+    not_before REAL,                      -- when it is tried again, after it broke
+    UNIQUE (subject_id, work)
+) STRICT;
+INSERT INTO dt_remainders (seq, subject_id, work, after, reason, actor)
+    SELECT seq, subject_id, work, after, reason, actor FROM dt_remainders_before;
+DROP TABLE dt_remainders_before;
