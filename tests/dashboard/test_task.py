@@ -8,12 +8,40 @@ import re
 import pytest
 from playwright.async_api import ViewportSize, expect
 
-from durable_tasks import TaskState
+from durable_tasks import Actor, TaskState
 from durable_tasks.access import Role
 from tests.dashboard.furniture import asked_for
 from tests.dashboard.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_history_and_attempts_say_who_did_it(house: House) -> None:
+    task = await house.org.create("Whose is it?", mode="manual", created_by="ben")
+    claim = await house.org.by(Actor(name="olga", proved=True)).claim(task.id, agent_id="ben")
+    await house.org.by(Actor(name="ben", proved=True)).complete(task.id, token=claim.token)
+    await house.org.by(Actor(name="eve", proved=True)).comment(task.id, "thanks", author="zoe")
+    page = await house.visit(f"tasks/{task.id}")
+    history = page.get_by_role("region", name="History").get_by_role("listitem")
+    # Before each name stand its initials.
+    for number, told in enumerate(
+        ("ben created it (said, not proved)", "ben claimed it by OLolga", "ben completed it", "zoe by EVeve")
+    ):
+        await expect(history.nth(number)).to_contain_text(told)
+    await expect(history.nth(2)).not_to_contain_text(" by ")
+    attempts = page.get_by_role("region", name="Attempts").get_by_role("row")
+    await expect(attempts.nth(1)).to_contain_text("ben for whom OLolga took it")
+    if house.screenshots is not None:
+        await page.screenshot(path=house.screenshots / "task-actors.png", full_page=True)
+
+
+async def test_nobody_is_offered_to_give_away_what_is_anothers(house: House) -> None:
+    task = await house.org.create("Not yours", mode="manual", assigned_to="ben")
+    for role, count in ((Role.AGENT, 0), (Role.OPERATOR, 1)):
+        page = await house.visit(f"tasks/{task.id}", role=role)
+        await expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        await expect(page.get_by_role("button", name="Reassign")).to_have_count(count)
+        await expect(page.get_by_role("button", name="Claim")).to_have_count(0)
 
 
 async def test_a_failed_task_says_why_and_is_retried(house: House) -> None:

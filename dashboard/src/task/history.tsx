@@ -39,22 +39,26 @@ export function History({ task, history }: { task: Task; history: Loaded<Event[]
 }
 
 function Entry({ event, task }: { event: Event; task: Task }) {
-  if (event.kind === "task.commented")
+  if (event.kind === "task.commented") {
+    const said = text(event.data.by) || event.actor?.name || "somebody";
     return (
       <li class="entry said">
         <p class="entry-head">
-          <Person name={text(event.data.by) || "somebody"} />
+          <span>
+            <Person name={said} /> <By event={event} named={said} />
+          </span>
           <Ago at={event.at} />
         </p>
         <p class="entry-text">{withLinks(text(event.data.text))}</p>
       </li>
     );
+  }
   return (
     <li class="entry">
       <StateMark state={text(event.data.state) as AnyState} size={14} />
       <p class="entry-head">
         <span>
-          {worded(event, task)} <By event={event} />
+          {worded(event, task)} <By event={event} named={named(event, task)} />
         </span>
         <Ago at={event.at} />
       </p>
@@ -62,15 +66,30 @@ function Entry({ event, task }: { event: Event; task: Task }) {
   );
 }
 
-/** Who did it, where the words do not name him as proved already. */
-function By({ event }: { event: Event }) {
+/** Who did it, as far as the words do not say it already. */
+function By({ event, named }: { event: Event; named: string }) {
   const { actor } = event;
   if (!actor) return null;
+  if (actor.name === named) return actor.proved ? null : <span class="faint">(said, not proved)</span>;
   return (
     <span class="faint">
       {actor.proved ? "by" : "said to be by"} <Person name={actor.name} />
     </span>
   );
+}
+
+/** Whom the words of an event name as who did it. */
+function named(event: Event, task: Task): string {
+  switch (event.kind) {
+    case "task.created":
+      return task.created_by ?? "";
+    case "task.claimed":
+    case "task.started":
+    case "task.completed":
+      return text(event.data.assigned_to);
+    default:
+      return "";
+  }
 }
 
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
