@@ -80,7 +80,7 @@ SUSPECT_AFTER = 2
 LOSSES_ELSEWHERE = 4
 """External workers cannot be made to run a task alone: it takes so many times `max_lost` losses there."""
 LONGEST_PAUSE = 60.0
-PROBATION, LONGEST_PROBATION = 5.0, 3600.0
+PROBATION, LONGEST_PROBATION = 5.0, 60.0
 TURN_BEGINS, TURN_ENDS, TURNS = 5.0, 35.0, 300.0
 COMPANY_AFTER = 600.0
 """Seconds after which a suspect that found no executor at rest runs beside others."""
@@ -187,8 +187,7 @@ def loss_pause(lost_count: int) -> float:
 
 
 def probation(lost_count: int) -> float:
-    """Seconds for which a suspect runs alone. What kills its process later than that is still found: with each loss
-    they double, up to an hour."""
+    """Seconds for which a suspect runs alone: with each loss they double, up to a minute, for everybody else waits."""
     return min(PROBATION * 2.0 ** min(max(lost_count - SUSPECT_AFTER, 0), 16), LONGEST_PROBATION)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
+from durable_tasks.engine.peers import PeerSight
 from durable_tasks.engine.pulse import Pulse
-from durable_tasks.engine.watch import Watch
 from durable_tasks.errors import StoreError
 from durable_tasks.ports import Clock, Ids, Notice, Peer
 from durable_tasks.store.processes import Handles, ProcessLock, is_free, sweep
@@ -18,6 +18,9 @@ from durable_tasks.store.processes import Handles, ProcessLock, is_free, sweep
 log = logging.getLogger("durable_tasks.engine")
 
 BEATS_PER_LEASE = 5
+LEASES_IN_SILENCE, LEAST_IN_SILENCE = 20, 600.0
+"""For so many leases, and so many seconds at least, a blocked event loop keeps what it has: its handler lives, and
+begun elsewhere too it would run twice. One that is blocked for longer counts as hung."""
 
 
 class PresenceStore(Protocol):
@@ -63,7 +66,7 @@ class Presence:
         self._lock = ProcessLock(db, store.instance)
         self._relays = relays
         self._handles = handles
-        self._watch = Watch(lease)
+        self._sight = PeerSight(lease)
         self._pulse: Pulse | None = None
         self._buried = asyncio.Event()
         self.leading = False
@@ -87,6 +90,7 @@ class Presence:
             raise
         self._pulse = Pulse(
             every=self._lease / BEATS_PER_LEASE,
+            longest=max(LEASES_IN_SILENCE * self._lease, LEAST_IN_SILENCE),
             renew=lambda silent: self._store.keep(self._lease),
             culprit=self.culprit,
         )
@@ -143,7 +147,7 @@ class Presence:
 
     async def _bury_the_dead(self) -> None:
         peers = await self._store.peers()
-        stalled = self._watch.stalled(peers, self._clock.steady())
+        stalled = self._sight.stalled(peers, self._clock.steady())
         for peer in peers:
             if peer.instance in stalled or is_free(self._db, peer.instance):
                 lost = await self._store.retire(peer.instance)

@@ -55,6 +55,12 @@ def is_free(db: Path, instance: str) -> bool:
     return _with_lock(db, instance, lambda path: None)
 
 
+def living(db: Path) -> list[str]:
+    """The instances whose locks are held."""
+    instances = [path.stem for path in beside.folder_of(db).glob("*.lock")]
+    return [instance for instance in instances if not is_free(db, instance)]
+
+
 def sweep(db: Path, instance: str) -> None:
     """Remove the lock file of a process that is gone. One that only stalled still holds it: without the file,
     others would bury it again at every look once it is back."""

@@ -11,8 +11,8 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
-from durable_tasks.errors import NetworkFileSystem, StoreCorrupt, StoreError, StoreTooNew, StoreUnreadable
-from durable_tasks.store import identity
+from durable_tasks.errors import NetworkFileSystem, StoreBusy, StoreCorrupt, StoreError, StoreTooNew, StoreUnreadable
+from durable_tasks.store import identity, processes
 from durable_tasks.store.beside import make_folder, real_path
 from durable_tasks.store.connection import connect, explain, explain_os
 
@@ -165,7 +165,7 @@ def pending(path: Path) -> list[str]:
 
 def migrate(conn: sqlite3.Connection, path: Path, *, now: float) -> None:
     """Bring the schema up to date, one transaction per migration. Two processes at once are safe: the second
-    waits for the first and then finds the work done."""
+    waits for the first and then finds the work done. Raises StoreBusy where processes of an earlier release live."""
     known = migrations()
     for number, name, sql in known:
         _begin(conn, path)
@@ -207,13 +207,19 @@ def _refuse_newer(conn: sqlite3.Connection, path: Path, known: int) -> None:
 
 def _apply(conn: sqlite3.Connection, path: Path, number: int, name: str, sql: str, now: float) -> None:
     checksum = hashlib.sha256(sql.encode()).hexdigest()
-    done = conn.execute("SELECT checksum FROM dt_migrations WHERE number = ?", (number,)).fetchone()
-    if done is not None:
-        if done[0] != checksum:
+    applied = dict(conn.execute("SELECT number, checksum FROM dt_migrations"))
+    if number in applied:
+        if applied[number] != checksum:
             raise StoreError(
                 f"{path}: migration {name} was applied with other content; the file is not ours", path=str(path)
             )
         return
+    if applied and (living := processes.living(path)):
+        raise StoreBusy(
+            f"{path} is in use by {len(living)} process(es) of an earlier release, which do not know its new tables:"
+            " stop them first, then start this one",
+            path=str(path),
+        )
     for statement in _statements(sql):
         conn.execute(statement)
     conn.execute("INSERT INTO dt_migrations VALUES (?, ?, ?, ?)", (number, name, checksum, now))

@@ -1,6 +1,6 @@
 """The store's front: every operation of the package as one method, one pass of the writer or one read.
 
-It must not know who calls, nor hold any state that is not in the file.
+It must not know who calls, nor what an operation writes.
 """
 
 import asyncio
@@ -56,6 +56,7 @@ from durable_tasks.store.handover import HandoverStore
 from durable_tasks.store.identity import Witness
 from durable_tasks.store.moves import get
 from durable_tasks.store.rows import Row, dump_payload, to_task
+from durable_tasks.store.timekeeping import reckon
 from durable_tasks.store.tokens import ApiToken
 from durable_tasks.store.transaction import STEP, Transaction
 
@@ -79,7 +80,7 @@ class Store(HandoverStore):
 
     def create_on(self, conn: sqlite3.Connection, org_id: str, drafted: Draft, ids: Ids) -> Task:
         """Insert inside somebody else's transaction, on their connection."""
-        tx = Transaction(conn, self._clock.now(), ids, self._rules, actor=self._actor, names=self._names)
+        tx = Transaction(conn, reckon(conn, self._clock), ids, self._rules, actor=self._actor, names=self._names)
         return settled(tx, lambda tx: tasks.create(tx, org_id, drafted))
 
     async def get(self, org_id: str, task_id: str) -> Task:

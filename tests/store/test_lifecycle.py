@@ -177,7 +177,7 @@ def test_losses_use_no_retry_and_only_what_is_lost_alone_is_poison(
 
 
 def test_a_suspect_is_watched_for_longer_after_each_loss() -> None:
-    assert [probation(lost) for lost in (1, 2, 3, 4, 11, 12, 10_000)] == [5, 5, 10, 20, 2560, 3600, 3600]
+    assert [probation(lost) for lost in (1, 2, 3, 4, 5, 6, 7, 10_000)] == [5, 5, 10, 20, 40, 60, 60, 60]
 
 
 def test_others_make_way_for_a_suspect_half_a_minute_in_five() -> None:

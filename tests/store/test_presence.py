@@ -6,6 +6,7 @@ It must not signal real processes: instances of the test's own stand for them, w
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 
 from durable_tasks import DurableTasks, Task, TaskContext
+from durable_tasks.engine.peers import PeerSight
 from durable_tasks.engine.pulse import Pulse
-from durable_tasks.engine.watch import Watch
 from durable_tasks.ports import Peer
 from durable_tasks.store.connection import connect
 from durable_tasks.testing import ManualClock
@@ -45,14 +46,14 @@ LOOKS: list[tuple[list[tuple[int, int]], bool]] = [
 def test_a_process_has_stalled_when_a_punctual_observer_saw_no_beat_for_a_lease(
     looks: list[tuple[int, int]], expected: bool
 ) -> None:
-    watch, found = Watch(LEASE), set[str]()
+    watch, found = PeerSight(LEASE), set[str]()
     for now, beats in looks:
         found = watch.stalled([Peer("other", (beats, 0.0), LEASE)], 1e6 + now)
     assert (found == {"other"}) is expected
 
 
 def test_the_lease_is_that_of_who_is_watched() -> None:
-    watch, impatient = Watch(LEASE), Watch(1.0)
+    watch, impatient = PeerSight(LEASE), PeerSight(1.0)
     peer = Peer("other", (0, 0.0), 60.0)
     assert [t for t in range(0, 70, 3) if watch.stalled([peer], t)] == [60, 63, 66, 69]
     assert next(t / 5 for t in range(0, 5 * 70) if impatient.stalled([peer], t / 5)) == 60
@@ -220,7 +221,7 @@ async def test_a_loop_that_does_not_run_is_not_helped() -> None:
     loop = asyncio.new_event_loop()
 
     async def begin() -> Pulse:
-        pulse = Pulse(every=0.01, renew=renewals.append, culprit=lambda: None)
+        pulse = Pulse(every=0.01, longest=600.0, renew=renewals.append, culprit=lambda: None)
         pulse.start()
         return pulse
 
@@ -234,3 +235,33 @@ async def test_a_loop_that_does_not_run_is_not_helped() -> None:
     loop.close()
     await asyncio.to_thread(pulse._thread.join, 10)
     assert not pulse._thread.is_alive()
+
+
+async def test_a_loop_that_is_hung_is_named_each_minute_and_not_helped_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now, renewals = [0.0], list[float]()
+    pulse = Pulse(every=0.01, longest=600.0, renew=renewals.append, culprit=lambda: "it", steady=lambda: now[0])
+
+    def hang_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+
+    pulse.start()
+    try:
+        hang_until(lambda: bool(renewals))
+        for count, seconds in enumerate((30.0, 90.0, 599.0), 1):
+            now[0] = seconds
+            hang_until(lambda count=count: caplog.text.count("has been blocked") == count)  # type: ignore[misc]
+        assert "not kept any longer" not in caplog.text
+        now[0] = 660.0
+        hang_until(lambda: "not kept any longer" in caplog.text)
+        helped = len(renewals)
+        now[0] = 720.0
+        hang_until(lambda: caplog.text.count("not kept any longer") == 2)
+        assert len(renewals) == helped
+        assert max(renewals) < 600
+    finally:
+        pulse.stop()

@@ -153,6 +153,22 @@ def child(code: str, *args: object) -> "subprocess.Popen[str]":
     )
 
 
+async def test_nobody_changes_the_tables_beneath_processes_of_an_earlier_release(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(db, worker=False) as earlier:
+        await earlier.org().create("x")
+        known = [*schema.migrations(), (9000, "9000_next.sql", "CREATE TABLE dt_next (x);\n")]
+        monkeypatch.setattr(schema, "migrations", lambda: known)
+        with pytest.raises(errors.StoreBusy, match="of an earlier release"):
+            await make(db).start()
+        await earlier.org().create("y")
+    assert query(db, "SELECT 1 FROM sqlite_schema WHERE name = 'dt_next'") == []
+    async with opened(db):
+        pass
+    assert query(db, "SELECT COUNT(*) FROM dt_next") == [(0,)]
+
+
 def test_processes_that_start_at_once_share_one_migration(db: Path) -> None:
     processes = [child(START_AND_CREATE, db) for _ in range(4)]
     try:

@@ -239,6 +239,59 @@ async def test_after_the_machine_has_started_anew_nothing_is_moved(db: Path, clo
         assert (await tasks.org().get(made.task.id)).lease_expires_at == ends
 
 
+async def test_a_machine_that_starts_without_knowing_the_time_delays_nothing(db: Path, clock: ManualClock) -> None:
+    """What is from before stays where it is when the clock is put right; what was begun meanwhile is moved along."""
+    outbox = (
+        "INSERT INTO dt_outbox (subject_id, generation, kind, org_id, priority, request_id, tries, due_at, created_at)"
+        " VALUES (?, 1, 'sync', 'acme', 1, '', 0, ?, 0)"
+    )
+    async with opened(db, clock) as tasks:
+        org = tasks.org()
+        first = await org.create("first")
+        await claimed(org, lease=600.0)
+        await org.create("delayed", delay=900.0)
+        await org.create("blocked", delay=60.0, depends_on=(first.id,))
+        with writing(db) as conn:
+            conn.execute(outbox, ("unsent", clock.now() - 1))
+    before = dict(query(db, "SELECT title, due_at FROM dt_tasks WHERE due_at IS NOT NULL"))
+    wrong = ManualClock(100.0)
+    async with opened(db, wrong) as tasks:
+        org = tasks.org()
+        await wrong.advance(20)
+        await org.create("meanwhile", delay=300.0)
+        for name, due in (("deferred", 30.0), ("late", -1.0)):
+            with writing(db) as conn:
+                conn.execute(outbox, (name, wrong.now() + due))
+        await wrong.jump(clock.now() + 200 - wrong.now())
+        await wrong.advance(BEAT)
+        now = wrong.now()
+        after = dict(query(db, "SELECT title, due_at FROM dt_tasks WHERE due_at IS NOT NULL"))
+        assert after.pop("meanwhile") == now - BEAT + 300
+        assert after == before
+        assert query(db, "SELECT not_before FROM dt_tasks WHERE title = 'blocked'") == [(clock.now() + 60,)]
+        sent = dict(query(db, "SELECT subject_id, due_at FROM dt_outbox"))
+        assert sent == {"unsent": clock.now() - 1, "deferred": now - BEAT + 30, "late": 119.0}
+        # From here on it is like any other.
+        await wrong.jump(HOUR)
+        await wrong.advance(BEAT)
+        moved = dict(query(db, "SELECT title, due_at FROM dt_tasks WHERE due_at IS NOT NULL"))
+        assert moved == {title: at + HOUR for title, at in after.items()} | {"meanwhile": now - BEAT + 300 + HOUR}
+
+
+@each_way
+async def test_what_is_added_in_a_foreign_transaction_just_after_a_jump_lasts_as_long(
+    db: Path, clock: ManualClock, org: Org, by: float
+) -> None:
+    await org.create("x")
+    with writing(db) as conn:
+        conn.execute("BEGIN IMMEDIATE")
+        await clock.jump(by)
+        made = await org.create_in(conn, "delayed", delay=60.0)
+        conn.execute("COMMIT")
+    await clock.advance(BEAT)
+    assert (await org.get(made.id)).not_before == instant(clock, 60 - BEAT)
+
+
 async def test_where_clocks_cannot_be_compared_the_process_that_came_last_moves_it(db: Path) -> None:
     """As outside Linux: the other leaves it alone, also when it is the first to see the next one."""
     clocks = (ManualClock(), ManualClock())

@@ -1,4 +1,4 @@
-"""Watch: which other processes have stalled, by what this one has seen of their beats and for how long.
+"""Peers: which other processes have stalled, by what this one has seen of their beats and for how long.
 
 It must not know files or the wall clock: beats are values that change, and time is given.
 """
@@ -15,7 +15,7 @@ class _Sight:
     since: float
 
 
-class Watch:
+class PeerSight:
     """A process has stalled when its beat has stood still for its whole lease, as seen by an observer that looked
     in time all the while. One that was late itself was held up by what may hold up everybody (the application kept
     the write lock, the machine was suspended), and begins to watch anew."""
