@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from durable_tasks.app import DurableTasks
-from durable_tasks.models import Task, TaskState
+from durable_tasks.models import Actor, Task, TaskState
 from durable_tasks.settings import Settings
 from durable_tasks.temporal.server import EmbeddedServer
 
@@ -209,4 +209,35 @@ async def test_cancelled_tasks_end_canceled_and_failed_ones_failed(desk: Desk, s
         states = [(await org.get(task.id)).state for task in made]
         assert states == [TaskState.CANCELLED, TaskState.FAILED]
         assert (await org.get(cancelled.id)).reason == "not needed"
+        await agree(tasks)
+
+
+async def test_commands_are_on_record_as_whoever_they_name_and_their_ids_are_his(desk: Desk) -> None:
+    async with desk.app() as tasks:
+        org = tasks.org()
+        task = await org.create("look at this", mode="manual")
+        await started_there(tasks, task)
+        claim = {"agent_id": "ann", "command_id": "c-1", "lease": None}
+        code, first = await desk.update(task, "claim", claim)
+        assert code == 0, first
+        code, again = await desk.update(task, "claim", claim)
+        assert (code, "token" in again) == (0, True), again
+        for other in ({**claim, "agent_id": "ben"}, {**claim, "lease": "5m"}, {**claim, "by": "ben"}):
+            code, said = await desk.update(task, "claim", other)
+            assert (code != 0, "c-1" in said) == (True, True), said
+        released = {"agent_id": "ann", "command_id": "r-1"}
+        for _ in range(2):  # the second time nobody holds it any more
+            code, said = await desk.update(task, "release", released)
+            assert code == 0, said
+        await desk.signal(task, "cancel", {"by": "olga"})
+        with pytest.raises(WorkflowFailureError):
+            async with asyncio.timeout(SECONDS):
+                await (await desk.client()).get_workflow_handle(workflow_of(task)).result()
+        told = [(event.kind, event.actor) for event in await org.events(task_id=task.id)]
+        assert told[1:] == [
+            ("task.claimed", Actor(name="ann")),
+            ("task.released", Actor(name="ann")),
+            ("task.cancelled", Actor(name="olga")),
+        ]
+        assert [attempt.actor for attempt in await org.attempts(task.id)] == [Actor(name="ann")]
         await agree(tasks)
