@@ -15,6 +15,10 @@ PAGE = 500
 KEEP = 2000
 KEEP_BYTES = 4 * 1024 * 1024
 """What is kept at hand. Who is further behind reads SQLite by himself."""
+EACH = 0.001
+LONGEST_PAUSE = 0.25
+"""Seconds between two rounds of news: so many for each listener, and at most. Telling a thousand costs the event loop
+a tenth of a second, and others wait for it."""
 BATCH = 100
 """Messages that one listener gets at once: it bounds what waits for a slow one."""
 
@@ -83,6 +87,7 @@ class Channel:
                 page = await self._store.events(self.org_id, after=self.position, limit=PAGE)
                 if page:
                     self._keep([Message.of(event) for event in page])
+                    await asyncio.sleep(min(self.listeners * EACH, LONGEST_PAUSE))
                 if len(page) < PAGE:
                     await self._happened.wait()
 

@@ -384,6 +384,22 @@ async def test_many_listeners_read_sqlite_once(tasks: DurableTasks, live: Live, 
         await stream.aclose()
 
 
+async def test_listeners_are_told_in_rounds(
+    tasks: DurableTasks, live: Live, reads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "EACH", 1.0)
+    monkeypatch.setattr(channel, "LONGEST_PAUSE", 1.0)
+    stream = live.follow("acme", Wanted(), 0, always)
+    assert await hear([stream]) == {b"retry: 2000"}
+    await tasks.org().create("the replay ends here")
+    assert await hear([stream]) == {b"id: 1"}
+    reads.clear()
+    for _ in range(20):
+        await tasks.org().create("much happens")
+    assert len(reads) < 10
+    await stream.aclose()
+
+
 async def test_listeners_of_a_quiet_task_do_not_search_sqlite_whenever_something_else_happens(
     tasks: DurableTasks, live: Live, reads: list[dict[str, Any]]
 ) -> None:
