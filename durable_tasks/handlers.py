@@ -57,8 +57,9 @@ class TaskContext:
     ) -> None:
         self.task = task
         self.attempt = task.attempt
-        self.prior = MappingProxyType(dict(prior))
-        """Outputs by name: of the steps before in a pipeline, of the dependencies elsewhere."""
+        self.prior: Mapping[str, Any] = MappingProxyType(prior)
+        """Outputs by name: of the steps before in a pipeline, of the dependencies elsewhere. When they are more than a
+        megabyte together, each is read from the file when it is asked for, which takes milliseconds."""
         self.logger = _TaskLogger(
             logging.getLogger("durable_tasks.handler"),
             {"task_id": task.id, "org_id": task.org_id, "capability": task.capability, "attempt": task.attempt},
@@ -201,6 +202,13 @@ def _means_task(annotation: Any) -> bool:
 def dump_output(value: Any) -> Any:
     """A handler's return value as plain JSON data. Raises NonRetryable when there is none for it."""
     try:
-        return to_jsonable_python(value)
+        return to_jsonable_python(value, fallback=_plain)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise NonRetryable(f"the handler's output cannot be stored as JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Mappings that are no dict, as `ctx.prior`."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")

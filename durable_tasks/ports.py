@@ -121,8 +121,9 @@ class Assignment:
     token: str
     timeout: float | None
     """Seconds that the attempt may take."""
-    prior: dict[str, Any]
-    """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups."""
+    prior: Mapping[str, Any] | None
+    """Outputs of the steps before it in its pipeline, by name; of its dependencies in other groups. None: they are
+    still to be read."""
     alone_for: float | None = None
     """Seconds for which nothing else may begin in the process."""
 

@@ -6,7 +6,7 @@ It must not know where assignments come from beyond its ports, nor what their en
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
@@ -44,6 +44,8 @@ class WorkStore(Protocol):
     async def acknowledge_and_begin(
         self, errand: Errand, run_id: str, can_run: Callable[[str | None], bool]
     ) -> Assignment | TaskStatus: ...
+
+    async def prior(self, assignment: Assignment) -> Mapping[str, Any]: ...
 
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None: ...
 
@@ -233,8 +235,22 @@ class Executor:
             self._spawn(self._supervise(run), f"durable_tasks run {assignment.task.id}")
             if assignment.token in self._stopped_early:
                 run.refuse()
+            elif assignment.prior is None:
+                self._spawn(self._read_and_start(run), f"durable_tasks prior outputs {assignment.task.id}")
             else:
                 run.start()
+
+    async def _read_and_start(self, run: Run) -> None:
+        """Prior outputs are read outside the transaction that began the attempt: they may be many."""
+        try:
+            prior = await self._store.prior(run.assignment)
+        except Exception as error:  # whatever it was: an attempt that never starts would hold its slot for ever
+            run.fail(error)
+            return
+        if run.stopping:
+            run.refuse()
+        else:
+            run.start(prior)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)

@@ -9,9 +9,10 @@ import logging
 import signal
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from durable_tasks.durations import parse_duration
@@ -37,11 +38,16 @@ class Run:
         self.ended: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self._handler = handler
         self._cancelled = threading.Event()
-        self._context = TaskContext(assignment.task, prior=assignment.prior, report=report, cancelled=self._cancelled)
+        self._context = TaskContext(
+            assignment.task, prior=assignment.prior or {}, report=report, cancelled=self._cancelled
+        )
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Call the handler. What keeps it from starting (no thread to be had) is its failure, and nobody else's."""
+    def start(self, prior: Mapping[str, Any] | None = None) -> None:
+        """Call the handler, with `prior` if that was still to be read. What keeps it from starting (no thread to be
+        had) is its failure, and nobody else's."""
+        if prior is not None:
+            self._context.prior = MappingProxyType(prior)
         try:
             self._begin()
         except Exception as error:
@@ -51,6 +57,10 @@ class Run:
         """Do not start: the attempt was ended before we heard of it."""
         self._cancelled.set()
         self._resolve(Outcome(Ending.RELEASED))
+
+    def fail(self, error: Exception) -> None:
+        """Do not start: what the handler needs could not be had."""
+        self._resolve(to_outcome(error))
 
     def _begin(self) -> None:
         task_id = self.assignment.task.id

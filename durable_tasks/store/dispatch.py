@@ -6,7 +6,6 @@ It must not know handlers; an executor is its process's instance name.
 import sqlite3
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from durable_tasks.lifecycle import HELD, Loss, Verb, probation
 from durable_tasks.models import TaskError, TaskState
@@ -24,7 +23,7 @@ from durable_tasks.store.moves import (
     save,
 )
 from durable_tasks.store.processes import stands
-from durable_tasks.store.rows import READY, Row, load, whole_task
+from durable_tasks.store.rows import READY, Row, whole_task
 from durable_tasks.store.settlement import ended_with_group
 from durable_tasks.store.transaction import Transaction
 
@@ -125,29 +124,7 @@ def begin(tx: Transaction, row: Row, *, request: str | None = None) -> Assignmen
         **opened, process=tx.rules.instance, started_at=tx.now, timeout_at=timeout_at, wake_at=None,
         progress=0.0, progress_message=None, reason=None,
     )  # fmt: skip
-    return Assignment(whole_task(row), row["token"], row["timeout"], prior_outputs(tx, row))
-
-
-def prior_outputs(tx: Transaction, row: Row) -> dict[str, Any]:
-    """Outputs by name (or id) of the pipeline's steps before this one; elsewhere of its dependencies."""
-    if row["depends_on"] == "[]":
-        return {}
-    kind = None
-    if row["workflow_id"] is not None:
-        kind = tx.one("SELECT kind FROM dt_workflows WHERE id = ?", (row["workflow_id"],))
-    if kind is not None and kind[0] == "pipeline":
-        sql = (
-            "SELECT COALESCE(name, id), output FROM dt_tasks WHERE workflow_id = ? AND state = 'completed'"
-            " AND position < ? ORDER BY position"
-        )
-        rows = tx.all(sql, (row["workflow_id"], row["position"]))
-    else:
-        sql = (
-            "SELECT COALESCE(t.name, t.id), t.output FROM dt_dependencies AS d JOIN dt_tasks AS t ON t.id = d.parent"
-            " WHERE d.child = ? AND t.state = 'completed' ORDER BY t.seq"
-        )
-        rows = tx.all(sql, (row["id"],))
-    return {name: load(output) for name, output in rows}
+    return Assignment(whole_task(row), row["token"], row["timeout"], {} if row["depends_on"] == "[]" else None)
 
 
 def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: str | None) -> bool:

@@ -25,12 +25,11 @@ from durable_tasks.errors import InvalidInput
 from durable_tasks.lifecycle import HELD, Loss, Verb, is_terminal
 from durable_tasks.models import Placement, TaskError, TaskState
 from durable_tasks.ports import RemoteAttempt
-from durable_tasks.store import claims
+from durable_tasks.store import claims, prior
 from durable_tasks.store.containment import apart, require_sound
-from durable_tasks.store.dispatch import prior_outputs
 from durable_tasks.store.endings import end_completed, end_failed, end_lost, end_released
 from durable_tasks.store.moves import attempt_stopped, move, open_attempt, require
-from durable_tasks.store.rows import TASK, Row, dump, dump_error, dump_payload, readable, task_row, whole_task
+from durable_tasks.store.rows import TASK, Row, dump_error, dump_payload, load, readable, task_row, whole_task
 from durable_tasks.store.settlement import settle
 from durable_tasks.store.status import group_of, group_status, read_group_status, read_task_status, task_of, task_status
 from durable_tasks.store.submissions import drives, drives_group
@@ -127,12 +126,11 @@ def _begin(tx: Transaction, row: Row, request: str) -> Begun:
     require(row, Verb.BEGIN)
     if tx.careful:
         require_sound(row)
-    size = _bytes(row["input"] or "") + sum(_bytes(dump(output)) for output in prior_outputs(tx, row).values())
-    if size > EXECUTION_LIMIT:
+    if _prior(tx, row) is None:
         error = TaskError(
             type="payload_too_large",
-            message=f"input and prior outputs are {size} bytes of JSON; an external worker can be given"
-            f" {EXECUTION_LIMIT}, store them elsewhere and pass references",
+            message=f"input and prior outputs are more than the {EXECUTION_LIMIT} bytes of JSON that an external worker"
+            " can be given; store them elsewhere and pass references",
         )
         move(tx, row, S.FAILED, "task.failed", {"error": error.type}, error=dump_error(error), wake_at=None)
         return Begun(ref=_ref(row), status=task_status(row, tx.now))
@@ -153,12 +151,19 @@ def _begun(tx: Transaction, row: Row) -> Begun:
         execution=Execution(
             task={**task, "output": None},
             token=row["token"],
-            prior=prior_outputs(tx, row),
+            prior={name: load(text) for name, text in (_prior(tx, row) or {}).items()},
             heartbeat=tx.rules.heartbeat,
         ),
         queue=row["queue"] or tx.rules.queue,
         timeout=row["timeout"],
     )
+
+
+def _prior(tx: Transaction, row: Row) -> dict[str, str | None] | None:
+    """None when they are, with the input, more than an external worker can be given."""
+    room = EXECUTION_LIMIT - _bytes(row["input"] or "")
+    found = {} if row["depends_on"] == "[]" else prior.sources(tx.conn, row["id"])
+    return prior.within(tx.conn, found, room)
 
 
 def _size(begun: Begun) -> int:

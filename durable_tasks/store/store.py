@@ -5,7 +5,7 @@ It must not know who calls, nor what an operation writes.
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,6 +43,7 @@ from durable_tasks.store import (
     identity,
     listing,
     many,
+    prior,
     processes,
     standing,
     tasks,
@@ -449,6 +450,11 @@ class Store(HandoverStore):
             return done, taken, last
 
         return await self._write(op)
+
+    async def prior(self, assignment: Assignment) -> Mapping[str, Any]:
+        """What the attempt's handler sees of the tasks before it; see prior.read."""
+        task = assignment.task
+        return await self.read(lambda conn: prior.read(conn, self.path, task.id), task.org_id)
 
     async def report(self, assignment: Assignment, percent: float, message: str | None) -> None:
         """Progress of an executor's attempt."""
