@@ -203,7 +203,7 @@ def dump_output(value: Any) -> Any:
     """A handler's return value as plain JSON data. Raises NonRetryable when there is none for it."""
     try:
         return to_jsonable_python(value, fallback=_plain)
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
+    except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise NonRetryable(f"the handler's output cannot be stored as JSON: {error}") from error
 
 

@@ -17,7 +17,7 @@ from durable_tasks import DurableTasks, NonRetryable, RetryAfter, Task, TaskCont
 from durable_tasks.clock import SystemClock
 from durable_tasks.executor.remote import RemoteRunner
 from durable_tasks.executor.run import Run, to_outcome
-from durable_tasks.handlers import Handlers, inspect_handler
+from durable_tasks.handlers import Handlers, dump_output, inspect_handler
 from durable_tasks.ports import Assignment, Ending
 from durable_tasks.web.examples import _PENDING as TASK
 from tests.store.support import opened, within
@@ -173,3 +173,9 @@ def test_a_real_interrupt_still_ends_the_process(how: str) -> None:
     done = subprocess.run([sys.executable, "-c", PRESSED, how], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGINT, done.stderr
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("value", [object(), {"a": [print]}])
+def test_an_output_that_is_no_json_is_final(value: Any) -> None:
+    with pytest.raises(NonRetryable, match="cannot be stored as JSON"):
+        dump_output(value)
