@@ -44,6 +44,7 @@ class LocalEngine:
         self.fall_back = True
         """Whether Temporal's tasks may be begun here at all."""
         executor.temporal_before = self._temporal_before
+        executor.unfilled = self._ready.set
 
     def heed(self, notice: Notice) -> None:
         if notice.ready or notice.foreign:
@@ -101,5 +102,9 @@ class LocalEngine:
             changed.clear()
             try:
                 self._executor.stop(await self._store.stopping())
-            except StoreError as error:
+            except Exception as error:
+                changed.set()  # what it said is still to be looked at
+                if not isinstance(error, StoreError):
+                    raise
                 log.warning("the file could not be read", extra={"error": error.code, "said": error.message})
+                await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)

@@ -16,9 +16,7 @@ from durable_tasks.executor.progress import ProgressReport
 from durable_tasks.executor.run import Run, to_outcome
 from durable_tasks.handlers import Handlers
 from durable_tasks.lifecycle import HELD
-from durable_tasks.models import TaskError
 from durable_tasks.ports import Appetite, Asked, Assignment, Clock, Ending, Errand, Outcome
-from durable_tasks.wording import shown
 
 log = logging.getLogger("durable_tasks.executor")
 
@@ -78,6 +76,8 @@ class Executor:
         self._background: set[asyncio.Task[Any]] = set()
         self.temporal_before: Callable[[], float | None] = lambda: None
         """Ready tasks of the Temporal engine from before this instant are taken too; see LocalEngine."""
+        self.unfilled: Callable[[], None] = lambda: None
+        """Called when free slots could not be filled: somebody has to try again."""
 
     @property
     def free(self) -> int:
@@ -278,19 +278,24 @@ class Executor:
             await self._begin_admitted()
             if fill:
                 await self.fill()
-        except StoreError as error:
-            log.warning("admitted work could not be begun yet", extra={"error": error.code, "said": error.message})
+        except Exception as error:
+            unforeseen = None if isinstance(error, StoreError) else error
+            log.warning("free slots could not be filled yet", extra={"said": str(error)}, exc_info=unforeseen)
+            self.unfilled()
 
     async def _record(self, run: Run, outcome: Outcome) -> bool:
-        """Write the end and, in the same operation, begin what follows on the slot that becomes free. False when only
-        a failure could be written in its place, and nothing was begun."""
+        """Write the end and, in the same operation, begin what follows on the slot that becomes free. False when it
+        could not be written like that, and nothing was begun."""
         task = run.assignment.task
         try:
             done, taken, self._after_org = await self._finish(run.assignment, outcome, follows=True)
         except Exception as error:
-            refusal = _refusal(error, task.id)
-            if not await self._recorded(run.assignment, refusal):
-                self._spawn(self._insist(run.assignment, refusal), f"durable_tasks end of {task.id}")
+            if isinstance(error, InvalidInput):  # what the handler has answered is no JSON, or too large
+                outcome = to_outcome(NonRetryable(error.message))
+            else:
+                log.exception("an attempt's end could not be recorded yet", extra={"task_id": task.id})
+            if not await self._recorded(run.assignment, outcome):
+                self._spawn(self._insist(run.assignment, outcome), f"durable_tasks end of {task.id}")
             return False
         if not done:
             log.info("a late result was refused", extra={"task_id": task.id, "attempt": task.attempt})
@@ -313,21 +318,21 @@ class Executor:
                 log.error("an attempt's end could not be recorded yet", extra=facts)
                 await self._clock.wait_for(asyncio.Event(), AFTER_ERROR)
 
-    async def _insist(self, assignment: Assignment, refusal: Outcome) -> None:
-        """Nobody foresaw that not even a failure can be recorded. It is tried ever more slowly, without a slot; what is
-        not recorded when this process leaves is released then."""
+    async def _insist(self, assignment: Assignment, outcome: Outcome) -> None:
+        """Nobody foresaw that the end cannot be recorded: what was done must not be lost for it. It is tried ever more
+        slowly, without a slot; what is not recorded when this process leaves is released then."""
         rest = AFTER_ERROR
         while True:
             await self._clock.wait_for(asyncio.Event(), rest)
-            if await self._recorded(assignment, refusal):
+            if await self._recorded(assignment, outcome):
                 return
             rest = min(2 * rest, LONGEST_REST)
 
-    async def _recorded(self, assignment: Assignment, refusal: Outcome) -> bool:
+    async def _recorded(self, assignment: Assignment, outcome: Outcome) -> bool:
         try:
-            await self._finish(assignment, refusal, follows=False)
+            await self._finish(assignment, outcome, follows=False)
         except Exception:
-            log.exception("an attempt's failure could not be recorded yet", extra={"task_id": assignment.task.id})
+            log.exception("an attempt's end could not be recorded yet", extra={"task_id": assignment.task.id})
             return False
         return True
 
@@ -417,11 +422,3 @@ class Executor:
 def _asked(errand: Errand) -> Asked:
     assert isinstance(errand.ref, TaskRef)
     return Asked(errand.ref, errand.request_id, errand.namespace, errand.workflow_id)
-
-
-def _refusal(error: Exception, task_id: str) -> Outcome:
-    """The failure of a task whose end cannot be stored: its output is no JSON or too large, or our own fault."""
-    if isinstance(error, InvalidInput):
-        return to_outcome(NonRetryable(error.message))
-    log.error("an attempt's end broke the store", exc_info=error, extra={"task_id": task_id})
-    return Outcome(Ending.FAILED, error=TaskError(type="internal", message=shown(error, 1000)))

@@ -56,6 +56,7 @@ class StoreFile:
         self._reader, self._searches, self._gate = Reader(path), Searches(path), Reader(path)
         self._probe = Probe(self._writer.run, self.read, clock)
         self._file_uuid = ""
+        self._ending: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
         self._check_due = float("-inf")
         self.on_lost: Callable[[], None] = lambda: None
@@ -86,6 +87,12 @@ class StoreFile:
             raise
 
     async def close(self) -> None:
+        """Finish what is queued, then close: also when the caller is cancelled meanwhile."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end(), name="durable_tasks file end")
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.gather(self._checking, return_exceptions=True)

@@ -38,7 +38,7 @@ class Reader:
         """Answer what waits, then close. Later queries raise Closed."""
         self._closing = True
         if self._reading is not None:
-            await self._reading
+            await asyncio.wait({self._reading})  # a cancelled caller must not cancel it
         await self._connection.close()
 
     def abandon(self) -> None:

@@ -113,7 +113,7 @@ class Writer:
         self._stop_looking()
         self._board()
         if self._pump is not None:
-            await self._pump
+            await asyncio.wait({self._pump})  # a cancelled caller must not cancel it
         await self._connection.run(self._close_checkpointer)
         await self._connection.close()
 

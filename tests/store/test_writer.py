@@ -1,18 +1,20 @@
 """The writer's queue: organisations take turns, no transaction is long because of many, who spoils one pays alone."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from durable_tasks import DurableTasks, NewTask
-from durable_tasks.errors import InvalidInput
+from durable_tasks.errors import Closed, InvalidInput
 from durable_tasks.models import Mode
 from durable_tasks.ports import Notice
 from durable_tasks.store import writer
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.transaction import Transaction
-from tests.store.support import AGENT, query
+from tests.store.support import AGENT, make, query, within
 
 
 async def test_a_flood_of_one_organisation_is_not_before_the_call_of_another(tasks: DurableTasks, db: Path) -> None:
@@ -119,3 +121,36 @@ async def test_a_cancelled_call_gives_back_what_its_earlier_transactions_claimed
         await asking
     await tasks.store.probe()
     assert query(tasks.store.path, "SELECT state, COUNT(*) FROM dt_tasks GROUP BY state") == [("pending", 20)]
+
+
+async def test_what_is_queued_is_answered_though_who_closes_is_cancelled(db: Path) -> None:
+    tasks = make(db)
+    await tasks.start()
+    store = tasks.store
+    with closing(sqlite3.connect(db, isolation_level=None)) as conn:
+        conn.execute("BEGIN IMMEDIATE")
+        calls = [asyncio.create_task(tasks.org().create(f"t{n}", mode="manual")) for n in range(300)]
+        await asyncio.sleep(0)
+        end = asyncio.create_task(store._writer.close())
+        await asyncio.sleep(0)
+        end.cancel()
+        await asyncio.gather(end, return_exceptions=True)
+        conn.execute("ROLLBACK")
+    assert len(await within(asyncio.gather(*calls))) == 300
+    store.abandon()
+
+
+async def test_a_file_closes_though_who_closes_it_is_cancelled(db: Path) -> None:
+    tasks = make(db)
+    await tasks.start()
+    store = tasks.store
+    call = asyncio.create_task(tasks.org().create("one", mode="manual"))
+    await asyncio.sleep(0)
+    end = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    end.cancel()
+    await asyncio.gather(end, return_exceptions=True)
+    assert (await within(call)).title == "one"
+    await within(store.close())
+    with pytest.raises(Closed):
+        await store.probe()
