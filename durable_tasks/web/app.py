@@ -21,7 +21,7 @@ from durable_tasks.web.health import health_routes
 from durable_tasks.web.live import Live, live_routes
 from durable_tasks.web.metrics import Scrapes
 from durable_tasks.web.problems import handle_problems
-from durable_tasks.web.reading import docs_route
+from durable_tasks.web.reading import document_routes
 from durable_tasks.web.routes import operation_routes
 from durable_tasks.web.shares import Shares
 from durable_tasks.web.sites import Sites
@@ -42,6 +42,7 @@ class Api(FastAPI):
             description=DESCRIPTION,
             lifespan=tasks.lifespan,
             redirect_slashes=False,
+            openapi_url=None,  # made anew for every request, whoever asks
             docs_url=None,  # FastAPI's own page would run another host's script beside the dashboard
             redoc_url=None,
         )
@@ -61,7 +62,7 @@ class Api(FastAPI):
         self.include_router(classic_routes(tasks, caller_of))
         self.include_router(health_routes(tasks))
         self.include_router(scrapes.router)
-        self.router.routes += [docs_route(self.openapi), agents.route, *Dashboard(dashboard).routes]
+        self.router.routes += [*document_routes(self.openapi), agents.route, *Dashboard(dashboard).routes]
         tasks.surfaces += [agents.running, self.running, self.live.running, scrapes.running]
 
     def openapi(self) -> dict[str, Any]:

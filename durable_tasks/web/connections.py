@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = logging.getLogger("durable_tasks.web")
 
@@ -87,7 +87,7 @@ class Crowd:
         return True
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # uvicorn's, whichever parser is installed
+class Connection(H11Protocol):  # by name: with httptools installed uvicorn's choice would be a parser without a bound
     """One connection."""
 
     def __init__(self, crowd: Crowd, **uvicorns: Any) -> None:

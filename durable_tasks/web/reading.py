@@ -1,17 +1,22 @@
-"""The page /docs: the API's own document as a page to read. No script, no other host: it works without a network.
+"""The API's own document, /openapi.json for programs and /docs to read: no script, no other host, made once.
 
 It must not know any operation.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
 from html import escape
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from durable_tasks.web.assets import Asset
+
 PATH = "/docs"
+DOCUMENT = "/openapi.json"
 _HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -25,13 +30,26 @@ _STYLE = (
 )
 
 
-def docs_route(document: Callable[[], Mapping[str, Any]]) -> Route:
-    """`document`: the OpenAPI document."""
+def document_routes(document: Callable[[], Mapping[str, Any]]) -> list[Route]:
+    """`document`: the OpenAPI document. Anybody may ask, as often as he likes: it is put into words once."""
 
-    async def page(request: Request) -> Response:
-        return HTMLResponse(_page(document()), headers=_HEADERS)
+    @cache
+    def page() -> Asset:
+        return Asset.made(_page(document()), "text/html; charset=utf-8")
 
-    return Route(PATH, page, methods=["GET"])
+    @lru_cache(maxsize=8)
+    def whole(mounted_at: str) -> Asset:
+        servers = {"servers": [{"url": mounted_at}]} if mounted_at else {}
+        said = {**document(), **servers}
+        return Asset.made(json.dumps(said, ensure_ascii=False, separators=(",", ":")), "application/json")
+
+    async def read(request: Request) -> Response:
+        return page().answer(request, _HEADERS)
+
+    async def fetch(request: Request) -> Response:
+        return whole(request.scope.get("root_path", "").rstrip("/")).answer(request, {"Cache-Control": "no-cache"})
+
+    return [Route(PATH, read, methods=["GET"]), Route(DOCUMENT, fetch, methods=["GET"])]
 
 
 def _page(document: Mapping[str, Any]) -> str:

@@ -95,6 +95,7 @@ async def serving(
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # whoever connects would say himself at which address he is
                 ws="none",
                 timeout_graceful_shutdown=math.ceil(tasks.settings.shutdown_grace),
             )

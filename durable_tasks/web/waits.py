@@ -52,3 +52,5 @@ class Waits:
         finally:
             self._limits.discard(limit)
             self._of[org_id] -= 1
+            if not self._of[org_id]:
+                del self._of[org_id]

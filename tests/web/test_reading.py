@@ -1,4 +1,4 @@
-"""The page /docs: every operation is there, and nothing of another host.
+"""The API's document: every operation is on the page, nothing of another host, and it is made once for all who ask.
 
 It must not know how it is made.
 """
@@ -31,3 +31,23 @@ async def test_it_runs_nothing_and_asks_nobody(page: httpx.Response) -> None:
     policy = page.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'")
     assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+async def test_who_has_it_already_is_not_sent_it_again(tmp_path: Path, path: str) -> None:
+    app = create_app(DurableTasks(Settings(db=tmp_path / "tasks.db")), authenticate="none")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        first = await client.get(path)
+        again = await client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+    assert (first.status_code, first.headers["content-encoding"]) == (200, "gzip")
+    assert (again.status_code, again.content) == (304, b"")
+    assert plain.text == first.text
+
+
+async def test_it_is_put_into_words_once(tmp_path: Path) -> None:
+    app = create_app(DurableTasks(Settings(db=tmp_path / "tasks.db")), authenticate="none")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        first = [(await client.get(path)).content for path in ("/docs", "/openapi.json")]
+        app.openapi_schema = {"paths": {}, "info": {"title": "another", "description": ""}}
+        assert [(await client.get(path)).content for path in ("/docs", "/openapi.json")] == first

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from durable_tasks import DurableTasks, Settings
+from durable_tasks.access import Asking, Principal, Role
 from durable_tasks.errors import Closed, ConfigurationError
 from durable_tasks.web import server
 from durable_tasks.web.envelope import MOST_PARTS
@@ -162,3 +164,18 @@ async def test_the_command_refuses_other_machines(tmp_path: Path) -> None:
     ended = await run("serve", "--host", "0.0.0.0", cwd=tmp_path)
     assert (ended.code, ended.out) == (2, "")
     assert "TASKS_AUTH" in ended.err
+
+
+async def test_nobody_chooses_his_own_address(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def noting(asking: Asking) -> Principal:
+        assert isinstance(asking, Request)
+        assert asking.client is not None
+        seen.append(asking.client.host)
+        return Principal(org="acme", subject="ada", roles=frozenset({Role.VIEWER}))
+
+    tasks = DurableTasks(Settings(db=tmp_path / "tasks.db"))
+    async with serving(tasks, port=0, authenticate=noting) as url, httpx.AsyncClient(base_url=url) as client:
+        await client.get("/v1/me", headers={"X-Forwarded-For": "203.0.113.9"})
+    assert seen == ["127.0.0.1"]
