@@ -21,6 +21,7 @@ from durable_tasks.engine.wheel import ClockWheel
 from durable_tasks.errors import Closed, ConfigurationError, StoreError
 from durable_tasks.executor.bridge import Bridge
 from durable_tasks.executor.executor import Executor
+from durable_tasks.executor.strays import Strays
 from durable_tasks.handlers import Function, Handlers
 from durable_tasks.incoming import Incoming
 from durable_tasks.lifecycle import placement_of
@@ -65,6 +66,7 @@ class _Running:
         )
         fallback = settings.fallback_after if settings.fallback == "local" else None
         self.local = LocalEngine(self.store, self.executor, clock, temporal=settings.enabled, fallback_after=fallback)
+        self.strays = Strays(self.store, self.executor, clock)
         self.wheel = ClockWheel(self.store.expire, clock)
         self.presence = Presence(
             self.store,
@@ -184,6 +186,7 @@ class DurableTasks:
             self._keep(running, "integrity", self._check_in_background)
         if serves:
             self._keep(running, "engine", running.local.pick)
+            self._keep(running, "strays", lambda: running.strays.watch(self.settings.process_lease))
             self._keep(running, "stops", lambda: running.local.heed_others(running.foreign))
         if self.settings.enabled and running.store.displaced is None:
             self._launch_temporal(running)

@@ -61,6 +61,8 @@ class Executor:
         self._cancel_grace = cancel_grace
         self._runs: dict[str, Run] = {}
         self._reserved = 0
+        self._reservations: set[object] = set()
+        self._unrecorded: set[str] = set()
         self._lone: Run | None = None
         """What nothing else may begin beside, while it is on probation."""
         self._admitted: list[tuple[int, int, Asked]] = []
@@ -86,6 +88,14 @@ class Executor:
     @property
     def running(self) -> int:
         return len(self._runs)
+
+    def has(self, token: str) -> bool:
+        """Whether the attempt is run here, or its end still to be recorded."""
+        return token in self._runs or token in self._unrecorded
+
+    def under_way(self) -> set[object]:
+        """What may have begun attempts, and not have them yet."""
+        return {*self._reservations, *(run for run in self._runs.values() if run.ended.done())}
 
     def can_run(self, capability: str | None) -> bool:
         return self._handlers.find(capability) is not None
@@ -185,10 +195,13 @@ class Executor:
 
     @contextmanager
     def _reserving(self, slots: int) -> Iterator[None]:
+        reservation = object()
+        self._reservations.add(reservation)
         self._reserved += slots
         try:
             yield
         finally:
+            self._reservations.discard(reservation)
             self._reserved -= slots
             if not self._reserved:
                 self._stopped_early.clear()
@@ -322,9 +335,11 @@ class Executor:
         """Nobody foresaw that the end cannot be recorded: what was done must not be lost for it. It is tried ever more
         slowly, without a slot; what is not recorded when this process leaves is released then."""
         rest = AFTER_ERROR
+        self._unrecorded.add(assignment.token)
         while True:
             await self._clock.wait_for(asyncio.Event(), rest)
             if await self._recorded(assignment, outcome):
+                self._unrecorded.discard(assignment.token)
                 return
             rest = min(2 * rest, LONGEST_REST)
 

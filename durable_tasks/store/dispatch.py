@@ -4,6 +4,7 @@ It must not know handlers; an executor is its process's instance name.
 """
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -171,6 +172,19 @@ def _end_of_process(tx: Transaction, seq: int, leaves: bool, loss: Loss) -> None
         end_released(tx, row, "shutdown")
     else:
         end_lost(tx, row, "its process is gone", loss)
+
+
+def held(conn: sqlite3.Connection, instance: str) -> list[str]:
+    """The tokens of the attempts that one process runs."""
+    sql = "SELECT token FROM dt_tasks WHERE process = ? AND stop_by IS NULL"
+    return [token for (token,) in conn.execute(sql, (instance,))]
+
+
+def give_back(tx: Transaction, tokens: Collection[str]) -> None:
+    """Release those of this process's attempts that nobody runs."""
+    for seq, token in tx.all("SELECT seq, token FROM dt_tasks WHERE process = ?", (tx.rules.instance,)):
+        if token in tokens:
+            apart(tx, seq, partial(_end_of_process, tx, seq, True, Loss.BLAMELESS))
 
 
 def stopping(conn: sqlite3.Connection, instance: str) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ It must not know who calls, nor what an operation writes.
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -468,6 +468,14 @@ class Store(HandoverStore):
         """(task id, token) of this process's attempts that somebody, perhaps another process, has ended."""
         instance = self._rules.instance
         return await self.read(lambda conn: dispatch.stopping(conn, instance))
+
+    async def held_here(self) -> list[str]:
+        """The tokens of the attempts that this process runs, as the file has it."""
+        instance = self._rules.instance
+        return await self.read(lambda conn: dispatch.held(conn, instance))
+
+    async def give_back(self, tokens: Collection[str]) -> None:
+        await self._write(lambda tx: dispatch.give_back(tx, tokens))
 
     # ----- processes
 
