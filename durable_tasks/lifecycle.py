@@ -80,10 +80,6 @@ SUSPECT_AFTER = 2
 LOSSES_ELSEWHERE = 4
 """External workers cannot be made to run a task alone: it takes so many times `max_lost` losses there."""
 LONGEST_PAUSE = 60.0
-PROBATION, LONGEST_PROBATION = 5.0, 60.0
-TURN_BEGINS, TURN_ENDS, TURNS = 5.0, 35.0, 300.0
-COMPANY_AFTER = 600.0
-"""Seconds after which a suspect that found no executor at rest runs beside others."""
 
 
 def can_transition(source: TaskState | str, target: TaskState | str) -> bool:
@@ -184,17 +180,6 @@ def loss_pause(lost_count: int) -> float:
     """Seconds between a loss and the next attempt: none after the first (most often the task had no part in it), then
     1, 2, 4 … up to a minute."""
     return 0.0 if lost_count <= 1 else min(2.0 ** min(lost_count - 2, 16), LONGEST_PAUSE)
-
-
-def probation(lost_count: int) -> float:
-    """Seconds for which a suspect runs alone: with each loss they double, up to a minute, for everybody else waits."""
-    return min(PROBATION * 2.0 ** min(max(lost_count - SUSPECT_AFTER, 0), 16), LONGEST_PROBATION)
-
-
-def is_their_turn(waited: float) -> bool:
-    """Whether an executor should take nothing else, so that it comes to rest for a suspect that has been ready for
-    `waited` seconds: half a minute in five. What else is to be done must not wait longer for it than that."""
-    return TURN_BEGINS <= waited % TURNS < TURN_ENDS
 
 
 @dataclass(frozen=True, slots=True)

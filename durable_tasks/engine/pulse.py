@@ -1,6 +1,6 @@
 """The pulse: a thread that keeps the process's lease while its event loop is blocked, and says what blocks it.
 
-It must not know SQLite or handlers: how to renew, and whose code is on the loop, it is told.
+It must not know SQLite, nor who runs handlers: how to renew, and whose code is on the loop, it is told.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
-from durable_tasks.lifecycle import HELD, Loss, Verb, probation
+from durable_tasks.lifecycle import HELD, Loss, Verb
 from durable_tasks.models import TaskError, TaskState
 from durable_tasks.ports import Appetite, Assignment, Ending, Outcome
 from durable_tasks.store import suspects
@@ -72,7 +72,7 @@ def _take_alone(tx: Transaction, appetite: Appetite, lent: bool) -> list[Assignm
         if ended_with_group(tx, row):
             return []
         begun = _begin_apart(tx, row)
-        return [] if begun is None else [replace(begun, alone_for=probation(row["lost_count"]))]
+        return [] if begun is None else [replace(begun, alone_for=suspects.probation(row["lost_count"]))]
     return [] if turn else None
 
 

@@ -1,6 +1,7 @@
 """The open file: one writer, the readers, the notices of commits, and the file's own identity.
 
-It must not know tasks: what is run inside is a function over a transaction or a connection.
+It must not know what is run inside (a function over a transaction or a connection), but that what follows from it for
+others is settled with it.
 """
 
 import asyncio

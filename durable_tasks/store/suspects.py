@@ -6,11 +6,15 @@ It must not know executors, nor when a loss makes a task fail; that is in lifecy
 
 from typing import Any
 
-from durable_tasks.lifecycle import COMPANY_AFTER, SUSPECT_AFTER, is_their_turn
+from durable_tasks.lifecycle import SUSPECT_AFTER
 from durable_tasks.ports import Appetite
 from durable_tasks.store.rows import READY, Row
 from durable_tasks.store.transaction import Transaction
 
+PROBATION, LONGEST_PROBATION = 5.0, 60.0
+TURN_BEGINS, TURN_ENDS, TURNS = 5.0, 35.0, 300.0
+COMPANY_AFTER = 600.0
+"""Seconds after which a suspect that found no executor at rest runs beside others."""
 ELSEWHERE = (
     " AND seq NOT IN (SELECT s.seq FROM dt_suspects AS s JOIN dt_tasks AS t ON t.seq = s.seq WHERE t.ready_at > ?)"
 )
@@ -69,3 +73,14 @@ def next_in_turn(tx: Transaction, appetite: Appetite, *, lent: bool) -> tuple[in
     values: tuple[Any, ...] = appetite.capabilities
     found = tx.one(sql, values)
     return (None, False) if found is None else (int(found[0]), is_their_turn(tx.now - found[1]))
+
+
+def probation(lost_count: int) -> float:
+    """Seconds for which a suspect runs alone: with each loss they double, up to a minute, for everybody else waits."""
+    return min(PROBATION * 2.0 ** min(max(lost_count - SUSPECT_AFTER, 0), 16), LONGEST_PROBATION)
+
+
+def is_their_turn(waited: float) -> bool:
+    """Whether an executor should take nothing else, so that it comes to rest for a suspect that has been ready for
+    `waited` seconds: half a minute in five. What else is to be done must not wait longer for it than that."""
+    return TURN_BEGINS <= waited % TURNS < TURN_ENDS

@@ -1,6 +1,6 @@
 """The transaction that an operation sees, and running a batch of operations inside one.
 
-It must not know tasks, threads or the event loop.
+It must not know what an operation does, nor threads or the event loop.
 """
 
 import sqlite3

@@ -27,8 +27,6 @@ from durable_tasks.lifecycle import (
     backoff,
     find_cycle,
     is_terminal,
-    is_their_turn,
-    probation,
     roll_up,
 )
 
@@ -174,19 +172,6 @@ def test_losses_use_no_retry_and_only_what_is_lost_alone_is_poison(
     onward = after_loss(retry_count=1, lost_count=lost, alone=alone, loss=loss, max_lost=3)
     assert (onward.retry_count, onward.lost_count) == (1, lost + 1)
     assert [onward.state, onward.delay, onward.alone, onward.poison] == expected
-
-
-def test_a_suspect_is_watched_for_longer_after_each_loss() -> None:
-    assert [probation(lost) for lost in (1, 2, 3, 4, 5, 6, 7, 10_000)] == [5, 5, 10, 20, 40, 60, 60, 60]
-
-
-def test_others_make_way_for_a_suspect_half_a_minute_in_five() -> None:
-    assert [t for t in range(1000) if is_their_turn(t)] == [
-        *range(5, 35),
-        *range(305, 335),
-        *range(605, 635),
-        *range(905, 935),
-    ]
 
 
 # total, completed, failed, cancelled, moved, required, policy → state, cancel the rest

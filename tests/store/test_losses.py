@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from durable_tasks import DurableTasks, NewTask, Org, Task, TaskContext
+from durable_tasks.store.suspects import is_their_turn, probation
 from durable_tasks.testing import ManualClock
 from tests.store.support import make, query, spin_until, within
 
@@ -231,3 +232,19 @@ async def test_an_attempt_that_ends_by_itself_clears_its_task(house: House) -> N
     house.go.set()
     await house.clock.advance(1)
     await spin_until(lambda: query(house.db, "SELECT * FROM dt_suspects") == [])
+
+
+# ----- for how long
+
+
+def test_a_suspect_is_watched_for_longer_after_each_loss() -> None:
+    assert [probation(lost) for lost in (1, 2, 3, 4, 5, 6, 7, 10_000)] == [5, 5, 10, 20, 40, 60, 60, 60]
+
+
+def test_others_make_way_for_a_suspect_half_a_minute_in_five() -> None:
+    assert [t for t in range(1000) if is_their_turn(t)] == [
+        *range(5, 35),
+        *range(305, 335),
+        *range(605, 635),
+        *range(905, 935),
+    ]
