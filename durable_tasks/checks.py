@@ -22,6 +22,7 @@ LARGEST_BATCH = 10_000
 MOST_DEPENDENCIES = 20_000
 """Dependencies of one call, of all its tasks together."""
 ERROR_LIMIT = 8 * 1024
+_BRANCHES = frozenset({"int", "float", "str", "constrained-int", "constrained-str", "TaskError"})
 
 
 def new_task(title: str | None, fields: Mapping[str, Any]) -> NewTask:
@@ -47,8 +48,9 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def place(loc: Iterable[object]) -> str:
-    """Where in a value something is wrong, without what only pydantic calls so."""
-    return ".".join(part for part in map(str, loc) if "[" not in part)
+    """Where in a value something is wrong, without what only pydantic calls so: its names of the types of which a
+    value may have one."""
+    return ".".join(part for part in map(str, loc) if "[" not in part and part not in _BRANCHES)
 
 
 def in_words(said: str) -> str:

@@ -19,6 +19,8 @@ from durable_tasks.form_models import form_of
 from durable_tasks.instants import Instant, InstantLike
 
 T = TypeVar("T")
+Several = Annotated[tuple[T, ...], Field(fail_fast=True)]
+"""A list of what comes from outside: the first wrong item is the only one that is told of, whatever follows it."""
 
 MAX_LABELS = 64
 MAX_DEPENDENCIES = 10_000
@@ -33,6 +35,8 @@ DEFAULT_SPACE = "default"
 DEFAULT_LEASE = 3600.0
 """Seconds that a claim lasts without a heartbeat, where no lease is said: people think, and models are slow."""
 
+_UNKNOWN_FIELDS = 20
+"""Fields that there are not, of one object, which are told of one by one."""
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _DIGITS = frozenset("0123")
 _RESERVED_ORGS = frozenset({"temporal-system", "all", "null", "none", "undefined"})
@@ -172,7 +176,18 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class RetryPolicy(Frozen):
+class Asked(Frozen):
+    """What comes from outside. What is wrong with it takes no longer to say than what it may have takes to read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, values: Any) -> Any:
+        if isinstance(values, dict) and len(values) > len(cls.model_fields) + _UNKNOWN_FIELDS:
+            raise ValueError(f"there are {len(cls.model_fields)} fields, and not {len(values)}")
+        return values
+
+
+class RetryPolicy(Asked):
     """How long to wait before retry n (1-based): min(maximum, initial * coefficient ** (n - 1)) seconds."""
 
     initial: Duration = 1.0
@@ -186,7 +201,7 @@ class RetryPolicy(Frozen):
         return self
 
 
-class TaskError(Frozen):
+class TaskError(Asked):
     """Why a task failed. `type` is the exception's class or one of ours: timeout, deadline, poison, …"""
 
     type: str
@@ -194,7 +209,7 @@ class TaskError(Frozen):
     details: Any = None
 
 
-class NewTask(Frozen):
+class NewTask(Asked):
     """What a caller says of a task to be. Durations accept "1h30m", ISO 8601 or seconds."""
 
     title: Title | None = None
@@ -210,9 +225,9 @@ class NewTask(Frozen):
     created_by: Agent | None = None
     parent_task_id: Key | None = None
     correlation_id: Key | None = None
-    depends_on: tuple[Key, ...] = Field(default=(), max_length=MAX_DEPENDENCIES)
+    depends_on: Several[Key] = Field(default=(), max_length=MAX_DEPENDENCIES)
     on_dependency_failure: OnDependencyFailure = "cancel"
-    labels: tuple[Label, ...] = Field(default=(), max_length=MAX_LABELS)
+    labels: Several[Label] = Field(default=(), max_length=MAX_LABELS)
     metadata: dict[str, Any] = Field(default_factory=dict)
     form: Form = Field(None, description="A JSON Schema that the output must fit, of a manual task only.")
     max_retries: Annotated[int, Field(ge=0, le=1_000_000)] = 0
@@ -429,21 +444,21 @@ class Page(NamedTuple, Generic[T]):
 class TaskFilter(Frozen):
     """Which tasks are meant: those that fit all of what is given. None and () are not given."""
 
-    state: tuple[TaskState, ...] = ()
+    state: Several[TaskState] = ()
     space_id: str | None = None
     assigned_to: str | None = None
-    priority: tuple[AnyPriority, ...] = ()
-    labels: tuple[str, ...] = Field(default=(), max_length=MAX_LABELS)
+    priority: Several[AnyPriority] = ()
+    labels: Several[str] = Field(default=(), max_length=MAX_LABELS)
     """All of them."""
     workflow_id: str | None = None
     capability: str | None = None
     mode: Mode | None = None
     created_by: str | None = None
     parent_task_id: str | None = None
-    ids: tuple[str, ...] = Field(default=(), max_length=MAX_IDS)
+    ids: Several[str] = Field(default=(), max_length=MAX_IDS)
     text: Text | None = None
     """In the title or the description, in upper or lower case."""
-    waiting_for: tuple[str, ...] = Field(default=(), max_length=MAX_NAMES + 1 + MAX_GROUPS)
+    waiting_for: Several[str] = Field(default=(), max_length=MAX_NAMES + 1 + MAX_GROUPS)
     """Open manual tasks that one of these holds or alone may take, and those that anybody may take now."""
     overdue: bool | None = None
     """Whether the deadline has passed without the task being completed or cancelled before."""

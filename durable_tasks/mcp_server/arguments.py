@@ -29,9 +29,11 @@ def _read(value: Any, schema: Schema) -> Any:
         value = _parsed(value, schema)
     if isinstance(value, list):
         items: Schema = next((one["items"] for one in _ways(schema) if "items" in one), {})
-        return [_read(item, items) for item in value]
+        return [_read(item, items) for item in value] if items else value
     if isinstance(value, dict):
         fields: Mapping[str, Schema] = next((one["properties"] for one in _ways(schema) if "properties" in one), {})
+        if not fields:
+            return value  # anything is right: there is nothing to find in it, however large it is
         return {name: _read(item, fields.get(name, {})) for name, item in value.items()}
     return value
 

@@ -82,6 +82,7 @@ class _Desk:
         caller = Caller(self._host, self._who_calls(context))
         waiting = self._waiting if tool.operation.waits else freely
         try:
+            tool.operation.admit(caller)
             request = tool.request(params.arguments or {})
             async with waiting(caller.principal.org):
                 return tool.succeeded(await tool.operation.run(caller, request))

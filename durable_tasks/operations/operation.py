@@ -121,11 +121,15 @@ class Operation:
         """It is answered late: when something happens, or its timeout is over."""
         return self.reads and "timeout" in self.request.model_fields
 
-    async def run(self, caller: Caller, request: Request) -> Any:
-        """The answer, as far as the caller may see it. Raises Forbidden, and what the facade raises."""
+    def admit(self, caller: Caller) -> None:
+        """Raise Forbidden when the caller has not the role: before anything that he sends is looked at."""
         if not caller.principal.may(self.role):
             raise Forbidden(
                 f"{self.name} needs the role {self.role.name.lower()}", operation=self.name, role=self.role.name.lower()
             )
+
+    async def run(self, caller: Caller, request: Request) -> Any:
+        """The answer, as far as the caller may see it. Raises Forbidden, and what the facade raises."""
+        self.admit(caller)
         answer = await self.do(caller, request)
         return answer if caller.principal.may(Role.OPERATOR) else without_tracebacks(answer)

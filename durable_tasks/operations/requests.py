@@ -18,14 +18,15 @@ from durable_tasks.models import (
     MAX_NAMES,
     Agent,
     AnyPriority,
+    Asked,
     Assignee,
     Capability,
     FailurePolicy,
-    Frozen,
     Key,
     Label,
     Mode,
     NewTask,
+    Several,
     Space,
     TaskError,
     TaskState,
@@ -58,7 +59,7 @@ KEYS = ("idempotency_key", "command_id")
 """Fields under which a request is done once, however often it comes."""
 
 
-class Request(Frozen):
+class Request(Asked):
     """Base of all."""
 
     @property
@@ -81,7 +82,7 @@ class CreateTask(NewTask, Request):
 class CreateTasks(Request):
     """Tasks to be, all or none; they may depend on each other by name."""
 
-    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=1000)
+    tasks: Several[NewTask] = Field(min_length=1, max_length=1000)
 
     @property
     def is_keyed(self) -> bool:
@@ -106,19 +107,19 @@ class Fenced(Command):
 class FilterTasks(Request):
     """Which tasks are meant: those that fit all that is given."""
 
-    state: tuple[TaskState, ...] = ()
+    state: Several[TaskState] = ()
     space_id: Space | None = None
     assigned_to: Agent | None = None
-    priority: tuple[AnyPriority, ...] = ()
-    labels: tuple[Label, ...] = Field((), max_length=MAX_LABELS, description="All of them.")
+    priority: Several[AnyPriority] = ()
+    labels: Several[Label] = Field((), max_length=MAX_LABELS, description="All of them.")
     workflow_id: Id | None = None
     capability: Capability | None = None
     mode: Mode | None = None
     created_by: Agent | None = None
     parent_task_id: Id | None = None
-    ids: tuple[Id, ...] = Field((), max_length=MAX_IDS)
+    ids: Several[Id] = Field((), max_length=MAX_IDS)
     text: Text | None = Field(None, description="In the title or the description, in upper or lower case.")
-    waiting_for: tuple[Agent, ...] = Field(
+    waiting_for: Several[Agent] = Field(
         (),
         max_length=MAX_NAMES,
         description="Open manual tasks that one of these holds or alone may take, or that anybody may take now.",
@@ -163,7 +164,7 @@ class UpdateTask(Command):
     title: Title | None = None
     description: str | None = Field(None, max_length=65536)
     priority: AnyPriority | None = None
-    labels: tuple[Label, ...] | None = Field(None, max_length=64)
+    labels: Several[Label] | None = Field(None, max_length=64)
     metadata: dict[str, Any] | None = None
     assigned_to: Assignee | None = None
     deadline: Any = None
@@ -175,7 +176,7 @@ class UpdateTask(Command):
 class NextTask(Request):
     agent_id: Agent | None = Field(None, description="Who claims; without it the caller's own name.")
     space_id: Space = DEFAULT_SPACE
-    capabilities: tuple[Capability, ...] | None = Field(None, max_length=100)
+    capabilities: Several[Capability] | None = Field(None, max_length=100)
     lease: Lease | None = DEFAULT_LEASE
     command_id: CommandId = None
 
@@ -243,7 +244,7 @@ class CreateWorkflow(Request):
 
     kind: WorkflowKind
     name: Annotated[str, Field(min_length=1, max_length=512)]
-    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    tasks: Several[NewTask] = Field(min_length=1, max_length=MAX_MEMBERS)
     description: str = Field("", max_length=65536)
     space_id: Space = DEFAULT_SPACE
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -275,7 +276,7 @@ class ListWorkflowAttempts(OfWorkflow):
 
 
 class ListWorkflows(Request):
-    state: tuple[WorkflowState, ...] = ()
+    state: Several[WorkflowState] = ()
     space_id: Space | None = None
     text: Text | None = Field(None, description="In the name or the description, in upper or lower case.")
     limit: Limit = 100
@@ -287,7 +288,7 @@ class WorkflowCommand(OfWorkflow):
 
 
 class AddTasks(WorkflowCommand):
-    tasks: tuple[NewTask, ...] = Field(min_length=1, max_length=1000)
+    tasks: Several[NewTask] = Field(min_length=1, max_length=1000)
 
 
 class CancelWorkflow(WorkflowCommand):
@@ -327,13 +328,13 @@ class OfTemporalWorkflow(Request):
 class StartTemporalWorkflow(OfTemporalWorkflow):
     workflow_type: Annotated[str, Field(min_length=1, max_length=256)]
     queue: Annotated[str, Field(min_length=1, max_length=256, description="The task queue of its worker.")]
-    arguments: tuple[Any, ...] = Field((), max_length=100)
+    arguments: Several[Any] = Field((), max_length=100)
     timeout: Annotated[Duration, Field(gt=0)] | None = None
 
 
 class SignalTemporalWorkflow(OfTemporalWorkflow):
     signal: Annotated[str, Field(min_length=1, max_length=256)]
-    arguments: tuple[Any, ...] = Field((), max_length=100)
+    arguments: Several[Any] = Field((), max_length=100)
 
 
 class TerminateTemporalWorkflow(OfTemporalWorkflow):

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from durable_tasks.durations import parse_duration
-from durable_tasks.models import DEFAULT_SPACE, Priority, Task, TaskState, Workflow
+from durable_tasks.models import DEFAULT_SPACE, Priority, Several, Task, TaskState, Workflow
 
 S = TaskState
 
@@ -95,8 +95,8 @@ class NewClassicTask(Spaced):
     assigned_to: StrictStr = ""
     workflow_id: StrictStr = ""
     parent_task_id: StrictStr = ""
-    depends_on: tuple[StrictStr, ...] = ()
-    labels: tuple[StrictStr, ...] = ()
+    depends_on: Several[StrictStr] = ()
+    labels: Several[StrictStr] = ()
     input: dict[str, Any] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     max_retries: StrictInt = 0
@@ -138,8 +138,8 @@ class NewClassicWorkflow(Spaced):
 
     name: StrictStr = ""
     description: StrictStr = ""
-    tasks: tuple[NewClassicTask, ...] = ()
-    steps: tuple[NewClassicTask, ...] = ()
+    tasks: Several[NewClassicTask] = ()
+    steps: Several[NewClassicTask] = ()
     parallel: StrictBool = False
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -178,7 +178,7 @@ class Edit(Body):
     title: StrictStr | None = None
     description: StrictStr | None = None
     priority: StrictInt | None = None
-    labels: tuple[StrictStr, ...] | None = None
+    labels: Several[StrictStr] | None = None
     metadata: dict[str, Any] | None = None
 
 

@@ -35,12 +35,16 @@ from durable_tasks.errors import (
     Unauthenticated,
 )
 from durable_tasks.web import refusals, request_id
+from durable_tasks.wording import shown
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="durable_tasks"'
 RETRY_AFTER = "5"
 """Seconds after which a refusal that is not the caller's fault may have passed."""
 _LONGEST = 512
+_MOST_ERRORS = 20
+"""Of one request: who sent it corrects those first."""
+_SHOWN = 100
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _STATUS: tuple[tuple[type[DurableTasksError], int], ...] = (
     (PayloadTooLarge, 413),
@@ -103,7 +107,11 @@ def too_large(limit: int) -> Refusal:
 
 
 def too_many_parts(limit: int) -> Refusal:
-    return Refusal(413, "request_too_large", f"a request has at most {limit} objects and lists; send it in parts")
+    return Refusal(
+        413,
+        "request_too_large",
+        f"a request has at most {limit} objects and lists, or {8 * limit} commas; send it in parts",
+    )
 
 
 def too_slow(seconds: float) -> Refusal:
@@ -227,10 +235,11 @@ async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(one["type"] == "json_invalid" for one in found):
         return _malformed()
-    errors = [_field_error(one) for one in found]
+    errors = [_field_error(one) for one in found[:_MOST_ERRORS]]
     first = errors[0]
     where = f"{first.place} {first.field}" if first.field else first.place
-    return problem(422, InvalidInput.code, f"{where}: {first.message}", errors=errors)
+    more = f"; {len(found) - _MOST_ERRORS} more errors are not listed" if len(found) > _MOST_ERRORS else ""
+    return problem(422, InvalidInput.code, f"{where}: {first.message}{more}", errors=errors)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -277,8 +286,15 @@ def _misfits(error: InvalidOutput) -> list[FieldError]:
 
 def _field_error(found: Mapping[str, Any]) -> FieldError:
     first, *rest = found["loc"]
-    said = in_words(str(found["msg"]))
+    said = in_words(str(found["msg"])) + _it_was(found["input"])
     return FieldError(place=str(first), field=_text(place(rest)), code=found["type"], message=_text(said))
+
+
+def _it_was(value: Any) -> str:
+    """The wrong value, where it is one: an object that lacks something would not help."""
+    if isinstance(value, str):
+        return f"; it was {shown(value[:_SHOWN])}" + ("…" if len(value) > _SHOWN else "")
+    return f"; it was {shown(value, _SHOWN)}" if isinstance(value, int | float) else ""
 
 
 def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:

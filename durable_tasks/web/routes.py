@@ -94,13 +94,14 @@ def _answered(answer: Any) -> Any:
 
 def _guarded(caller_of: CallerOf) -> type[APIRoute]:
     class Guarded(APIRoute):
-        """Finds the caller first: nobody's body is read before it is known whose it is."""
+        """Finds the caller first: nobody's body is read before it is known whose it is, and that he may do it."""
 
         def get_route_handler(self) -> Handler:
             handle = super().get_route_handler()
 
             async def guarded(request: Request) -> Response:
-                request.state.durable_tasks_caller = await caller_of(request)
+                request.state.durable_tasks_caller = caller = await caller_of(request)
+                OPERATIONS[self.name].admit(caller)
                 _require_json(request)
                 return await handle(request)
 

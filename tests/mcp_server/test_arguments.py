@@ -42,3 +42,9 @@ def test_one_that_is_not_there_is_named() -> None:
 async def test_a_tool_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidInput, match="there is no tool 'next_tasks'; did you mean next_task"):
         mcp_server(None, lambda context: None, tools=["next_tasks"])  # type: ignore[arg-type, return-value]
+
+
+def test_what_may_be_anything_is_not_looked_through() -> None:
+    schema, free = TOOLS["create_task"].described.input_schema, {"a": [{"b": 1}]}
+    read = meant({"title": "x", "input": free, "metadata": free, "form": free}, schema)
+    assert read["input"] is read["metadata"] is read["form"] is free

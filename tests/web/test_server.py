@@ -136,6 +136,8 @@ async def test_so_is_one_of_very_many_parts(tasks: DurableTasks, path: str) -> N
         for part in (b"{},", b"[],"):
             answer = await client.post(path, content=b'{"input": [' + part * (MOST_PARTS + 1), headers=headers)
             assert (answer.status_code, "objects and lists" in answer.text) == (413, True)
+        answer = await client.post(path, content=b'{"input": [' + b"1," * (8 * MOST_PARTS + 8), headers=headers)
+        assert (answer.status_code, "commas" in answer.text) == (413, True)
 
 
 # ----- the command
