@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import BaseModel
 
 from durable_tasks.access import Role
 from durable_tasks.models import NewTask, TaskFilter
@@ -93,8 +94,9 @@ async def test_the_wrong_value_is_shown_and_no_name_of_a_branch(
 
 
 def _schemas() -> Iterator[Any]:
-    for kind in (NewTask, TaskFilter, *(operation.request for operation in OPERATIONS.values())):
-        yield kind.__pydantic_core_schema__
+    models: list[type[BaseModel]] = [NewTask, TaskFilter, *(operation.request for operation in OPERATIONS.values())]
+    for model in models:
+        yield model.__pydantic_core_schema__
     for kind in vars(classic_bodies).values():
         if isinstance(kind, type) and issubclass(kind, classic_bodies.Body):
             yield kind.__pydantic_core_schema__
