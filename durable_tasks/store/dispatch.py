@@ -137,7 +137,7 @@ def finish(tx: Transaction, assignment: Assignment, outcome: Outcome, output: st
     if row["stop_by"] is not None:
         attempt_stopped(tx, row)
         return False
-    apart(tx, row["seq"], lambda: _end(tx, row, outcome, output))
+    apart(tx, row["seq"], lambda: _end(tx, row, outcome, output), must=True)
     return True
 
 

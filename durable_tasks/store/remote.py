@@ -195,7 +195,7 @@ def record(tx: Transaction, end: AttemptEnd, namespace: str, workflow_id: str) -
         if row["stop_by"] is not None:
             attempt_stopped(tx, row)
         elif S(row["state"]) in HELD:
-            apart(tx, row["seq"], lambda: _end(tx, row, end))
+            apart(tx, row["seq"], lambda: _end(tx, row, end), must=True)
     return read_task_status(tx.conn, end.ref, tx.now)
 
 

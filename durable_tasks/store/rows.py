@@ -206,7 +206,7 @@ def readable(rows: Iterable[Values], make: Callable[[Values], T]) -> list[T]:
     for values in rows:
         try:
             found.append(make(values))
-        except sqlite3.Error:
+        except (sqlite3.Error, MemoryError):
             raise
         except Exception as error:
             log.error("a row cannot be read", extra={"row": shown(values[:2], 200), "said": shown(error, 1000)})

@@ -114,9 +114,9 @@ def _tell_dependants(tx: Transaction, parent_id: str, *, after: str = "") -> Non
         if child["state"] != TaskState.BLOCKED:
             continue
         if completed or child["on_dependency_failure"] == "run":
-            apart(tx, child["seq"], partial(_meet, tx, parent_id, child))
+            apart(tx, child["seq"], partial(_meet, tx, parent_id, child), must=True)
         elif child["on_dependency_failure"] == "cancel":
-            apart(tx, child["seq"], partial(cancel, tx, child, DEPENDENCY_FAILED))
+            apart(tx, child["seq"], partial(cancel, tx, child, DEPENDENCY_FAILED), must=True)
 
 
 _HAS_WAITING = (
@@ -225,7 +225,7 @@ def cancel_members(tx: Transaction, workflow_id: str, reason: str | None) -> Non
             )
             tx.steps -= len(rows)
             for row in map(task_row, rows):
-                apart(tx, row["seq"], partial(cancel, tx, row, reason))
+                apart(tx, row["seq"], partial(cancel, tx, row, reason), must=True)
     if tx.steps <= 0:
         remainders.leave(tx, workflow_id, Work.CANCEL, reason=reason)
 

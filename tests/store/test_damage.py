@@ -12,6 +12,9 @@ import pytest
 
 from durable_tasks import DurableTasks, NewTask, Org, Task, TaskContext, TaskState, errors
 from durable_tasks.models import Mode
+from durable_tasks.store import dispatch, due, endings
+from durable_tasks.store.rows import Row
+from durable_tasks.store.transaction import Transaction
 from tests.store.support import AGENT, executor_of, query, time_of, within
 
 NO_TEXT = "CAST(x'66ff6f' AS TEXT)"
@@ -153,3 +156,59 @@ async def test_a_damaged_event_or_workflow_hides_no_other(tasks: DurableTasks, o
         conn.execute("UPDATE dt_workflows SET metadata = '{' WHERE id = ?", (groups[0].id,))
     assert {group.id for group in (await org.list_workflows()).items} == {group.id for group in groups}
     assert (len(await org.events()), len(kept)) == (seen, 1)
+
+
+async def test_a_row_in_no_known_state_ends_for_its_group_and_its_dependants_too(
+    tasks: DurableTasks, org: Org, db: Path
+) -> None:
+    made = await org.fan_out("two", [NewTask(title="a", mode=Mode.MANUAL), NewTask(title="b", mode=Mode.MANUAL)])
+    broken, whole = (await org.workflow_tasks(made.id))[:2]
+    after = await org.create("after", mode="manual", depends_on=[broken.id], on_dependency_failure="run")
+    claim = await org.claim(broken.id, agent_id=AGENT)
+    with closing(sqlite3.connect(db)) as conn, conn:
+        conn.execute("PRAGMA ignore_check_constraints = 1")
+        conn.execute("UPDATE dt_tasks SET state = 'odd', due_at = 1 WHERE id = ?", (broken.id,))
+    await tasks.store.expire()
+    other = await org.claim(whole.id, agent_id=AGENT)
+    await org.complete(whole.id, token=other.token)
+    group = await org.get_workflow(made.id)
+    assert (group.state, group.counts) == ("failed", {"completed": 1, "failed": 1})
+    assert (await org.get(after.id)).state is TaskState.PENDING
+    assert [event.kind for event in await org.events(task_id=broken.id)][-1] == "task.failed"
+    assert query(db, "SELECT state FROM dt_attempts WHERE token = ?", claim.token) == [("failed",)]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), errors.Conflict("the namespace belongs to another")])
+async def test_an_error_that_is_not_the_rows_own_only_puts_it_off(
+    tasks: DurableTasks, org: Org, db: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    task = await org.create("healthy", delay=1)
+
+    def breaks(tx: Transaction, seq: int) -> Row:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(due, "by_seq", breaks)
+        await time_of(tasks).advance(2)
+        await tasks.store.probe()
+        await tasks.store.expire()
+        assert (await org.get(task.id)).state is TaskState.SCHEDULED
+    await time_of(tasks).advance(61)
+    await tasks.store.expire()
+    assert (await org.get(task.id)).state is TaskState.PENDING
+
+
+async def test_an_end_that_breaks_for_no_fault_of_its_row_is_not_set_aside(
+    tasks: DurableTasks, org: Org, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    echoing(tasks)
+    complete, failing = endings.end_completed, [MemoryError(), MemoryError()]
+
+    def breaks(tx: Transaction, row: Row, output: str | None) -> None:
+        if failing:
+            raise failing.pop()
+        complete(tx, row, output)
+
+    monkeypatch.setattr(dispatch, "end_completed", breaks)
+    task = await org.create("healthy", capability="echo", input="kept")
+    assert (await within(org.wait(task.id))).output == "kept"
