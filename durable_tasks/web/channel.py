@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from durable_tasks.engine.waiters import Waiters, org_key
 from durable_tasks.models import Event
+from durable_tasks.ports import Clock
 from durable_tasks.store.store import Store
 
 PAGE = 500
@@ -15,10 +16,12 @@ PAGE = 500
 KEEP = 2000
 KEEP_BYTES = 4 * 1024 * 1024
 """What is kept at hand. Who is further behind reads SQLite by himself."""
+FEW = 10
+"""Listeners who are told at once."""
 EACH = 0.001
 LONGEST_PAUSE = 0.25
-"""Seconds between two rounds of news: so many for each listener, and at most. Telling a thousand costs the event loop
-a tenth of a second, and others wait for it."""
+"""Seconds between two rounds of news to more than a few: so many for each listener, and at most. Telling a thousand
+costs the event loop a tenth of a second, and others wait for it."""
 BATCH = 100
 """Messages that one listener gets at once: it bounds what waits for a slow one."""
 
@@ -52,7 +55,7 @@ class Wanted:
 class Channel:
     """Nothing is queued per listener: a slow one costs no memory and holds up nobody."""
 
-    def __init__(self, org_id: str, store: Store, waiters: Waiters) -> None:
+    def __init__(self, org_id: str, store: Store, waiters: Waiters, clock: Clock) -> None:
         self.org_id = org_id
         self.news = asyncio.Event()
         """Set when there is more, or the end; then another one takes its place. Take it before looking."""
@@ -62,6 +65,8 @@ class Channel:
         """The number of the newest event that was read; those before may be read in SQLite."""
         self._store = store
         self._waiters = waiters
+        self._clock = clock
+        self._over = asyncio.Event()
         self._happened: asyncio.Event | None = None
         self._recent: list[Message] = []
         self._size = 0
@@ -73,6 +78,7 @@ class Channel:
 
     def end(self) -> None:
         self.ended = True
+        self._over.set()
         if self._happened is not None:
             self._happened.set()
         self._tell()
@@ -87,9 +93,13 @@ class Channel:
                 page = await self._store.events(self.org_id, after=self.position, limit=PAGE)
                 if page:
                     self._keep([Message.of(event) for event in page])
-                    await asyncio.sleep(min(self.listeners * EACH, LONGEST_PAUSE))
+                    await self._pause()
                 if len(page) < PAGE:
                     await self._happened.wait()
+
+    async def _pause(self) -> None:
+        if self.listeners > FEW:
+            await self._clock.wait_for(self._over, min(self.listeners * EACH, LONGEST_PAUSE))
 
     def after(self, place: int, wanted: Wanted) -> tuple[list[Message], int] | None:
         """What is wanted of the messages after `place`, and the place that this leads to; no message: there is

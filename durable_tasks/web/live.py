@@ -147,7 +147,8 @@ class Live:
     def _listening(self, org_id: str) -> Iterator[Channel]:
         channel = self._channels.get(org_id)
         if channel is None:
-            channel = self._channels[org_id] = Channel(org_id, self._tasks.store, self._tasks.waiters)
+            store, waiters, clock = self._tasks.store, self._tasks.waiters, self._tasks.clock
+            channel = self._channels[org_id] = Channel(org_id, store, waiters, clock)
             reader = asyncio.create_task(self._read(channel), name=f"durable_tasks events of {org_id}")
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
