@@ -57,11 +57,15 @@ class Api(FastAPI):
             Envelope, largest=tasks.settings.max_body, make_id=tasks.ids.token, steady=tasks.clock.steady
         )
         handle_problems(self)
-        self.include_router(operation_routes(caller_of, self._waits))
-        self.include_router(live_routes(self.live, caller_of))
-        self.include_router(classic_routes(tasks, caller_of))
-        self.include_router(health_routes(tasks))
-        self.include_router(scrapes.router)
+        # Their own routes, not the routers: an included one is looked through twice for every request.
+        for router in (
+            operation_routes(caller_of, self._waits),
+            live_routes(self.live, caller_of),
+            classic_routes(tasks, caller_of),
+            health_routes(tasks),
+            scrapes.router,
+        ):
+            self.router.routes += router.routes
         self.router.routes += [*document_routes(self.openapi), agents.route, *Dashboard(dashboard).routes]
         tasks.surfaces += [agents.running, self.running, self.live.running, scrapes.running]
 
