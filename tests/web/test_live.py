@@ -387,6 +387,7 @@ async def test_many_listeners_read_sqlite_once(tasks: DurableTasks, live: Live, 
 async def test_listeners_are_told_in_rounds(
     tasks: DurableTasks, live: Live, reads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channel, "FEW", 0)
     monkeypatch.setattr(channel, "EACH", 1.0)
     monkeypatch.setattr(channel, "LONGEST_PAUSE", 1.0)
     stream = live.follow("acme", Wanted(), 0, always)
