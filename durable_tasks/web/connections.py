@@ -1,4 +1,4 @@
-"""Connections: how many there may be, and how long one may say nothing.
+"""Connections: how many there may be, and how long one may say, or take, nothing.
 
 They must not know what is asked on them; that is HTTP's and the application's affair.
 """
@@ -12,7 +12,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 log = logging.getLogger("durable_tasks.web")
 
 HEAD = 10.0
-"""Seconds in which a request's head has to be there, from the connection's beginning or the last answer on."""
+"""Seconds in which a request's head has to be there, from the connection's beginning or the last answer on; and in
+which of an answer at least `_LEAST` has to be taken."""
+_LEAST = 4096
+"""Bytes."""
 _LINGER = 0.5
 """Seconds that a refused connection stays open: closed at once, its refusal would be lost."""
 _BUSY = (
@@ -62,13 +65,13 @@ class Crowd:
         connection.loop.call_later(_LINGER, self._forget, connection)
 
     def sweep(self, now: float) -> None:
-        """Close what has said nothing for too long. What is open for a request is that request's affair."""
+        """Close what has said or taken nothing for too long. What is open for a request is that request's affair."""
         if self._refused:
             log.warning(
                 "connections were refused: there is no room", extra={"refused": self._refused, "most": self._most}
             )
             self._refused = 0
-        for connection in [one for one in self._inside if one.is_quiet and now - one.quiet_since > HEAD]:
+        for connection in [one for one in self._inside if one.silence(now) > HEAD]:
             connection.transport.abort()
 
     def _forget(self, connection: "Connection") -> None:
@@ -76,12 +79,12 @@ class Crowd:
         connection.transport.close()
 
     def _make_room(self) -> bool:
-        """Close, of the address that has most connections on which nothing is asked, the one quiet for longest."""
-        quiet = [one for one in self._inside if one.is_quiet]
-        if not quiet:
+        """Close, of the address that has most connections that wait for their other end, the one that waits longest."""
+        waiting = [one for one in self._inside if one.is_waiting]
+        if not waiting:
             return False
-        greediest, _ = Counter(one.address for one in quiet).most_common(1)[0]
-        longest = min((one for one in quiet if one.address == greediest), key=lambda one: one.quiet_since)
+        greediest, _ = Counter(one.address for one in waiting).most_common(1)[0]
+        longest = min((one for one in waiting if one.address == greediest), key=lambda one: one.waiting_since)
         self._inside.discard(longest)
         longest.transport.abort()
         return True
@@ -95,12 +98,22 @@ class Connection(H11Protocol):  # by name: with httptools installed uvicorn's ch
         self._crowd = crowd
         self._refused = False
         self.address = ""
-        self.quiet_since = self.loop.time()
+        self.waiting_since = self.loop.time()
+        self._untaken = 0
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+    def is_waiting(self) -> bool:
+        """Whether only its other end can go on: no request is being answered, or what was answered is not taken."""
+        return self.cycle is None or self.cycle.response_complete or self.flow.write_paused
+
+    def silence(self, now: float) -> float:
+        """For how many seconds its other end has let it wait. While some of an answer is left, each part of it that is
+        taken counts: that it is written here into a buffer does not mean that it has arrived."""
+        untaken = self.transport.get_write_buffer_size()
+        taken = self._untaken - untaken
+        if not self.is_waiting or taken < 0 or taken >= _LEAST or (taken and not untaken):
+            self.waiting_since, self._untaken = now, untaken
+        return now - self.waiting_since
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -114,7 +127,7 @@ class Connection(H11Protocol):  # by name: with httptools installed uvicorn's ch
             super().data_received(data)
 
     def on_response_complete(self) -> None:
-        self.quiet_since = self.loop.time()
+        self.waiting_since = self.loop.time()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -25,6 +25,8 @@ PORT = 8000
 _BACKLOG = 2048
 _DEAF = 30_000
 """Milliseconds."""
+_UNSENT = 32_768
+"""Bytes of an answer that the kernel takes before it can send them: of the rest it is seen how fast it is taken."""
 _TICKS = 10
 """Tenths of a second between two looks at who says nothing."""
 
@@ -134,15 +136,18 @@ async def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"cannot listen at {_url(host, port)}: {error.strerror}; choose another", setting="port", value=port
         ) from error
-    _forget_the_deaf(listening)
+    _see_the_deaf(listening)
     return listening
 
 
-def _forget_the_deaf(listening: socket.socket) -> None:
+def _see_the_deaf(listening: socket.socket) -> None:
     """Have the kernel drop a connection whose other end takes nothing: closing one waits for what was sent to be taken,
-    and stopping waits for that."""
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+    and stopping waits for that. And have it take no megabytes at a time: a slow reader would look like a deaf one.
+    Accepted sockets inherit both."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAF)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def _url(host: str, port: int) -> str:

@@ -5,16 +5,21 @@ It must not test operations.
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.web import connections, envelope
-from durable_tasks.web.server import serving
+from durable_tasks.web.connections import Connection, Crowd
+from durable_tasks.web.server import _listen, serving
 from tests.cli.running import started
 from tests.web.listening import spin_until
 
@@ -108,6 +113,91 @@ async def test_a_request_has_one_length(tmp_path: Path) -> None:
             answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"code": "two_lengths"' in answer
+
+
+LONG = b"x" * 8_000_000
+
+
+async def answer_at_length(scope: Scope, receive: Receive, send: Send) -> None:
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(LONG)).encode())]}
+    )
+    await send({"type": "http.response.body", "body": LONG})
+
+
+@asynccontextmanager
+async def crowded(most: int) -> AsyncIterator[tuple[Crowd, list[Connection], str]]:
+    """A server of long answers, whose connections are in hand, and which sweeps when it is told to."""
+    crowd, made, state = Crowd(most), list[Connection](), ServerState()
+    config = uvicorn.Config(answer_at_length, lifespan="off", log_config=None, access_log=False)
+    config.load()
+
+    class Known(Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(self)
+
+    def connection() -> Connection:
+        return Known(crowd, config=config, server_state=state, app_state={})
+
+    with await _listen("127.0.0.1", 0) as listening:
+        server = await asyncio.get_running_loop().create_server(connection, sock=listening)
+        try:
+            yield crowd, made, f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.close()
+            for one in made:
+                one.transport.abort()
+            await asyncio.gather(*state.tasks)
+
+
+async def asking_only(url: str, stack: AsyncExitStack, times: int) -> socket.socket:
+    """A connection that asks so often at once; nothing of the answers is taken before it is told to."""
+    asking = stack.enter_context(socket.socket())
+    asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    asking.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(asking, ("127.0.0.1", int(url.rpartition(":")[2])))
+    await asyncio.get_running_loop().sock_sendall(asking, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * times)
+    return asking
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+async def test_who_takes_no_answer_makes_room(asked: int) -> None:
+    async with crowded(1) as (_, made, url), AsyncExitStack() as stack:
+        await asking_only(url, stack, asked)
+        await spin_until(lambda: bool(made) and made[0].flow.write_paused)  # the second waits to be written
+        reader, _ = await connected(url, stack, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(30):
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert made[0].transport.is_closing()
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+async def test_who_takes_no_answer_is_left_after_a_time(asked: int) -> None:
+    async with crowded(1) as (crowd, made, url), AsyncExitStack() as stack:
+        await asking_only(url, stack, asked)
+        await spin_until(lambda: bool(made) and made[0].flow.write_paused)
+        now = made[0].loop.time()
+        for seconds, left in ((0.0, False), (connections.HEAD, False), (connections.HEAD + 1, True)):
+            crowd.sweep(now + seconds)
+            assert made[0].transport.is_closing() == left
+
+
+async def test_who_takes_an_answer_slowly_has_it_whole() -> None:
+    async with crowded(1) as (crowd, made, url), AsyncExitStack() as stack:
+        asking = await asking_only(url, stack, 1)
+        await spin_until(lambda: bool(made) and made[0].flow.write_paused)
+        now, heard = made[0].loop.time(), b""
+        async with asyncio.timeout(60):
+            while len(heard) < len(LONG):
+                taken = 0
+                while taken < 400_000 and len(heard) < len(LONG):
+                    heard += (part := await made[0].loop.sock_recv(asking, 65_536))
+                    taken += len(part)
+                    assert part, "it was cut off"
+                now += connections.HEAD - 1
+                crowd.sweep(now)
+        assert heard.endswith(b"\r\n\r\n" + LONG[: len(heard) - heard.index(b"\r\n\r\n") - 4])
 
 
 async def _first(reader: asyncio.StreamReader) -> bytes:
