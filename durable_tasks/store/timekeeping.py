@@ -103,7 +103,7 @@ def _known(conn: sqlite3.Connection) -> _Known | None:
 def _foreign_from(conn: sqlite3.Connection, now: float) -> float | None:
     """After a start of the machine: the earliest instant in the file that is still to come, when the clock cannot be
     right because tasks are from later than now."""
-    newest = conn.execute("SELECT created_at FROM dt_tasks ORDER BY seq DESC LIMIT 1").fetchone()
+    newest = conn.execute("SELECT created_at FROM dt_tasks WHERE seq = (SELECT MAX(seq) FROM dt_tasks)").fetchone()
     if newest is None or newest[0] <= now:
         return None
     instants = (
