@@ -59,8 +59,9 @@ def seconds_at(moment: datetime | float | None, now: float) -> float | None:
         return None
     seconds = moment.timestamp() if isinstance(moment, datetime) else now + moment
     if not _FIRST_SECOND <= seconds < _BEHIND_LAST:
+        said = moment.isoformat() if isinstance(moment, datetime) else shown(moment)
         raise InvalidInput(
-            f"{shown(moment)} is outside of the years 1 to 9999 in UTC (less the last 15 microseconds)", value=moment
+            f"{said} is outside of the years 1 to 9999 in UTC (less the last 15 microseconds)", value=moment
         )
     return seconds
 

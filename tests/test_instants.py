@@ -109,3 +109,9 @@ def test_anything_is_an_instant_that_can_be_read_back_or_refused(value: Any) -> 
     read = utc(seconds)
     if isinstance(moment, datetime):
         assert abs((read - moment).total_seconds()) < 1e-4
+
+
+def test_a_moment_is_shown_as_people_write_it() -> None:
+    moment = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=-1)))
+    with pytest.raises(InvalidInput, match=r"^9999-12-31T23:59:59\.999999-01:00 is outside"):
+        parse_instant(moment)

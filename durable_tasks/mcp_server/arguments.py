@@ -42,7 +42,9 @@ def _parsed(text: str, schema: Schema) -> Any:
     """What a text means where a list or an object is wanted, if it means anything there."""
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError):
+    except RecursionError as error:
+        raise InvalidInput("a text of JSON is nested too deeply; send fewer levels") from error
+    except ValueError:
         found = None
     if isinstance(found, list) and _takes(schema, "array"):
         return found

@@ -37,6 +37,8 @@ from durable_tasks.models import (
 )
 
 LARGEST_PAGE = 1000
+LARGEST_NUMBER = 2**63 - 1
+"""What SQLite can hold."""
 LONGEST_WAIT = 60.0
 """Seconds that one call waits for an end; who wants to wait longer asks again."""
 
@@ -170,7 +172,9 @@ class UpdateTask(Command):
     deadline: Any = None
     max_retries: Annotated[StrictInt, Field(ge=0, le=1_000_000)] | None = None
     timeout: Duration | None = None
-    version: StrictInt | None = Field(None, description="Change nothing unless the task still has this version.")
+    version: StrictInt | None = Field(
+        None, le=LARGEST_NUMBER, description="Change nothing unless the task still has this version."
+    )
 
 
 class NextTask(Request):
@@ -232,7 +236,7 @@ class WaitTask(OfTask):
 class ListEvents(Request):
     task_id: Id | None = None
     workflow_id: Id | None = None
-    after: Annotated[int, Field(ge=0)] = 0
+    after: Annotated[int, Field(ge=0, le=LARGEST_NUMBER)] = 0
     limit: Limit = 100
 
 
@@ -250,8 +254,8 @@ class CreateWorkflow(Request):
     metadata: dict[str, Any] = Field(default_factory=dict)
     created_by: Agent | None = None
     failure_policy: FailurePolicy | None = Field(None, description="fail_fast for a pipeline, else continue.")
-    join: Literal["all", "any"] | Annotated[StrictInt, Field(ge=1)] = "all"
-    max_parallel: Annotated[StrictInt, Field(ge=1)] | None = None
+    join: Literal["all", "any"] | Annotated[StrictInt, Field(ge=1, le=LARGEST_NUMBER)] = "all"
+    max_parallel: Annotated[StrictInt, Field(ge=1, le=LARGEST_NUMBER)] | None = None
     idempotency_key: Key | None = None
 
 

@@ -28,6 +28,7 @@ from durable_tasks.store.moves import (
     require_token,
     touch,
 )
+from durable_tasks.store.ownership import require_own
 from durable_tasks.store.remainders import Work
 from durable_tasks.store.rows import (
     ATTEMPT,
@@ -108,7 +109,7 @@ def next_once(tx: Transaction, org_id: str, wanted: Wanted, command_id: str) -> 
 
 def _next(command_id: str) -> str:
     """Among the commands of the task that was found: its own may bear the same id."""
-    return f"next\n{command_id}"
+    return f"{commands.NEXT}{command_id}"
 
 
 def undo_next(tx: Transaction, claims: Sequence[Claim], command_id: str) -> None:
@@ -380,6 +381,7 @@ def cancel(tx: Transaction, org_id: str, task_id: str, reason: str | None) -> Ta
     if row["state"] == S.CANCELLED:
         return to_task(row)
     require(row, Verb.CANCEL)
+    require_own(tx, row, Verb.CANCEL)
     cancel_row(tx, row, reason)
     return to_task(row)
 
@@ -388,6 +390,7 @@ def retry(tx: Transaction, org_id: str, task_id: str) -> Task:
     """Run a failed or cancelled task again: a new generation with fresh counters."""
     row = get(tx, org_id, task_id)
     require(row, Verb.RETRY)
+    require_own(tx, row, Verb.RETRY)
     found = None
     if row["workflow_id"] is not None:
         found = tx.one("SELECT state, max_parallel FROM dt_workflows WHERE id = ?", (row["workflow_id"],))

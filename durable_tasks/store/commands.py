@@ -39,12 +39,25 @@ def forget_key(tx: Transaction, org_id: str, operation: str, key: str | None) ->
     tx.run("DELETE FROM dt_idempotency WHERE org_id = ? AND operation = ? AND key = ?", (org_id, operation, key))
 
 
+NEXT = "next\n"
+"""Before the id of a command that looked for its task: among those of the task that it found."""
+
+
 class Command(NamedTuple):
     """A command that is done once: its id among those of its task or workflow, and the hash of what it asks."""
 
     id: str
     verb: str
     content: str
+
+    @property
+    def given(self) -> str:
+        """Its id as its caller gave it."""
+        return self.id.removeprefix(NEXT) if self.verb == "next" else self.id
+
+    @property
+    def operation(self) -> str:
+        return "next_task" if self.verb == "next" else self.verb
 
 
 def command(command_id: str | None, verb: str, *content: Any) -> Command | None:
@@ -65,6 +78,8 @@ def first_answer(tx: Transaction, subject_id: str, asked: Command | None) -> Any
     if found is None:
         return None
     verb, content, caller, answer = found
+    # Nobody wrote down whose it was. It says no more than its task, which all of the organisation may read, and to
+    # refuse it would have what was done be done again; claims, whose tokens are secrets, are looked at by their verb.
     of_earlier_release = content is None
     if verb != asked.verb:
         raise conflict(subject_id, asked, f"was used for {verb} on {subject_id}; use a new one for {asked.verb}")
@@ -75,8 +90,9 @@ def first_answer(tx: Transaction, subject_id: str, asked: Command | None) -> Any
 
 def conflict(subject_id: str, asked: Command, why: str | None = None) -> IdempotencyConflict:
     """What the caller is told whose command is not the one that its id names."""
-    why = why or f"was used for another {asked.verb} on {subject_id}, or by somebody else; use a new one"
-    return IdempotencyConflict(f"the command id {asked.id!r} {why}", key=asked.id, operation=asked.verb, id=subject_id)
+    why = why or f"was used for another {asked.operation} on {subject_id}, or by somebody else; use a new one"
+    said = f"the command id {asked.given!r} {why}"
+    return IdempotencyConflict(said, key=asked.given, operation=asked.operation, id=subject_id)
 
 
 def remember_answer(tx: Transaction, subject_id: str, asked: Command | None, answer: Any) -> None:

@@ -5,7 +5,7 @@ It must not know which tasks are to be tried, nor how many transactions that tak
 
 from collections.abc import Callable, Mapping
 
-from durable_tasks.errors import Conflict
+from durable_tasks.errors import Conflict, Forbidden
 from durable_tasks.lifecycle import Verb
 from durable_tasks.models import Task, TaskFilter
 from durable_tasks.store import claims, listing
@@ -36,6 +36,6 @@ def _fits(tx: Transaction, org_id: str, wanted: TaskFilter, task_id: str) -> boo
 def _done(tx: Transaction, org_id: str, verb: Verb, task_id: str, reason: str | None) -> bool:
     try:
         settled(tx, lambda tx: _VERBS[verb](tx, org_id, task_id, reason))
-    except Conflict:  # said before anything was written: it stays as it is
+    except (Conflict, Forbidden):  # said before anything was written: it stays as it is
         return False
     return True

@@ -62,7 +62,14 @@ _PARTICIPLE = {
 
 def require_token(row: Row, token: str) -> None:
     """Raise StaleToken unless `token` is that of the current attempt."""
-    if not token or row["token"] != token:
+    if not token:
+        whose = "nobody does" if row["assigned_to"] is None else f"{row['assigned_to']!r} does"
+        raise StaleToken(
+            f"you hold no attempt of task {row['id']}, which is {row['state']}; {whose}",
+            task_id=row["id"],
+            state=row["state"],
+        )
+    if row["token"] != token:
         raise StaleToken(
             f"the token is not that of attempt {row['attempt']} of task {row['id']}, which is {row['state']};"
             " the attempt was ended or given to somebody else",

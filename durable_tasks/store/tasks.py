@@ -6,7 +6,7 @@ It must not know how attempts begin: who runs a task is told in claims.py and di
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from durable_tasks.errors import DependencyCycle, Forbidden, InvalidInput, NotFound, VersionConflict
+from durable_tasks.errors import DependencyCycle, InvalidInput, NotFound, VersionConflict
 from durable_tasks.instants import seconds_at
 from durable_tasks.lifecycle import HELD, Verb, find_cycle
 from durable_tasks.models import Mode, Task, TaskState
@@ -15,9 +15,11 @@ from durable_tasks.store.drafts import Draft
 from durable_tasks.store.endings import end_released
 from durable_tasks.store.inserts import Inserts
 from durable_tasks.store.moves import get, move, require
+from durable_tasks.store.ownership import require_own
 from durable_tasks.store.rows import (
     TASK,
     Row,
+    canonical_hash,
     task_row,
     to_task,
 )
@@ -113,10 +115,12 @@ EDITABLE = frozenset(
 
 
 def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int | None) -> Task:
-    """Edit an open task. `fields` are columns already checked. A manual task that is assigned to another than its
+    """Edit an open task. `fields` are columns already checked; the event has a hash of them as they are stored: what
+    a person looks at is not exchanged without a trace. A manual task that is assigned to another than its
     holder is taken from the holder. Raises NotFound, IllegalMove, VersionConflict, Forbidden."""
     row = get(tx, org_id, task_id)
     require(row, Verb.UPDATE)
+    require_own(tx, row, Verb.UPDATE)
     if version is not None and row["version"] != version:
         raise VersionConflict(
             f"task {task_id} has version {row['version']}, the edit was made on version {version}; read it again",
@@ -127,14 +131,14 @@ def update(tx: Transaction, org_id: str, task_id: str, fields: Row, version: int
     changes = dict(fields)
     if "deadline" in changes:
         changes["deadline_at"] = seconds_at(changes.pop("deadline"), tx.now)
+    said = {"fields": sorted(fields), "values_hash": canonical_hash(changes)}
     if "assigned_to" in changes:
-        _require_own(tx, row)
         changes["reserved_for"] = changes.pop("assigned_to")
         if _is_taken(row) and changes["reserved_for"] != row["assigned_to"]:
             end_released(tx, row, "reassigned")
     if "timeout" in changes and TaskState(row["state"]) in HELD and row["started_at"] is not None:
         changes["timeout_at"] = None if changes["timeout"] is None else _begun_at(row) + changes["timeout"]
-    move(tx, row, TaskState(row["state"]), "task.updated", {"fields": sorted(fields)}, **changes)
+    move(tx, row, TaskState(row["state"]), "task.updated", said, **changes)
     return to_task(row)
 
 
@@ -142,20 +146,6 @@ def _begun_at(row: Row) -> float:
     """When the attempt's time began to run: a timeout that it has moved along when the clock was set since."""
     timed = row["timeout_at"] is not None and row["timeout"] is not None
     return float(row["timeout_at"] - row["timeout"] if timed else row["started_at"])
-
-
-def _require_own(tx: Transaction, row: Row) -> None:
-    """Raise Forbidden when the actor may give away only what is his own, or his groups', and this is not."""
-    holder = row["assigned_to"] or row["reserved_for"]
-    if tx.names is None or holder is None or holder in tx.names:
-        return
-    how = "reserved for" if row["assigned_to"] is None else "held by"
-    raise Forbidden(
-        f"task {row['id']} is {how} {holder!r}; only {holder!r} or an operator may give it to somebody else",
-        operation="update",
-        role="operator",
-        task_id=row["id"],
-    )
 
 
 def _is_taken(row: Row) -> bool:

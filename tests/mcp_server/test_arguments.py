@@ -48,3 +48,9 @@ def test_what_may_be_anything_is_not_looked_through() -> None:
     schema, free = TOOLS["create_task"].described.input_schema, {"a": [{"b": 1}]}
     read = meant({"title": "x", "input": free, "metadata": free, "form": free}, schema)
     assert read["input"] is read["metadata"] is read["form"] is free
+
+
+def test_a_text_of_too_many_levels_is_named_as_that() -> None:
+    schema = TOOLS["create_task"].described.input_schema
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        meant({"title": "x", "metadata": '{"a":' * 200_000}, schema)

@@ -139,3 +139,12 @@ async def test_another_caller_is_a_conflict(ann: Org, org: Org, db: Path, name: 
     with pytest.raises(errors.IdempotencyConflict, match=ID):
         await asked.same(org if caller is None else org.by(caller), on)
     assert everything(db) == before
+
+
+async def test_the_id_of_a_next_is_shown_as_it_was_given(org: Org, db: Path) -> None:
+    await org.create("task")
+    assert await org.by("ann").next(agent_id="ann", command_id="same") is not None
+    with pytest.raises(errors.IdempotencyConflict) as caught:
+        await org.by("eve").next(agent_id="ann", command_id="same")
+    assert caught.value.message.startswith("the command id 'same' was used for another next_task on ")
+    assert (caught.value.facts["key"], caught.value.facts["operation"]) == ("same", "next_task")

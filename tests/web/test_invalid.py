@@ -84,6 +84,12 @@ async def test_nor_by_a_tool(client: httpx.AsyncClient) -> None:
             "body percent: Input should be a valid integer; it was 'half'",
         ),
         ("/v1/tasks", {"title": "x", "max_retries": -7}, "greater than or equal to 0; it was -7"),
+        (
+            "/v1/workflows",
+            {"kind": "fan_out", "name": "x", "tasks": [{"name": "a"}], "max_parallel": 10**30},
+            "body max_parallel: ",
+        ),
+        ("/v1/workflows", {"kind": "fan_out", "name": "x", "tasks": [{"name": "a"}], "join": 10**30}, "body join"),
         ("/v1/tasks", {"title": "y" * 600}, f"at most 512 characters; it was '{'y' * 100}'…"),
     ],
 )
@@ -91,6 +97,22 @@ async def test_the_wrong_value_is_shown_and_no_name_of_a_branch(
     client: httpx.AsyncClient, path: str, body: Any, detail: str
 ) -> None:
     assert detail in (await client.post(path, json=body)).json()["detail"]
+
+
+async def test_a_number_that_no_file_can_hold_is_refused_by_its_field(client: httpx.AsyncClient) -> None:
+    answer = await client.get(f"/v1/events?after={10**30}")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "after")
+    task = (await client.post("/v1/tasks", json={"title": "x"})).json()
+    answer = await client.patch(f"/v1/tasks/{task['id']}", json={"title": "y", "version": 10**30})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "version")
+
+
+async def test_who_holds_no_attempt_is_told_who_does(client: httpx.AsyncClient) -> None:
+    task = (await client.post("/v1/tasks", json={"title": "x"})).json()
+    assert (await client.post(f"/v1/tasks/{task['id']}/claim", json={}, headers=as_caller(subject="bob"))).is_success
+    answer = (await client.post(f"/v1/tasks/{task['id']}/complete", json={})).json()
+    assert answer["code"] == "stale_token"
+    assert answer["detail"] == f"you hold no attempt of task {task['id']}, which is claimed; 'bob' does"
 
 
 def _schemas() -> Iterator[Any]:

@@ -1,0 +1,90 @@
+"""Whose a task is: what is reserved for somebody or held by somebody, others leave alone unless they created it.
+
+It must not know roles: `names` says as whom somebody may act.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from durable_tasks import NewTask, Org, errors
+from tests.store.support import claimed
+
+Act = Callable[[Org, str], Awaitable[Any]]
+
+ACTS: dict[str, Act] = {
+    **{
+        name: lambda org, task_id, name=name, value=value: org.update(task_id, **{name: value})  # type: ignore[misc]
+        for name, value in {
+            "title": "pay eve",
+            "description": "much",
+            "metadata": {"sum": 9},
+            "deadline": 1,
+            "timeout": 1,
+            "labels": ["x"],
+            "priority": 3,
+            "assigned_to": "eve",
+        }.items()
+    },
+    "cancel": lambda org, task_id: org.cancel(task_id),
+}
+
+
+def acting(org: Org, name: str, *names: str) -> Org:
+    return org.by(name, names=[name, *names])
+
+
+@pytest.mark.parametrize("assigned", ["ann", "group:legal"])
+@pytest.mark.parametrize("act", ACTS)
+async def test_what_is_reserved_is_changed_by_whom_it_is_for_and_its_creator(org: Org, act: str, assigned: str) -> None:
+    for somebody in (acting(org, "ann", "group:legal"), acting(org, "boss"), org):
+        task = await acting(org, "boss").create("approve", assigned_to=assigned)
+        with pytest.raises(errors.Forbidden, match=f"reserved for '{assigned}'"):
+            await ACTS[act](acting(org, "eve"), task.id)
+        assert await org.get(task.id) == task
+        assert (await ACTS[act](somebody, task.id)).version > task.version
+
+
+@pytest.mark.parametrize("act", ACTS)
+async def test_what_is_held_is_changed_by_its_holder(org: Org, act: str) -> None:
+    for somebody in (acting(org, "ann"), org):
+        task = await acting(org, "boss").create("approve")
+        held = (await org.claim(task.id, agent_id="ann")).task
+        for other in (acting(org, "eve"), acting(org, "boss")):
+            with pytest.raises(errors.Forbidden, match="held by 'ann'"):
+                await ACTS[act](other, task.id)
+        assert await org.get(task.id) == held
+        assert (await ACTS[act](somebody, task.id)).version > held.version
+
+
+async def test_what_has_ended_is_run_again_by_whom_it_is_for_and_its_creator(org: Org) -> None:
+    for somebody in (acting(org, "ann"), acting(org, "boss"), org):
+        task = await acting(org, "boss").create("approve", assigned_to="ann")
+        await org.cancel(task.id)
+        with pytest.raises(errors.Forbidden, match="may retry it"):
+            await acting(org, "eve").retry(task.id)
+        assert (await somebody.retry(task.id)).state == "pending"
+
+
+async def test_what_is_nobodys_is_everybodys(org: Org) -> None:
+    eve = acting(org, "eve")
+    failed = await claimed(org, agent="ann")
+    await org.fail(failed.task.id, "no", token=failed.token)
+    assert (await eve.retry(failed.task.id)).state == "pending"
+    assert (await eve.update(failed.task.id, title="new")).title == "new"
+    assert (await eve.cancel(failed.task.id)).state == "cancelled"
+
+
+async def test_of_many_those_of_others_stay_as_they_are(org: Org) -> None:
+    await org.create_many([NewTask(name="a", labels=("x",), assigned_to="ann"), NewTask(name="b", labels=("x",))])
+    changed = await acting(org, "eve").cancel_many(labels=["x"])
+    assert (changed.matched, changed.changed) == (2, 1)
+
+
+async def test_what_was_edited_is_on_record(org: Org) -> None:
+    task = await org.create("approve")
+    for title in ("one", "two", "one"):
+        await org.update(task.id, title=title)
+    hashes = [event.data["values_hash"] for event in await org.events(task_id=task.id) if event.kind == "task.updated"]
+    assert hashes[0] == hashes[2] != hashes[1]
