@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from durable_tasks import DurableTasks
+from durable_tasks.access import Role
 from tests.web.asking import api, as_caller
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -80,7 +81,8 @@ async def test_who_held_a_cancelled_task_hears_of_it_and_says_that_he_has_stoppe
     made = (await client.post("/v1/tasks", json={"title": "Approve it"})).json()
     path = f"/v1/tasks/{made['id']}"
     await client.post(f"{path}/claim")
-    await client.post(f"{path}/cancel", headers=as_caller(subject="bob"))
+    assert (await client.post(f"{path}/cancel", headers=as_caller(subject="bob"))).status_code == 403
+    assert (await client.post(f"{path}/cancel", headers=as_caller(subject="bob", role=Role.OPERATOR))).is_success
     assert (await client.post(f"{path}/heartbeat")).json()["cancel_requested"] is True
     assert (await client.post(f"{path}/release")).json()["state"] == "cancelled"
     assert (await client.post(f"{path}/heartbeat")).status_code == 409
@@ -98,9 +100,9 @@ async def test_a_group_is_that_of_the_caller_and_of_nobody_who_says_so(served: S
     assert (await client.post("/v1/tasks/next", json={"space_id": "s"}, headers=other)).status_code == 204
     refused = await client.post(f"{path}/claim", headers=other)
     assert (refused.status_code, refused.json()["code"]) == (409, "already_claimed")
-    for body in ({"groups": ["legal"]}, {"agent_id": "group:legal"}):
+    for body, status in (({"groups": ["legal"]}, 422), ({"agent_id": "group:legal"}, 403)):
         for place in (f"{path}/claim", "/v1/tasks/next"):
-            assert (await client.post(place, json=body, headers=other)).status_code == 422
+            assert (await client.post(place, json=body, headers=other)).status_code == status
     (found,) = (await client.get("/v1/tasks", params=waiting, headers=member)).json()["items"]
     assert found["id"] == made["id"]
     assert (await client.post("/v1/tasks/next", json={"space_id": "s"}, headers=member)).json()["task"][
