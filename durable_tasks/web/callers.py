@@ -41,11 +41,10 @@ class Callers:
     async def authenticate(self, request: Request) -> Principal:
         """The same for surfaces that want no more than the Principal. It answers when it is the caller's turn."""
         visit = Visit.of(request.scope)
-        await visit.before_proof()
         try:
             principal = await self._hook(request)
         except Unauthenticated:
-            visit.disproved()
+            await visit.disproved()
             raise
         await visit.proved(principal)
         return principal

@@ -19,7 +19,7 @@ MOST_LONG = 1000
 """Waits, and as many streams, of one organisation at a time, where there are descriptors enough for four times that."""
 _MOST = 8192
 _UNPROVED_RATE = 10.0
-"""Requests a second of one address that prove nothing, before more are refused unseen."""
+"""Requests a second of one address that prove nothing, before more are answered late."""
 _QUICK_REFUSALS = 20.0
 """Refusals a second that are answered at once. More come late: who asks again at once costs as much as work does."""
 _LATE = 1.0
@@ -66,24 +66,19 @@ class Shares:
         """With whom a request waits before it is looked at: its organisation's, or, unproved, those of its address."""
         return self._proved.get(hash(proof)) or f"@{address}"
 
-    def is_tiresome(self, address: str, proof: str) -> float:
-        """Before a proof is looked at, which costs: for how many seconds an address that has shown many that were none
-        is refused. A proof that was good goes on counting, whoever else is at that address."""
-        return 0.0 if not self.limited or hash(proof) in self._proved else self._unproved.missing(address)
-
-    async def refuse_unseen(self, address: str, wait: float) -> None:
-        """Raises RateLimited."""
-        await self._refuse(address, wait, "too many requests from this address prove nothing")
-
     def proved(self, proof: str, org_id: str) -> None:
         if proof and self.limited:
             self._proved[hash(proof)] = org_id
+            self._proved.move_to_end(hash(proof))
             if len(self._proved) > _REMEMBERED:
                 self._proved.popitem(last=False)
 
-    def disproved(self, address: str, proof: str) -> None:
+    async def disproved(self, address: str, proof: str) -> None:
+        """Nothing is refused before it was looked at: what others at an address showed says nothing about a proof. It
+        is the answer to one that was none that comes late, where there were many."""
         self._proved.pop(hash(proof), None)
-        self._unproved.take(address)
+        if self.limited and self._unproved.take(address):
+            await self._be_late()
 
     async def open(self, principal: Principal) -> None:
         """One more request, until `close`. Raises RateLimited."""
@@ -108,10 +103,14 @@ class Shares:
         return self.turns.resting(org_id) if self.limited else nullcontext()
 
     async def _refuse(self, key: str, wait: float, why: str) -> None:
-        if self._refusals.take(key) and self._late < self._late_most:
+        if self._refusals.take(key):
+            await self._be_late()
+        raise RateLimited(f"{why}; ask again in {wait:.3g} s, and less often", retry_after=round(wait, 3))
+
+    async def _be_late(self) -> None:
+        if self._late < self._late_most:
             self._late += 1
             try:
                 await self._clock.wait_for(asyncio.Event(), _LATE)
             finally:
                 self._late -= 1
-        raise RateLimited(f"{why}; ask again in {wait:.3g} s, and less often", retry_after=round(wait, 3))

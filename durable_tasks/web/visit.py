@@ -72,15 +72,9 @@ class Visit:
         visit: Visit = scope[_KEY]
         return visit
 
-    async def before_proof(self) -> None:
-        """Raises RateLimited."""
-        if wait := self._shares.is_tiresome(self.address, self._proof):
-            self._seen()
-            await self._shares.refuse_unseen(self.address, wait)
-
-    def disproved(self) -> None:
+    async def disproved(self) -> None:
         self._seen()
-        self._shares.disproved(self.address, self._proof)
+        await self._shares.disproved(self.address, self._proof)
 
     async def proved(self, principal: Principal) -> None:
         """It is this principal's. Returns when it may be worked on. Raises RateLimited."""
