@@ -183,8 +183,8 @@ class EventStream(StreamingResponse):
         self._patience = patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with Visit.of(scope).resting():
-            await super().__call__(scope, receive, send)
+        Visit.of(scope).worked()
+        await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Sent) -> None:

@@ -4,7 +4,7 @@ They must not know what a request does.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,8 +17,30 @@ REMEMBERED = 10.0
 
 @dataclass(slots=True)
 class _Line:
+    """One organisation's. Its callers are called in turn, however many requests each has in it."""
+
     working: int = 0
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    waiting: OrderedDict[str, deque[asyncio.Future[None]]] = field(default_factory=OrderedDict)
+
+    def join(self, caller: str) -> asyncio.Future[None]:
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.setdefault(caller, deque()).append(turn)
+        return turn
+
+    def call(self) -> asyncio.Future[None]:
+        caller, turns = next(iter(self.waiting.items()))
+        turn = turns.popleft()
+        self.waiting.move_to_end(caller)
+        if not turns:
+            del self.waiting[caller]
+        return turn
+
+    def leave(self, caller: str, turn: asyncio.Future[None]) -> None:
+        turns = self.waiting.get(caller, deque())
+        if turn in turns:  # else it was called as it left
+            turns.remove(turn)
+            if not turns:
+                del self.waiting[caller]
 
 
 class Turns:
@@ -30,8 +52,8 @@ class Turns:
         self._last: str | None = None
         self._shared_until = 0.0
 
-    async def begin(self, org_id: str) -> None:
-        """Wait for a turn. Each is given back with `end`."""
+    async def begin(self, org_id: str, caller: str = "") -> None:
+        """Wait for a turn of the caller's. Each is given back with `end`."""
         if org_id != self._last:
             if self._last is not None:
                 self._shared_until = self._steady() + REMEMBERED
@@ -42,15 +64,14 @@ class Turns:
         if not line.waiting and self._has_room(line):
             line.working += 1
             return
-        turn = asyncio.get_running_loop().create_future()
-        line.waiting.append(turn)
+        turn = line.join(caller)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.end(org_id)  # it was just given to somebody who has gone
             else:
-                line.waiting.remove(turn)
+                line.leave(caller, turn)
                 self._forget(org_id, line)
             raise
 
@@ -58,7 +79,7 @@ class Turns:
         line = self._lines[org_id]
         line.working -= 1
         while line.waiting and self._has_room(line):
-            turn = line.waiting.popleft()
+            turn = line.call()
             if not turn.done():
                 line.working += 1
                 turn.set_result(None)
@@ -77,5 +98,5 @@ class Turns:
         return line.working < TOGETHER or self._steady() >= self._shared_until
 
     def _forget(self, org_id: str, line: _Line) -> None:
-        if not line.working and not line.waiting:
-            self._lines.pop(org_id, None)
+        if not line.working and not line.waiting and self._lines.get(org_id) is line:
+            del self._lines[org_id]

@@ -3,8 +3,6 @@
 It must not know what is asked, nor how somebody proves who they are.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +11,7 @@ from durable_tasks.web import refusals
 from durable_tasks.web.shares import Shares
 
 _KEY = "durable_tasks.visit"
+_START = "http.response.start"
 _WITH_BODY = ("POST", "PUT", "PATCH")
 """Methods whose body is read: it is waited for."""
 
@@ -95,26 +94,32 @@ class Visit:
         return message
 
     async def send(self, message: Message) -> None:
-        self._seen()  # what nobody has to prove anything for is on its way, and who takes it may be slow
+        """Whoever takes the answer may be slow: no turn is kept for that. What comes without a length is still made."""
+        self._seen()
+        if self._working and (_has_length(message) if message["type"] == _START else not message.get("more_body")):
+            self.worked()
         await self._send(message)
 
-    def resting(self) -> AbstractContextManager[None]:
-        """While there is nothing to do but wait, or to send what happens."""
-        if self.principal is None or not self._working:
-            return nullcontext()
-        return self._shares.resting(self.principal.org)
+    def worked(self) -> None:
+        """Nothing is left but to send the answer, or what happens as it happens."""
+        if self._working and self.principal is not None:
+            self._working = False
+            self._shares.turns.end(self.principal.org)
 
     def end(self) -> None:
         self._seen()
         if self.principal is not None:
-            if self._working:
-                self._shares.turns.end(self.principal.org)
+            self.worked()
             self._shares.close(self.principal)
 
     async def _work(self) -> None:
         if self._shares.limited and self.principal is not None and not self._working:
-            await self._shares.turns.begin(self.principal.org)
+            await self._shares.turns.begin(self.principal.org, self.principal.subject)
             self._working = True
+
+
+def _has_length(message: Message) -> bool:
+    return any(name == b"content-length" for name, _ in message.get("headers", ()))
 
 
 def _address(scope: Scope) -> str:

@@ -65,6 +65,40 @@ async def test_a_line_goes_on_in_order_as_turns_are_given_back() -> None:
     assert order == [0, 2]
 
 
+async def test_callers_of_an_organisation_are_called_in_turn() -> None:
+    turns = Turns(Steady())
+    await turns.begin("beta")
+    for _ in range(TOGETHER):
+        await turns.begin("acme", "greedy")
+    order: list[str] = []
+
+    async def come(caller: str) -> None:
+        await turns.begin("acme", caller)
+        order.append(caller)
+        turns.end("acme")
+
+    coming = [asyncio.create_task(come(caller)) for caller in (*["greedy"] * 20, "ann", "ann", "bob")]
+    await asyncio.to_thread(int)
+    turns.end("acme")
+    await asyncio.gather(*coming)
+    assert order[:6] == ["greedy", "ann", "bob", "greedy", "ann", "greedy"]
+
+
+async def test_one_who_has_left_before_it_is_called_is_passed_over() -> None:
+    turns = Turns(Steady())
+    await turns.begin("beta")
+    for _ in range(TOGETHER):
+        await turns.begin("acme")
+    first, second = (asyncio.create_task(turns.begin("acme")) for _ in range(2))
+    await asyncio.to_thread(int)
+    first.cancel()
+    turns.end("acme")
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with asyncio.timeout(10):
+        await second
+
+
 async def test_one_who_leaves_as_it_is_called_hands_its_turn_on() -> None:
     turns = Turns(Steady())
     await turns.begin("beta")

@@ -75,3 +75,27 @@ async def test_what_nobody_proves_anything_for_holds_up_no_line_while_it_is_sent
         await settle()
         assert application.seen.count("file") == 50
         application.answer.set()
+
+
+async def test_who_takes_answers_slowly_keeps_nobody_of_the_organisation_waiting(tmp_path: Path) -> None:
+    shares, taken, worked = Shares(Settings(db=tmp_path / "tasks.db"), SystemClock()), asyncio.Event(), list[str]()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        org_id, _, subject = dict(scope["headers"])[b"authorization"].decode().partition(":")
+        await Visit.of(scope).proved(Principal(org=org_id, subject=subject, roles=frozenset({Role.AGENT})))
+        worked.append(subject)
+        await send({"type": "http.response.start", "headers": [(b"content-length", b"1")]})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    async def taking(message: Message) -> None:
+        await taken.wait()
+
+    visits = Visits(application, shares=shares)
+    async with asyncio.TaskGroup() as group:
+        for who in ("other:eve", *["acme:slow"] * 3 * TOGETHER, "acme:ann"):
+            group.create_task(visits(request(who), nothing, taking))
+        await settle()
+        assert worked.count("ann") == 1
+        assert shares.turns._lines == {}
+        taken.set()
+    assert (shares.heads._lines, shares.turns._lines) == ({}, {})
