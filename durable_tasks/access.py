@@ -54,7 +54,7 @@ class Principal(Frozen):
 
     def may(self, role: Role) -> bool:
         """Whether one of the roles is at least `role`."""
-        return any(own >= role for own in self.roles)
+        return max(self.roles, default=-1) >= role
 
 
 class Asking(Protocol):

@@ -23,7 +23,8 @@ _BETWEEN = re.compile(r"[\s,]+")
 
 def sole(asking: Asking, name: str) -> str | None:
     """The header's value. One that comes twice is refused: the first may be the client's, the second a proxy's."""
-    found = [value for key, value in asking.headers.items() if key.lower() == name.lower()]
+    wanted = name.lower()
+    found = [value for key, value in asking.headers.items() if key.lower() == wanted]
     if len(found) > 1:
         raise Unauthenticated(f"the header {name} must not come twice")
     return found[0] if found else None

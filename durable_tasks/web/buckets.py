@@ -23,8 +23,12 @@ class Buckets:
     def take(self, key: Hashable) -> float:
         """Take one token. 0 when there was one; else the seconds until there is."""
         left, now = self._left(key)
-        self._keep(key, max(0.0, left - 1.0) if left >= 1.0 else left, now)
-        return 0.0 if left >= 1.0 else (1.0 - left) / self._rate
+        is_there = left >= 1.0
+        self._of[key] = (left - 1.0 if is_there else left, now)
+        self._of.move_to_end(key)
+        if len(self._of) > self._most:
+            self._of.popitem(last=False)
+        return 0.0 if is_there else (1.0 - left) / self._rate
 
     def missing(self, key: Hashable) -> float:
         """The seconds until there is a token; nothing is taken."""
@@ -34,10 +38,5 @@ class Buckets:
     def _left(self, key: Hashable) -> tuple[float, float]:
         now = self._steady()
         left, at = self._of.get(key, (self._full, now))
-        return min(self._full, left + (now - at) * self._rate), now
-
-    def _keep(self, key: Hashable, left: float, now: float) -> None:
-        self._of[key] = (left, now)
-        self._of.move_to_end(key)
-        if len(self._of) > self._most:
-            self._of.popitem(last=False)
+        left += (now - at) * self._rate
+        return (left if left < self._full else self._full), now

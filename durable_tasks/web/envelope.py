@@ -8,14 +8,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.web import refusals, request_id
+from durable_tasks.web.heads import head_of
 from durable_tasks.web.problems import Refusal, refused_as, too_large, too_many_parts, too_slow, two_lengths, unforeseen
 
 log = logging.getLogger("durable_tasks.web")
 
+_ID = request_id.HEADER.lower().encode()
 LONGEST = 30.0
 """Seconds in which a request's body has to be there."""
 MOST_PARTS = 128 * 1024
@@ -36,13 +37,14 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        chosen = request_id.sane(headers.get(request_id.HEADER)) or self._make_id()
+        head = head_of(scope)
+        said = head.get(_ID)
+        chosen = (said and request_id.sane(said.decode("latin-1"))) or self._make_id()
         facts = {"request_id": chosen, "method": scope["method"], "path": scope["path"]}
         token, noted = request_id.current.set(chosen), refusals.current.set(facts)
         try:
             stamped = _Stamped(send, chosen)
-            await self._answer(scope, self._measured(receive), stamped, headers)
+            await self._answer(scope, self._measured(receive), stamped, head)
             self._log(facts, stamped.status, scope)
         finally:
             request_id.current.reset(token)
@@ -53,12 +55,12 @@ class Envelope:
         self._refusals.tell(status or 0, facts)
         log.info("answered a request", extra=facts)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", headers: Headers) -> None:
-        if "content-length" in headers and "transfer-encoding" in headers:  # where it ends is a matter of opinion
+    async def _answer(self, scope: Scope, receive: Receive, send: "_Stamped", head: dict[bytes, bytes]) -> None:
+        if b"content-length" in head and b"transfer-encoding" in head:  # where it ends is a matter of opinion
             await refused_as(two_lengths())(scope, receive, send)
             return
-        announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._largest:
+        announced = head.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > self._largest:
             await refused_as(too_large(self._largest))(scope, receive, send)
             return
         try:
@@ -106,11 +108,11 @@ class _Stamped:
 
     def __init__(self, send: Send, chosen: str) -> None:
         self._send = send
-        self._chosen = chosen
+        self._chosen = chosen.encode("latin-1")
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)[request_id.HEADER] = self._chosen
+            message["headers"] = [*message.get("headers", ()), (_ID, self._chosen)]
         await self._send(message)

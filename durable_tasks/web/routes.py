@@ -24,6 +24,7 @@ from durable_tasks.operations.operation import Caller, Operation
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.web.document import responses_of
 from durable_tasks.web.examples import BODIES
+from durable_tasks.web.heads import head_of
 from durable_tasks.web.inputs import Inputs
 from durable_tasks.web.leaving import Leaving, nobody
 from durable_tasks.web.problems import not_json, precondition_failed
@@ -111,12 +112,13 @@ def _guarded(caller_of: CallerOf) -> type[APIRoute]:
 
 
 def _require_json(request: Request) -> None:
-    headers = request.headers
-    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+    head = head_of(request.scope)
+    if head.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in head:
         return
-    said = headers.get("content-type")
-    if said is None or not _JSON.fullmatch(said):
-        raise not_json(said)
+    said = head.get(b"content-type")
+    kind = None if said is None else said.decode("latin-1")
+    if kind is None or not _JSON.fullmatch(kind):
+        raise not_json(kind)
 
 
 class _Endpoint:

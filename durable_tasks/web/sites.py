@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from durable_tasks.web.heads import head_of
 from durable_tasks.web.problems import from_another_site, refused_as
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -23,16 +24,17 @@ class Sites:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _SAFE and _is_foreign(Headers(scope=scope)):
+        if scope["type"] == "http" and scope["method"] not in _SAFE and _is_foreign(scope):
             await refused_as(from_another_site())(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-def _is_foreign(headers: Headers) -> bool:
-    scheme = headers.get("authorization", "").partition(" ")[0].lower()
+def _is_foreign(scope: Scope) -> bool:
+    scheme = head_of(scope).get(b"authorization", b"").partition(b" ")[0].decode("latin-1").lower()
     if scheme and scheme not in _UNASKED:
         return False
+    headers = Headers(scope=scope)
     # Only the browser writes these two. It says the first where it can, and knows better than who compares names: a
     # proxy may have changed the Host.
     said = headers.get("sec-fetch-site")

@@ -3,11 +3,11 @@
 It must not know what is asked, nor how somebody proves who they are.
 """
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.access import Principal
 from durable_tasks.web import refusals
+from durable_tasks.web.heads import head_of
 from durable_tasks.web.shares import Shares
 
 _KEY = "durable_tasks.visit"
@@ -41,14 +41,14 @@ class Visit:
     slowly takes nobody's turn."""
 
     def __init__(self, shares: Shares, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
+        head = head_of(scope)
         self.address = _address(scope)
         self.principal: Principal | None = None
         self._shares = shares
-        self._proof = headers.get("authorization", "")
+        self._proof = head.get(b"authorization", b"").decode("latin-1")
         self._receive, self._send = receive, send
         self._coming = scope["method"] in _WITH_BODY and (
-            headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+            head.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in head
         )
         self._line = shares.line(self.address, self._proof)
         self._is_head = False
@@ -95,7 +95,8 @@ class Visit:
 
     async def send(self, message: Message) -> None:
         """Whoever takes the answer may be slow: no turn is kept for that. What comes without a length is still made."""
-        self._seen()
+        if self._is_head:
+            self._seen()
         if self._working and (_has_length(message) if message["type"] == _START else not message.get("more_body")):
             self.worked()
         await self._send(message)
@@ -107,7 +108,8 @@ class Visit:
             self._shares.turns.end(self.principal.org)
 
     def end(self) -> None:
-        self._seen()
+        if self._is_head:
+            self._seen()
         if self.principal is not None:
             self.worked()
             self._shares.close(self.principal)
