@@ -26,7 +26,7 @@ from durable_tasks.web.document import responses_of
 from durable_tasks.web.examples import BODIES
 from durable_tasks.web.heads import head_of
 from durable_tasks.web.inputs import Inputs
-from durable_tasks.web.leaving import Leaving, nobody
+from durable_tasks.web.leaving import Leaving, Looks, nobody
 from durable_tasks.web.problems import not_json, precondition_failed
 from durable_tasks.web.replies import Replies
 from durable_tasks.web.waits import Waits
@@ -63,8 +63,9 @@ _JSON = re.compile(r"application/(?:[\w.-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 def operation_routes(caller_of: CallerOf, waits: Waits) -> APIRouter:
     """A router with every operation."""
     router = APIRouter(prefix=PREFIX, route_class=_guarded(caller_of))
+    looks = Looks()
     for operation in OPERATIONS.values():
-        _add(router, _Endpoint(operation, waits))
+        _add(router, _Endpoint(operation, waits, looks))
     return router
 
 
@@ -124,8 +125,9 @@ def _require_json(request: Request) -> None:
 class _Endpoint:
     """One operation as a function whose signature tells FastAPI, and thereby the document, what it takes."""
 
-    def __init__(self, operation: Operation, waits: Waits) -> None:
+    def __init__(self, operation: Operation, waits: Waits, looks: Looks) -> None:
         self.operation = operation
+        self._looks = looks
         self._inputs = Inputs.of(operation)
         self._replies = Replies(operation)
         self._waits = waits if operation.waits else None
@@ -174,7 +176,7 @@ class _Endpoint:
             if not self.operation.reads:
                 answer = await self._run(caller, given)
             else:
-                with Leaving(request) as leaving:
+                with Leaving(request, self._looks) as leaving:
                     answer = await self._run(caller, given)
                 if leaving.gone:
                     return nobody()

@@ -3,11 +3,16 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from starlette.requests import Request
+
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.web.app import create_app
+from durable_tasks.web.leaving import Leaving, Looks
 from tests.web.asking import authenticate
 
 PATIENCE = 60.0
@@ -44,3 +49,35 @@ async def test_what_is_read_for_a_caller_who_has_hung_up_is_given_up(tmp_path: P
         opened.set()
         await running
     assert sent[0]["status"] == 499
+
+
+async def test_all_that_is_read_is_looked_at_by_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers = list[Callable[[], None]]()
+    loop, looks = asyncio.get_running_loop(), Looks()
+    looked = asyncio.Event()
+
+    async def receive() -> Any:
+        looked.set()
+        return {"type": "http.disconnect"}
+
+    def call_later(delay: float, call: Callable[..., None], *args: Any) -> None:
+        timers.append(lambda: call(*args))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_later", call_later)
+        for _ in range(100):
+            with Leaving(Request(SCOPE, receive), looks):
+                pass
+        with Leaving(Request(SCOPE, receive), looks) as slow:
+            assert len(timers) == 1
+            timers.pop()()
+            assert not slow.gone
+            assert len(timers) == 1
+            timers.pop()()
+            assert not timers  # nobody is left to look at
+            await asyncio.Event().wait()
+    assert slow.gone
+    assert looked.is_set()
+    with Leaving(Request(SCOPE, receive), looks) as quick:
+        pass
+    assert not quick.gone
