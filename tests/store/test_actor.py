@@ -227,7 +227,7 @@ def before_actors(db: Path) -> None:
         for column in ("dt_events DROP actor", "dt_attempts DROP actor", "dt_commands DROP caller"):
             conn.execute(f"ALTER TABLE {column}")
         conn.execute("ALTER TABLE dt_commands DROP content")
-        conn.execute("DELETE FROM dt_migrations WHERE number = 10")
+        conn.execute("DELETE FROM dt_migrations WHERE number = 9")
 
 
 async def test_a_file_of_an_earlier_release(db: Path) -> None:

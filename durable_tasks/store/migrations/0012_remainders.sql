@@ -1,5 +1,5 @@
--- A subject may have work of several kinds left; none takes the place of another. What broke waits before its next try.
-ALTER TABLE dt_remainders RENAME TO dt_remainders_before;
+-- What still follows from an end that was acknowledged: more rows than one transaction should move. Mostly empty.
+-- A subject may have work of several kinds left; none takes the place of another.
 CREATE TABLE dt_remainders (
     seq        INTEGER PRIMARY KEY,       -- the lowest is next; what is not done with goes behind the others
     subject_id TEXT NOT NULL,             -- a task or a workflow
@@ -11,6 +11,3 @@ CREATE TABLE dt_remainders (
     not_before REAL,                      -- when it is tried again, after it broke
     UNIQUE (subject_id, work)
 ) STRICT;
-INSERT INTO dt_remainders (seq, subject_id, work, after, reason, actor)
-    SELECT seq, subject_id, work, after, reason, actor FROM dt_remainders_before;
-DROP TABLE dt_remainders_before;
