@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic
+from time import thread_time
 from typing import Any, TypeVar, cast
 
 from durable_tasks.models import Actor
@@ -158,11 +158,11 @@ class Spoiled(Exception):
 
 def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Container[int], until: float) -> list[Answer]:
     """Run operations without savepoints: each would copy every page that its operation changes, a third of the
-    whole cost. Only those at the places `apart` have one. After the instant `until` no other is begun: there are as
-    many answers as were run. Raises Spoiled."""
+    whole cost. Only those at the places `apart` have one. Once this thread has worked `until` (its own clock) no other is
+    begun: there are as many answers as were run. Raises Spoiled."""
     answers: list[Answer] = []
     for place, op in enumerate(ops):
-        if answers and monotonic() > until:
+        if answers and thread_time() > until:
             break
         if place in apart:
             answers.append(run_apart(tx, op))
