@@ -158,8 +158,8 @@ class Spoiled(Exception):
 
 def run_together(tx: Transaction, ops: Sequence[Operation[Any]], apart: Container[int], until: float) -> list[Answer]:
     """Run operations without savepoints: each would copy every page that its operation changes, a third of the
-    whole cost. Only those at the places `apart` have one. Once this thread has worked `until` (its own clock) no other is
-    begun: there are as many answers as were run. Raises Spoiled."""
+    whole cost. Only those at the places `apart` have one. Once the thread's own clock says `until` no other is begun:
+    there are as many answers as were run. Raises Spoiled."""
     answers: list[Answer] = []
     for place, op in enumerate(ops):
         if answers and thread_time() > until:
