@@ -4,6 +4,7 @@ It must not know which claims count.
 """
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def issuer() -> Issuer:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(time.time())
 
 
 @pytest.fixture
