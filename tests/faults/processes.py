@@ -15,7 +15,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE = 120.0
-SETTLING = 200.0
+SETTLING = 400.0
 """Seconds to work off what is left and to agree; the application itself gives up sooner."""
 
 

@@ -276,7 +276,7 @@ FAULTS = (
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @every_fault
 async def test_twice(tmp_path: Path, temporal_server: EmbeddedServer, fault: Fault) -> None:
     await rounds(tmp_path, temporal_server, fault, 2)

@@ -29,6 +29,8 @@ from durable_tasks.store.store import Store
 
 LEASE = 3.0
 DRAIN = 90.0
+AGREEMENT = 240.0
+"""Seconds that both sides may take to agree: on a busy machine Temporal closes its workflows long after their tasks."""
 POLL = 1.0
 OPEN_GROUPS = (WorkflowState.PENDING, WorkflowState.RUNNING)
 
@@ -274,7 +276,7 @@ class Program:
                 break
             await clock.wait(changed, until)
         stuck = await self._open(1000)
-        drift = [] if self.tasks.temporal is None else await settled_drift(self.tasks, until=DRAIN)
+        drift = [] if self.tasks.temporal is None else await settled_drift(self.tasks, until=AGREEMENT)
         audit = await self.tasks.store.audit()
         say("DRAINED", json.dumps({"stuck": stuck, "drift": [str(one) for one in drift], "audit": audit}))
 
