@@ -4,7 +4,7 @@ It must not know the features under test: only what is expensive or shared is ma
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,24 @@ from durable_tasks.temporal.server import EmbeddedServer, find_binary
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="a folder for pictures of every page of the dashboard")
+
+
+# Some tests log or raise half a surrogate pair on purpose: a report of one could not be sent, and end the whole run.
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, object], dict[str, object]]:
+    report = yield
+    return {name: speakable(value) for name, value in report.items()}
+
+
+def speakable(value: object) -> object:
+    """With each character that UTF-8 does not know spelled out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {speakable(key): speakable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(speakable(item) for item in value)
+    return value
 
 
 @pytest.fixture(scope="session")
