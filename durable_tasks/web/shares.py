@@ -13,7 +13,7 @@ from durable_tasks.errors import RateLimited
 from durable_tasks.ports import Clock
 from durable_tasks.settings import Settings
 from durable_tasks.web.buckets import Buckets
-from durable_tasks.web.turns import Turns
+from durable_tasks.web.turns import Company, Turns
 
 MOST_LONG = 1000
 """Waits, and as many streams, of one organisation at a time, where there are descriptors enough for four times that."""
@@ -51,7 +51,8 @@ class Shares:
         self.org_most, self.caller_most, self.long_most = room // 2, room * 3 // 8, min(MOST_LONG, room // 4)
         """Requests open at once of an organisation, of a caller; waits, and as many streams, of an organisation."""
         self.limited = settings.limits
-        self.heads, self.turns = Turns(clock.steady), Turns(clock.steady)
+        self._company = Company(clock.steady)
+        self.heads, self.turns = Turns(self._company), Turns(self._company)
         """Whose turn it is to be looked at, until it is proved who asks; and to be worked on."""
         self._clock = clock
         self._open: Counter[object] = Counter()
@@ -67,15 +68,22 @@ class Shares:
         return self._proved.get(hash(proof)) or f"@{address}"
 
     def proved(self, proof: str, org_id: str) -> None:
+        self._company.saw(org_id)
         if proof and self.limited:
             self._proved[hash(proof)] = org_id
             self._proved.move_to_end(hash(proof))
             if len(self._proved) > _REMEMBERED:
                 self._proved.popitem(last=False)
 
+    def anonymous(self, line: str) -> None:
+        """A request that everybody may make, as those for health and the page: it takes many at once to be company."""
+        if self.heads.is_full(line):
+            self._company.saw(line)
+
     async def disproved(self, address: str, proof: str) -> None:
         """Nothing is refused before it was looked at: what others at an address showed says nothing about a proof. It
         is the answer to one that was none that comes late, where there were many."""
+        self._company.saw(f"@{address}")
         self._proved.pop(hash(proof), None)
         if self.limited and self._unproved.take(address):
             await self._be_late()

@@ -43,21 +43,39 @@ class _Line:
                 del self.waiting[caller]
 
 
-class Turns:
-    """Whose turn it is. Every organisation has its own line, so the length of one is nobody else's affair."""
+class Company:
+    """Whether several have asked lately."""
 
     def __init__(self, steady: Callable[[], float]) -> None:
         self._steady = steady
-        self._lines: dict[str, _Line] = {}
         self._last: str | None = None
-        self._shared_until = 0.0
+        self._until = 0.0
+
+    def saw(self, who: str) -> None:
+        if who != self._last:
+            if self._last is not None:
+                self._until = self._steady() + REMEMBERED
+            self._last = who
+
+    def is_there(self) -> bool:
+        return self._steady() < self._until
+
+
+class Turns:
+    """Whose turn it is. Every organisation has its own line, so the length of one is nobody else's affair. Without
+    company nobody waits."""
+
+    def __init__(self, company: Company) -> None:
+        self._company = company
+        self._lines: dict[str, _Line] = {}
+
+    def is_full(self, org_id: str) -> bool:
+        """Whether it has more turns than it would have in company."""
+        line = self._lines.get(org_id)
+        return line is not None and line.working > TOGETHER
 
     async def begin(self, org_id: str, caller: str = "") -> None:
         """Wait for a turn of the caller's. Each is given back with `end`."""
-        if org_id != self._last:
-            if self._last is not None:
-                self._shared_until = self._steady() + REMEMBERED
-            self._last = org_id
         line = self._lines.get(org_id)
         if line is None:
             line = self._lines[org_id] = _Line()
@@ -95,7 +113,7 @@ class Turns:
             self._lines.setdefault(org_id, _Line()).working += 1
 
     def _has_room(self, line: _Line) -> bool:
-        return line.working < TOGETHER or self._steady() >= self._shared_until
+        return line.working < TOGETHER or not self._company.is_there()
 
     def _forget(self, org_id: str, line: _Line) -> None:
         if not line.working and not line.waiting and self._lines.get(org_id) is line:

@@ -66,6 +66,11 @@ class Visit:
             self._is_head = False
             self._shares.heads.end(self._line)
 
+    def _leave_anonymous(self) -> None:
+        if self._is_head:
+            self._shares.anonymous(self._line)
+            self._seen()
+
     @staticmethod
     def of(scope: Scope) -> "Visit":
         visit: Visit = scope[_KEY]
@@ -95,8 +100,7 @@ class Visit:
 
     async def send(self, message: Message) -> None:
         """Whoever takes the answer may be slow: no turn is kept for that. What comes without a length is still made."""
-        if self._is_head:
-            self._seen()
+        self._leave_anonymous()
         if self._working and (_has_length(message) if message["type"] == _START else not message.get("more_body")):
             self.worked()
         await self._send(message)
@@ -108,8 +112,7 @@ class Visit:
             self._shares.turns.end(self.principal.org)
 
     def end(self) -> None:
-        if self._is_head:
-            self._seen()
+        self._leave_anonymous()
         if self.principal is not None:
             self.worked()
             self._shares.close(self.principal)

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from durable_tasks.web.buckets import Buckets
-from durable_tasks.web.turns import REMEMBERED, TOGETHER, Turns
+from durable_tasks.web.turns import REMEMBERED, TOGETHER, Company, Turns
 
 
 class Steady:
@@ -32,11 +32,22 @@ async def begun(turns: Turns, org_id: str) -> bool:
     return True
 
 
-async def test_who_is_alone_has_every_turn_and_among_others_a_few() -> None:
+def crowded() -> Turns:
+    """Where several have asked lately."""
+    company = Company(Steady())
+    company.saw("acme")
+    company.saw("beta")
+    return Turns(company)
+
+
+async def test_who_is_alone_has_every_turn_and_in_company_a_few() -> None:
     steady = Steady()
-    turns = Turns(steady)
+    company = Company(steady)
+    turns = Turns(company)
     for _ in range(3 * TOGETHER):
+        company.saw("acme")
         assert await begun(turns, "acme")
+    company.saw("beta")
     assert await begun(turns, "beta")
     assert not await begun(turns, "acme")
     steady.at += REMEMBERED + 1
@@ -44,7 +55,7 @@ async def test_who_is_alone_has_every_turn_and_among_others_a_few() -> None:
 
 
 async def test_a_line_goes_on_in_order_as_turns_are_given_back() -> None:
-    turns = Turns(Steady())
+    turns = crowded()
     await turns.begin("beta")
     for _ in range(TOGETHER):
         await turns.begin("acme")
@@ -66,7 +77,7 @@ async def test_a_line_goes_on_in_order_as_turns_are_given_back() -> None:
 
 
 async def test_callers_of_an_organisation_are_called_in_turn() -> None:
-    turns = Turns(Steady())
+    turns = crowded()
     await turns.begin("beta")
     for _ in range(TOGETHER):
         await turns.begin("acme", "greedy")
@@ -85,7 +96,7 @@ async def test_callers_of_an_organisation_are_called_in_turn() -> None:
 
 
 async def test_one_who_has_left_before_it_is_called_is_passed_over() -> None:
-    turns = Turns(Steady())
+    turns = crowded()
     await turns.begin("beta")
     for _ in range(TOGETHER):
         await turns.begin("acme")
@@ -100,7 +111,7 @@ async def test_one_who_has_left_before_it_is_called_is_passed_over() -> None:
 
 
 async def test_one_who_leaves_as_it_is_called_hands_its_turn_on() -> None:
-    turns = Turns(Steady())
+    turns = crowded()
     await turns.begin("beta")
     for _ in range(TOGETHER):
         await turns.begin("acme")
@@ -114,7 +125,7 @@ async def test_one_who_leaves_as_it_is_called_hands_its_turn_on() -> None:
 
 
 async def test_who_rests_leaves_its_turn_to_others() -> None:
-    turns = Turns(Steady())
+    turns = crowded()
     await turns.begin("beta")
     for _ in range(TOGETHER):
         await turns.begin("acme")

@@ -49,7 +49,7 @@ async def settle() -> None:
 async def test_of_many_requests_at_once_a_few_are_looked_at(tmp_path: Path) -> None:
     application, shares = Application(), Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
     visits = Visits(application, shares=shares)
-    for org_id in ("greedy", "other"):
+    for org_id in ("greedy", "other"):  # who has company
         shares.proved(org_id, org_id)
     async with asyncio.TaskGroup() as group:
         for org_id in ("other", *["greedy"] * 50, "other"):
@@ -74,6 +74,37 @@ async def test_what_nobody_proves_anything_for_holds_up_no_line_while_it_is_sent
             group.create_task(visits(request(org_id), nothing, sent))
         await settle()
         assert application.seen.count("file") == 50
+        application.answer.set()
+
+
+async def test_one_organisation_is_no_company_to_itself(tmp_path: Path) -> None:
+    application, shares = Application(), Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
+    visits = Visits(application, shares=shares)
+    application.prove.set()
+    async with asyncio.TaskGroup() as group:
+        for org_id in ("acme", "file"):  # its first request is not yet known as its own; somebody looks after health
+            group.create_task(visits(request(org_id), nothing, sent))
+        await settle()
+        for _ in range(3 * TOGETHER):
+            group.create_task(visits(request("acme"), nothing, sent))
+        await settle()
+        assert shares.turns._lines["acme"].working == 3 * TOGETHER + 1
+        application.answer.set()
+
+
+async def test_a_flood_that_proves_nothing_is_company(tmp_path: Path) -> None:
+    application, shares = Application(), Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
+    visits = Visits(application, shares=shares)
+    shares.proved("acme", "acme")
+    async with asyncio.TaskGroup() as group:
+        for looked_at in (2 * TOGETHER, 3 * TOGETHER):
+            application.prove.clear()
+            for _ in range(2 * TOGETHER):
+                group.create_task(visits(request("file"), nothing, sent))
+            await settle()
+            assert len(application.seen) == looked_at
+            application.prove.set()
+            await settle()
         application.answer.set()
 
 
