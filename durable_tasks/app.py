@@ -49,16 +49,7 @@ class _Running:
         settings, clock = tasks.settings, tasks.clock
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
-        rules = Rules(
-            instance=tasks.ids.task(),
-            max_lost=settings.max_lost,
-            cancel_grace=settings.cancel_grace,
-            switch_grace=settings.switch_grace,
-            heartbeat=settings.heartbeat_timeout,
-            queue=settings.queue,
-            runs_here=tasks._runs_here,
-            namespace_of=settings.namespace_of,
-        )
+        rules = Rules.of(settings, instance=tasks.ids.task())
         self.store = Store(settings.db, clock=clock, ids=tasks.ids, rules=rules, patience=settings.busy_timeout)
         handlers = tasks.handlers if settings.worker else Handlers()
         self.executor = Executor(
@@ -366,14 +357,8 @@ class DurableTasks:
         mode = new.mode
         if mode is None:
             mode = Mode.AUTO if new.capability is not None or self.handlers.has_default else Mode.MANUAL
-        own_queue, runs_here = self.settings.queue, self._runs_here
+        own_queue, runs_here = self.settings.queue, self.settings.runs_here
         return mode, placement_of(mode, new.queue, own_queue=own_queue, runs_here=runs_here), self.engine
-
-    @property
-    def _runs_here(self) -> bool:
-        """Whether handlers of tasks that name no other queue run in the processes of this file. One that neither
-        runs them nor speaks to Temporal (a tool, a producer of tasks) says nothing of the others."""
-        return self.settings.worker or not self.settings.enabled
 
 
 def _plugin() -> Any:

@@ -52,15 +52,7 @@ class Console:
         self._actor = actor
         self._clock = clock or SystemClock()
         ids = SystemIds()
-        rules = Rules(
-            instance=f"console-{os.getpid()}-{ids.task()}",
-            max_lost=settings.max_lost,
-            cancel_grace=settings.cancel_grace,
-            switch_grace=settings.switch_grace,
-            queue=settings.queue,
-            runs_here=settings.worker or not settings.enabled,
-            namespace_of=settings.namespace_of,
-        )
+        rules = Rules.of(settings, instance=f"console-{os.getpid()}-{ids.task()}")
         self._store = Store(settings.db, clock=self._clock, ids=ids, rules=rules, patience=settings.busy_timeout)
         self._open = AsyncExitStack()
 

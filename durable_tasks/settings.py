@@ -175,6 +175,12 @@ class Settings(BaseSettings):
         _check_tls(self)
         _check_auth(self)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether handlers of tasks that name no other queue run in the processes of this file. One that neither
+        runs them nor speaks to Temporal (a tool, a producer of tasks) says nothing of the others."""
+        return self.worker or not self.enabled
+
     def namespace_of(self, org: str) -> str:
         """The Temporal namespace of an organisation. Raises ConfigurationError when it would be the server's own."""
         if org == self.org:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from durable_tasks.models import Actor
 from durable_tasks.ports import Ids, Notice
+from durable_tasks.settings import Settings
 from durable_tasks.store.connection import REFUSED_VALUES, is_undecodable
 from durable_tasks.store.rows import dump_actor, dump_said
 
@@ -39,6 +40,20 @@ class Rules:
     """Whether the file's processes run handlers of tasks that name no other queue."""
     namespace_of: Callable[[str], str] = lambda org_id: "default"
     """organisation → its Temporal namespace"""
+
+    @classmethod
+    def of(cls, settings: Settings, instance: str) -> "Rules":
+        """Of a process of this name, with these settings."""
+        return cls(
+            instance=instance,
+            max_lost=settings.max_lost,
+            cancel_grace=settings.cancel_grace,
+            switch_grace=settings.switch_grace,
+            heartbeat=settings.heartbeat_timeout,
+            queue=settings.queue,
+            runs_here=settings.runs_here,
+            namespace_of=settings.namespace_of,
+        )
 
 
 @dataclass(slots=True)
