@@ -132,7 +132,7 @@ async def test_repeated_commands_take_effect_once(owner: Owner) -> None:
 
 @pytest.mark.acceptance
 async def test_commands_repeated_a_hundred_times_take_effect_once(owner: Owner) -> None:
-    rounds = count("TASKS_ACCEPTANCE_COMMANDS", 20)
+    rounds = count("TASKS_ACCEPTANCE_COMMAND_ROUNDS", 20)
     keep("repeated-commands", await repeat(owner, rounds=rounds, copies=100))
 
 
@@ -329,7 +329,7 @@ async def test_the_token_of_a_lapsed_claim_is_refused(owner: Owner) -> None:
 
 @pytest.mark.acceptance
 async def test_the_tokens_of_twenty_lapsed_claims_are_refused(owner: Owner) -> None:
-    await lapse(owner, rounds=count("TASKS_ACCEPTANCE_COMMANDS", 20))
+    await lapse(owner, rounds=count("TASKS_ACCEPTANCE_COMMAND_ROUNDS", 20))
 
 
 async def lapse(owner: Owner, *, rounds: int) -> None:
@@ -366,7 +366,7 @@ async def test_of_twenty_agents_one_claims(owner: Owner) -> None:
 
 @pytest.mark.acceptance
 async def test_of_twenty_agents_one_claims_each_time(owner: Owner) -> None:
-    rounds = count("TASKS_ACCEPTANCE_COMMANDS", 20)
+    rounds = count("TASKS_ACCEPTANCE_COMMAND_ROUNDS", 20)
     won = await stampede(owner, rounds=rounds)
     keep("claims-by-twenty", {"rounds": rounds, "won_by": dict(won), "double_claims": 0})
 

@@ -55,6 +55,30 @@ def everything(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     return {table: query(path, f"SELECT * FROM dt_{table}") for table in tables}
 
 
+async def read_all(tasks: DurableTasks) -> int:
+    """Read every task, workflow and event of every organisation back, and make JSON of it; how many there were."""
+    read, owners = 0, query(tasks.store.path, "SELECT org_id FROM dt_tasks UNION SELECT org_id FROM dt_workflows")
+    for org in [tasks.org(name) for (name,) in owners]:
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await org.list(limit=200, cursor=cursor or None)
+            for task in page.items:
+                (await org.get(task.id)).model_dump_json()
+            read, cursor = read + len(page.items), page.next_cursor
+        cursor = ""
+        while cursor is not None:
+            groups = await org.list_workflows(limit=200, cursor=cursor or None)
+            for group in groups.items:
+                (await org.get_workflow(group.id)).model_dump_json()
+            read, cursor = read + len(groups.items), groups.next_cursor
+        after = 0
+        while events := await org.events(after=after, limit=1000):
+            for event in events:
+                event.model_dump_json()
+            read, after = read + len(events), events[-1].seq
+    return read
+
+
 async def claimed(org: Org, *, agent: str = AGENT, lease: float | None = 60.0, **fields: Any) -> Claim:
     """A new manual task, claimed."""
     task = await org.create("claimed", **fields)
