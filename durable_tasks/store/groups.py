@@ -15,6 +15,7 @@ from durable_tasks.store import commands, remainders, submissions
 from durable_tasks.store.drafts import Draft
 from durable_tasks.store.events import append
 from durable_tasks.store.inserts import Inserts
+from durable_tasks.store.ownership import require_own_workflow
 from durable_tasks.store.remainders import Work
 from durable_tasks.store.rows import (
     TASK_COLUMNS,
@@ -176,6 +177,7 @@ def cancel(tx: Transaction, org_id: str, workflow_id: str, reason: str | None) -
             state=group["state"],
             verb="cancel",
         )
+    require_own_workflow(tx, group, "cancel")
     finish(tx, group, WorkflowState.CANCELLED)
     cancel_members(tx, workflow_id, reason or "workflow_cancelled")
     return _workflow(tx.conn, _get(tx, org_id, workflow_id))
@@ -191,6 +193,7 @@ def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
             state=group["state"],
             verb="retry",
         )
+    require_own_workflow(tx, group, "retry")
     tx.run(
         "UPDATE dt_workflows SET state = 'running', error = NULL, completed_at = NULL, generation = generation + 1,"
         " version = version + 1, updated_at = ? WHERE id = ?",

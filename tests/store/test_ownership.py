@@ -76,6 +76,42 @@ async def test_what_is_nobodys_is_everybodys(org: Org) -> None:
     assert (await eve.cancel(failed.task.id)).state == "cancelled"
 
 
+@pytest.mark.parametrize("held", [True, False])
+async def test_a_workflow_with_what_is_anothers_is_called_off_by_whoever_created_it(org: Org, held: bool) -> None:
+    for somebody in (acting(org, "boss"), acting(org, "ann"), org):
+        workflow = await acting(org, "boss").fan_out("pay", [NewTask(title="a"), NewTask(title="b")])
+        task = (await org.list(workflow_id=workflow.id)).items[0]
+        if held:
+            await org.claim(task.id, agent_id="ann")
+        else:
+            await org.update(task.id, assigned_to="ann")
+        whose = "held by 'ann'" if held else "reserved for 'ann'"
+        before = await org.get_workflow(workflow.id)
+        with pytest.raises(errors.Forbidden, match=f"task {task.id} is {whose}.* may cancel it"):
+            await acting(org, "eve").cancel_workflow(workflow.id)
+        assert await org.get_workflow(workflow.id) == before
+        assert (await somebody.cancel_workflow(workflow.id)).state == "cancelled"
+
+
+async def test_a_workflow_with_what_is_anothers_is_reopened_by_whoever_created_it(org: Org) -> None:
+    workflow = await acting(org, "boss").fan_out("pay", [NewTask(title="a", assigned_to="ann"), NewTask(title="b")])
+    await org.cancel_workflow(workflow.id)
+    with pytest.raises(errors.Forbidden, match=r"reserved for 'ann'.* may retry it"):
+        await acting(org, "eve").retry_workflow(workflow.id)
+    assert (await org.get_workflow(workflow.id)).state == "cancelled"
+    assert (await acting(org, "boss").retry_workflow(workflow.id)).state == "running"
+
+
+async def test_a_workflow_that_is_nobodys_is_everybodys(org: Org) -> None:
+    workflow = await acting(org, "boss").fan_out("pay", [NewTask(title="a"), NewTask(title="b", assigned_to="ann")])
+    own, anns = sorted((await org.list(workflow_id=workflow.id)).items, key=lambda task: task.title)
+    claim = await org.claim(anns.id, agent_id="ann")
+    await org.complete(anns.id, token=claim.token)
+    await org.claim(own.id, agent_id="eve")
+    assert (await acting(org, "eve").cancel_workflow(workflow.id)).state == "cancelled"
+    assert (await acting(org, "bob").retry_workflow(workflow.id)).state == "running"
+
+
 async def test_of_many_those_of_others_stay_as_they_are(org: Org) -> None:
     await org.create_many([NewTask(name="a", labels=("x",), assigned_to="ann"), NewTask(name="b", labels=("x",))])
     changed = await acting(org, "eve").cancel_many(labels=["x"])
