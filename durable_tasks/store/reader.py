@@ -57,6 +57,4 @@ class Reader:
 
     async def _read(self) -> None:
         while batch := self._waiting.take_many(MOST):
-            asked = await self._connection.ask(batch, SLICE)
-            if asked < len(batch):
-                self._waiting.put_back(batch[asked:])
+            self._waiting.put_back(batch, await self._connection.ask(batch, SLICE))

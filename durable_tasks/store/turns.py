@@ -4,7 +4,7 @@ It must not know what waits, nor for which connection.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Container, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,7 +28,7 @@ class Turns(Generic[W]):
     """Organisations take turns, each with its oldest first."""
 
     def __init__(self) -> None:
-        self._of: dict[str, deque[W]] = {}
+        self._of: OrderedDict[str, deque[W]] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._of)
@@ -39,10 +39,15 @@ class Turns(Generic[W]):
             queue = self._of[one.org_id] = deque()
         queue.append(one)
 
-    def put_back(self, some: Sequence[W]) -> None:
-        """What was taken and not begun is its organisation's first again."""
-        for one in reversed(some):
+    def put_back(self, taken: Sequence[W], begun: int = 0) -> None:
+        """What was taken and not begun is its organisation's first again. Who had something begun comes after all who
+        had nothing: else one who always has more to do would always come first."""
+        for one in reversed(taken[begun:]):
             self._of.setdefault(one.org_id, deque()).appendleft(one)
+            self._of.move_to_end(one.org_id, last=False)
+        for org_id in dict.fromkeys(one.org_id for one in taken[:begun]):
+            if org_id in self._of:
+                self._of.move_to_end(org_id)
 
     def take_many(self, most: int) -> list[W]:
         """The next ones, up to so many, whose callers still wait."""

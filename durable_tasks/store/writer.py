@@ -246,7 +246,7 @@ class Writer:
             return
         finally:
             self._watch.report()
-        self._queue.put_back(batch[len(answers) :])
+        self._queue.put_back(batch, len(answers))
         # Instants that the commit does not name have moved: as after a foreign one, everybody looks again.
         notice.operations, notice.foreign, self._jumped = len(answers), self._jumped, False
         for call, (result, failure) in zip(batch, answers, strict=False):

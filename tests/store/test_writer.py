@@ -46,6 +46,20 @@ async def test_a_transaction_that_was_long_begins_no_other_operation(
     assert set(operations) <= {0, 1}
 
 
+async def test_who_always_has_more_to_do_keeps_nobody_from_a_turn(
+    tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "HOLD", -1.0)
+    order = list[str]()
+
+    async def write(org_id: str, times: int) -> None:
+        for _ in range(times):
+            await tasks.store._write(lambda tx: order.append(org_id), org_id=org_id)
+
+    await asyncio.gather(write("greedy", 20), write("greedy", 20), write("other", 5))
+    assert max(place for place, org_id in enumerate(order) if org_id == "other") <= 10
+
+
 async def test_what_yields_has_a_transaction_of_its_own_after_those_who_wait(tasks: DurableTasks) -> None:
     done = list[tuple[str, Transaction]]()
     long = [tasks.store._write(lambda tx: done.append(("long", tx)), yields=True) for _ in range(3)]
