@@ -67,15 +67,26 @@ def journal(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def faults(db: Path) -> list[str]:
-    """Every promise that the file breaks, in words."""
-    acknowledged = journal(db.parent / "acknowledged")
+def most_at_once(effects: list[dict[str, Any]]) -> int:
+    """The most runs of one task at any instant, by what its handlers noted while no process was killed."""
+    now: Counter[str] = Counter()
+    most = 0
+    for fact in effects:
+        now[fact["id"]] += 1 if fact["op"] == "began" else -1
+        most = max(most, now[fact["id"]])
+    return most
+
+
+def faults(db: Path, journals: Path | None = None) -> list[str]:
+    """Every promise that the file breaks, in words. `journals`: their folder, if not the file's."""
+    journals = journals or db.parent
+    acknowledged = journal(journals / "acknowledged")
     with copied(db) as conn:
         (integrity,) = conn.execute("PRAGMA integrity_check").fetchone()
         found = [] if integrity == "ok" else [f"integrity: {integrity}"]
         found += _disagreements(conn)
         found += _lost(conn, acknowledged)
-        found += _twice(conn, acknowledged, journal(db.parent / "effects"))
+        found += _twice(conn, acknowledged, journal(journals / "effects"))
     return found
 
 

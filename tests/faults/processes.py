@@ -20,7 +20,7 @@ SETTLING = 400.0
 
 
 class App:
-    """One process. Its lines are read by the test's event loop; its stderr goes to a file beside the database."""
+    """One process. Its lines are read by the test's event loop; its stderr goes to a file beside its journals."""
 
     def __init__(
         self, db: Path, mode: str, *, name: str = "app", environment: Mapping[str, str] | None = None, **config: Any
@@ -28,7 +28,7 @@ class App:
         self.db, self.name = db, name
         self._environment = dict(environment or {})
         self._config = {"db": str(db), "mode": mode, "name": name, **config}
-        self._errors = db.parent / f"{name}.stderr"
+        self._errors = Path(config.get("journals") or db.parent) / f"{name}.stderr"
         self.process: asyncio.subprocess.Process
 
     async def start(self) -> Self:
@@ -99,6 +99,15 @@ class App:
         except TimeoutError:
             return
         raise AssertionError(f"{self.name} ended by itself: {self.stderr}")
+
+    async def notes_more(self, journal: Path) -> None:
+        """Let it go on until it has noted more there; that it does not is an error."""
+        before = os.path.getsize(journal)
+        for _ in range(60):
+            await self.lives_for(0.5)
+            if os.path.getsize(journal) > before:
+                return
+        raise AssertionError(f"{self.name} did not go on: {self.stderr[-2000:]}")
 
     async def ends(self) -> int:
         """Wait until it ends by itself; its exit code."""

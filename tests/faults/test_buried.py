@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import sys
 import time
-from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from durable_tasks.app import DurableTasks
 from durable_tasks.models import TaskState
 from durable_tasks.settings import Settings
-from tests.faults.checker import faults, journal
+from tests.faults.checker import faults, journal, most_at_once
 from tests.faults.figures import count, keep
 from tests.faults.processes import App
 
@@ -31,16 +30,6 @@ def db(tmp_path: Path) -> Path:
 def tool(db: Path, lease: float) -> DurableTasks:
     """A process that runs no handlers, as `durable-tasks task list` is one."""
     return DurableTasks(Settings(db=db, worker=False, process_lease=lease))
-
-
-def most_at_once(db: Path) -> int:
-    """The most runs of one task at any instant, by the journals of its handlers."""
-    now: Counter[str] = Counter()
-    most = 0
-    for fact in journal(db.parent / "effects"):
-        now[fact["id"]] += 1 if fact["op"] == "began" else -1
-        most = max(most, now[fact["id"]])
-    return most
 
 
 async def test_a_tool_that_starts_while_the_file_is_locked_buries_nobody(db: Path) -> None:
@@ -70,7 +59,7 @@ async def lock_and_look(db: Path, *, times: int) -> dict[str, float]:
         async with tool(db, lease) as last:
             done = await last.org().wait(task.id, timeout=SECONDS)
     assert (done.output, done.attempt, done.lost_count) == ("late", 1, 0)
-    assert most_at_once(db) == 1
+    assert most_at_once(journal(db.parent / "effects")) == 1
     return {"locks": times, "overlaps": 0}
 
 
@@ -97,7 +86,7 @@ async def test_a_handler_that_blocks_its_loop_runs_once(db: Path) -> None:
         assert f"by the handler of 'hog' (task {task.id}, attempt 1): a blocking call in an async handler" in said
         assert "hog (" in said
         await blocked.line("LOG durable_tasks.engine the event loop runs again")
-    assert most_at_once(db) == 1
+    assert most_at_once(journal(db.parent / "effects")) == 1
     assert faults(db) == []
 
 

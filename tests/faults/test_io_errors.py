@@ -3,7 +3,6 @@ It must not know how the file is written; the checker looks at what is left.
 """
 
 import errno
-import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.faults.checker import faults, journal
+from tests.faults.disks import FailingDisk
 from tests.faults.figures import count, keep
-from tests.faults.preload import built
 from tests.faults.processes import App
 
 FAULTS = {
@@ -30,38 +29,11 @@ LONGEST = 0.5
 """Seconds of one window."""
 
 
-class Disk:
-    """What the process meets, said in a file that its library looks at."""
-
-    def __init__(self, folder: Path) -> None:
-        self._orders = folder / "orders"
-        self._orders.write_bytes(bytes(64))
-        self.environment = {
-            "LD_PRELOAD": str(built("failing", folder)),
-            "FAILING": str(self._orders),
-            "FAILING_FILES": "tasks.db:tasks.db-wal",
-        }
-
-    def order(self, what: str) -> None:
-        with self._orders.open("r+b") as orders:
-            orders.write(what.encode().ljust(64, b"\0"))
-
-
-async def goes_on(app: App, acknowledged: Path) -> None:
-    """Something is acknowledged again. Raises AssertionError when nothing is."""
-    before = os.path.getsize(acknowledged)
-    for _ in range(60):
-        await app.lives_for(0.5)
-        if os.path.getsize(acknowledged) > before:
-            return
-    raise AssertionError(f"it did not go on: {app.stderr[-2000:]}")
-
-
 async def storm(folder: Path, windows: int, seed: int) -> dict[str, Any]:
     """So many windows in which the disk fails; after every few the process is killed. Raises AssertionError at the
     first broken promise."""
     print(f"\nseed {seed}")
-    rng, disk, db, seen = random.Random(seed), Disk(folder), folder / "tasks.db", Counter[str]()
+    rng, disk, db, seen = random.Random(seed), FailingDisk(folder), folder / "tasks.db", Counter[str]()
     for first in range(0, windows, WINDOWS_PER_KILL):
         load: dict[str, Any] = {"seed": rng.random(), "clients": CLIENTS, "stubborn": True}
         async with App(db, "load", name=f"life-{first}", environment=disk.environment, **load) as app:
@@ -73,7 +45,7 @@ async def storm(folder: Path, windows: int, seed: int) -> dict[str, Any]:
                 await app.lives_for(rng.uniform(0.05, LONGEST))
                 disk.order("")
                 seen[fault] += 1
-            await goes_on(app, folder / "acknowledged")
+            await app.notes_more(folder / "acknowledged")
         assert faults(db) == []
     async with App(db, "drain", name="drain") as app:
         await app.settled()

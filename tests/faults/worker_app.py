@@ -94,9 +94,10 @@ class Program:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-        folder = Path(config["db"]).parent
-        self.acknowledged = Journal(str(folder / "acknowledged"))
-        self.effect = Journal(str(folder / "effects"))
+        self._journals = Path(config.get("journals") or Path(config["db"]).parent)
+        self.acknowledged = Journal(str(self._journals / "acknowledged"))
+        self.effect = Journal(str(self._journals / "effects"))
+        self.refused = Journal(str(self._journals / "refused"))
         self.tasks = DurableTasks(Settings(db=config["db"], **config.get("settings", {})))
         self.orgs = [self.tasks.org(), *map(self.tasks.org, config.get("orgs", ()))]
         self.org = self.orgs[0]
@@ -241,25 +242,34 @@ class Program:
             await self.drain()
 
     async def _clients(self) -> None:
-        await self._repeat_unanswered()
-        actions = (
+        await self._bear(self._repeat_unanswered())
+        actions: tuple[Callable[[random.Random], Awaitable[Any]], ...] = (
             *(self._auto, self._auto, self._manual, self._manual, self._agent, self._agent),
             *(self._batch, self._cancel, self._pipeline, self._fan_out),
         )
         clock, pause = self.tasks.clock, self.config.get("pause", 0.0)
-        borne = (StoreError,) if self.config.get("stubborn") else ()
 
         async def client(number: int) -> None:
             rng = random.Random(f"{self.config['seed']}/{number}")
+            # What another waits for may never come when the file is in trouble: this one goes on asking.
+            mine = (self._manual,) if self.config.get("stubborn") and number == 0 else actions
             while True:
-                with suppress(*borne):
-                    await rng.choice(actions)(rng)
+                await self._bear(rng.choice(mine)(rng))
                 if pause:
                     await clock.wait_for(asyncio.Event(), pause)
 
         async with asyncio.TaskGroup() as clients:
             for number in range(self.config["clients"]):
                 clients.create_task(client(number))
+
+    async def _bear(self, asking: Awaitable[object]) -> None:
+        """One that is stubborn notes that it was refused."""
+        try:
+            await asking
+        except StoreError as error:
+            if not self.config.get("stubborn"):
+                raise
+            self.refused(error.code, by=self.config["name"])
 
     async def drain(self) -> None:
         """Work off what was left, then say what both sides think of it."""
@@ -303,7 +313,7 @@ class Program:
 
     async def _repeat_unanswered(self) -> None:
         """A caller that never heard an answer asks again with its key."""
-        lines = (Path(self.config["db"]).parent / "acknowledged").read_text().splitlines()
+        lines = (self._journals / "acknowledged").read_text().splitlines()
         asked: dict[str, dict[str, Any]] = {}
         for fact in map(json.loads, lines):
             if fact["op"] == "creating":
@@ -402,7 +412,7 @@ class Program:
 
 
 class _Noted:
-    """Notes when a handler begins and, if it does, ends."""
+    """Notes when a handler begins and how it is over: ended, or left by an error."""
 
     def __init__(self, effect: Journal, task_id: str, attempt: int, death: Death | None) -> None:
         self._effect, self._facts, self._death = effect, {"id": task_id, "attempt": attempt}, death
@@ -413,8 +423,7 @@ class _Noted:
             self._death("running")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._effect("ended", **self._facts)
+        self._effect("ended" if kind is None else "left", **self._facts)
 
 
 async def settled_drift(tasks: DurableTasks, *, until: float) -> list[Any]:
