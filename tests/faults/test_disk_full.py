@@ -63,8 +63,8 @@ class Story:
         assert faults(self.db, self._journals) == []
 
     def _app(self, mode: str, name: str) -> App:
-        load = {"seed": self._rng.random(), "clients": CLIENTS, "stubborn": True, "pause": 0.05}
-        config = {"journals": str(self._journals), "settings": self._settings, **load}
+        load: dict[str, Any] = {"seed": self._rng.random(), "clients": CLIENTS, "stubborn": True, "pause": 0.05}
+        config: dict[str, Any] = {"journals": str(self._journals), "settings": self._settings, **load}
         return App(self.db, mode, name=name, environment=self._disk.environment, **config)
 
     def _noted(self, name: str) -> list[dict[str, Any]]:

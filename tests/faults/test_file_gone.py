@@ -148,7 +148,7 @@ class Story:
         assert faults(self.db, self._journals) == []
 
     def _app(self, mode: str, name: str) -> App:
-        config = {"seed": self._rng.random(), "clients": CLIENTS, "stubborn": True, "pause": 0.05}
+        config: dict[str, Any] = {"seed": self._rng.random(), "clients": CLIENTS, "stubborn": True, "pause": 0.05}
         return App(self.db, mode, name=name, journals=str(self._journals), settings=self._settings, **config)
 
     def _noted(self, name: str) -> list[dict[str, Any]]:
