@@ -10,13 +10,21 @@ from pydantic import BaseModel, ValidationError
 
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.errors import InvalidInput
-from durable_tasks.models import MAX_GROUPS, OF_GROUP, Join, NewTask, TaskFilter, assignees
+from durable_tasks.models import (
+    LARGEST_NUMBER,
+    LARGEST_PAGE,
+    MAX_GROUPS,
+    OF_GROUP,
+    Join,
+    NewTask,
+    TaskFilter,
+    assignees,
+)
 from durable_tasks.store.rows import DETAIL_LIMIT, canonical_hash, dump_payload
 from durable_tasks.wording import shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
-LARGEST_PAGE = 1000
 LARGEST_BATCH = 10_000
 """Tasks of one call: they are written in one transaction, in which nobody else can write."""
 MOST_DEPENDENCIES = 20_000
@@ -89,6 +97,12 @@ def page_limit(limit: int, most: int = LARGEST_PAGE) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most:
         raise InvalidInput(f"limit is a whole number from 1 to {most}, not {shown(limit)}", limit=limit)
     return limit
+
+
+def event_number(after: int) -> int:
+    if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= LARGEST_NUMBER:
+        raise InvalidInput(f"after is the number of an event, 0 or more, not {shown(after)}", after=after)
+    return after
 
 
 def check_agent(agent_id: str) -> str:

@@ -25,6 +25,9 @@ Several = Annotated[tuple[T, ...], Field(fail_fast=True)]
 MAX_LABELS = 64
 MAX_DEPENDENCIES = 10_000
 MAX_IDS = 100
+LARGEST_PAGE = 1000
+LARGEST_NUMBER = 2**63 - 1
+"""What SQLite can hold."""
 MAX_NAMES = 500
 MAX_GROUPS = 500
 MAX_MEMBERS = 10_000

@@ -14,7 +14,6 @@ import aiosqlite
 from durable_tasks.bulk import Bulk
 from durable_tasks.checks import (
     ERROR_LIMIT,
-    LARGEST_PAGE,
     capability_list,
     check_agent,
     check_batch,
@@ -22,6 +21,7 @@ from durable_tasks.checks import (
     check_reason,
     check_text,
     edited_columns,
+    event_number,
     lease_seconds,
     new_task,
     page_limit,
@@ -35,6 +35,7 @@ from durable_tasks.lifecycle import Verb, is_terminal
 from durable_tasks.models import (
     DEFAULT_LEASE,
     DEFAULT_SPACE,
+    LARGEST_PAGE,
     Attempt,
     Changed,
     Claim,
@@ -349,7 +350,7 @@ class Org(Workflows):
     ) -> Sequence[Event]:
         """A page of events in order, numbered above `after`."""
         return await self._host.store.events(
-            self.id, after=after, limit=page_limit(limit), task_id=task_id, workflow_id=workflow_id
+            self.id, after=event_number(after), limit=page_limit(limit), task_id=task_id, workflow_id=workflow_id
         )
 
     async def watch(
@@ -364,7 +365,7 @@ class Org(Workflows):
             await store.get(self.id, task_id)
         if workflow_id is not None:
             await store.group_state(self.id, workflow_id)
-        last = await store.last_seq(self.id) if after is None else after
+        last = await store.last_seq(self.id) if after is None else event_number(after)
         with self._host.waiters.waiting(org_key(self.id)) as happened:
             while True:
                 happened.clear()

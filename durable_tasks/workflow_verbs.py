@@ -7,11 +7,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-from durable_tasks.checks import LARGEST_PAGE, build, check_batch, check_reason, check_text, one_or_more, page_limit
+from durable_tasks.checks import build, check_batch, check_reason, check_text, one_or_more, page_limit
 from durable_tasks.engine.waiters import Waiters
 from durable_tasks.errors import InvalidInput
 from durable_tasks.grouping import group_draft
 from durable_tasks.models import (
+    LARGEST_PAGE,
     MAX_MEMBERS,
     Actor,
     Attempt,

@@ -18,6 +18,7 @@ from durable_tasks.errors import InvalidInput, WaitTimeout
 from durable_tasks.models import (
     DEFAULT_LEASE,
     DEFAULT_SPACE,
+    LARGEST_PAGE,
     MAX_MEMBERS,
     Attempt,
     Changed,
@@ -37,7 +38,7 @@ from durable_tasks.models import (
     WorkflowState,
 )
 from durable_tasks.operations import answers
-from durable_tasks.operations.requests import LARGEST_PAGE, LONGEST_WAIT
+from durable_tasks.operations.requests import LONGEST_WAIT
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.ports import Clock, Ids
 from durable_tasks.standing import Activity, Explanation, Queues

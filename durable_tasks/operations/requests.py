@@ -12,6 +12,8 @@ from durable_tasks.durations import Duration
 from durable_tasks.models import (
     DEFAULT_LEASE,
     DEFAULT_SPACE,
+    LARGEST_NUMBER,
+    LARGEST_PAGE,
     MAX_IDS,
     MAX_LABELS,
     MAX_MEMBERS,
@@ -36,9 +38,6 @@ from durable_tasks.models import (
     WorkflowState,
 )
 
-LARGEST_PAGE = 1000
-LARGEST_NUMBER = 2**63 - 1
-"""What SQLite can hold."""
 LONGEST_WAIT = 60.0
 """Seconds that one call waits for an end; who wants to wait longer asks again."""
 

@@ -15,9 +15,8 @@ from starlette.exceptions import HTTPException
 from durable_tasks.app import DurableTasks
 from durable_tasks.checks import build, task_filter
 from durable_tasks.errors import AlreadyClaimed, DurableTasksError, IllegalMove, InvalidInput
-from durable_tasks.models import Mode, Node, Task, TaskState
+from durable_tasks.models import LARGEST_PAGE, Mode, Node, Task, TaskState
 from durable_tasks.operations.operation import Caller
-from durable_tasks.operations.requests import LARGEST_PAGE
 from durable_tasks.operations.table import OPERATIONS
 from durable_tasks.web import classic_bodies as bodies
 from durable_tasks.web import refusals

@@ -98,7 +98,11 @@ BAD: dict[str, tuple[Call, type[errors.DurableTasksError], str]] = {
         lambda o: o.list_workflows(cursor=cursors.make("nobody")), errors.InvalidInput, "is not a cursor of this list"),
     "huge cursor": (
         lambda o: o.list(cursor=cursors.make(2**80, "nobody")), errors.InvalidInput, "is not a cursor of this list"),
-    "huge event number": (lambda o: o.events(after=2**80), errors.InvalidInput, "too large"),
+    "huge event number": (lambda o: o.events(after=2**80), errors.InvalidInput, "after is the number of an event"),
+    "negative event number": (lambda o: o.events(after=-1), errors.InvalidInput, "not -1"),
+    "event number as text": (lambda o: o.events(after="7"), errors.InvalidInput, "not '7'"),
+    "event number as fraction": (lambda o: o.events(after=1.5), errors.InvalidInput, "not 1.5"),
+    "event number to watch from": (lambda o: anext(o.watch(after=2**80)), errors.InvalidInput, "number of an event"),
     "progress": (lambda o: o.progress("id", 101, token="t"), errors.InvalidInput, "from 0 to 100, not 101"),
     "progress text": (lambda o: o.progress("id", "half", token="t"), errors.InvalidInput, "not 'half'"),
     "long reason": (lambda o: o.cancel("id", reason="x" * 9000), errors.InvalidInput, "reason is a text of 0 to 8192"),
