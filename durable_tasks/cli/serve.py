@@ -13,6 +13,7 @@ import typer
 from durable_tasks.cli.asking import AsJson, Db
 from durable_tasks.cli.extras import needing
 from durable_tasks.cli.logs import Level, LogJson, LogLevel, begin_logs
+from durable_tasks.cli.process import begin_serving
 from durable_tasks.cli.talk import announce, failing_plainly, say
 from durable_tasks.settings import Settings
 
@@ -48,6 +49,7 @@ async def _serve(settings: Settings, host: str, port: int, as_json: bool) -> Non
     stop = asyncio.Event()
     _stop_on_signals(stop)
     async with serving(DurableTasks(settings), host=host, port=port) as url:
+        begin_serving()
         found = addresses(url)
         if as_json:
             announce({"ready": True, **found, "db": str(settings.db.resolve()), "pid": os.getpid()})

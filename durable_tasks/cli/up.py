@@ -20,6 +20,7 @@ from typing import Any
 
 from durable_tasks.app import DurableTasks
 from durable_tasks.cli.extras import needing
+from durable_tasks.cli.process import begin_serving
 from durable_tasks.cli.talk import announce, progress, put, put_json, say
 from durable_tasks.demo import survey
 from durable_tasks.errors import ConfigurationError, DurableTasksError, TemporalUnavailable
@@ -133,7 +134,9 @@ class _Supervisor:
                 say(f"no API:   {error.message}")
             else:
                 raise_descriptor_limit()
-                return addresses(await started.enter_async_context(serving(tasks, port=self._options.port)))
+                url = await started.enter_async_context(serving(tasks, port=self._options.port))
+                begin_serving()
+                return addresses(url)
         await started.enter_async_context(tasks)
         return {}
 
