@@ -4,6 +4,7 @@ It must not know HTTP or who listens: a listener keeps its own place and asks fo
 """
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 
 from durable_tasks.engine.waiters import Waiters, org_key
@@ -17,7 +18,9 @@ KEEP = 2000
 KEEP_BYTES = 4 * 1024 * 1024
 """What is kept at hand. Who is further behind reads SQLite by himself."""
 FEW = 10
-"""Listeners who are told at once."""
+"""Listeners who are told without a pause."""
+AT_ONCE = 10
+"""Listeners who are told in one turn of the event loop: whoever else has something to do there comes between."""
 EACH = 0.001
 LONGEST_PAUSE = 0.25
 """Seconds between two rounds of news to more than a few: so many for each listener, and at most. Telling a thousand
@@ -57,10 +60,7 @@ class Channel:
 
     def __init__(self, org_id: str, store: Store, waiters: Waiters, clock: Clock) -> None:
         self.org_id = org_id
-        self.news = asyncio.Event()
-        """Set when there is more, or the end; then another one takes its place. Take it before looking."""
         self.ended = False
-        self.listeners = 0
         self.position = 0
         """The number of the newest event that was read; those before may be read in SQLite."""
         self._store = store
@@ -68,12 +68,24 @@ class Channel:
         self._clock = clock
         self._over = asyncio.Event()
         self._happened: asyncio.Event | None = None
+        self._listeners: dict[asyncio.Event, None] = {}
+        self._untold: deque[asyncio.Event] = deque()
         self._recent: list[Message] = []
         self._size = 0
 
-    def leave(self) -> None:
-        self.listeners -= 1
-        if not self.listeners and self._happened is not None:
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    def join(self) -> asyncio.Event:
+        """One more listens. His event is set when there is more, or the end: clear it, and then look."""
+        news = asyncio.Event()
+        self._listeners[news] = None
+        return news
+
+    def leave(self, news: asyncio.Event) -> None:
+        del self._listeners[news]
+        if not self._listeners and self._happened is not None:
             self._happened.set()
 
     def end(self) -> None:
@@ -88,7 +100,7 @@ class Channel:
         with self._waiters.waiting(org_key(self.org_id)) as self._happened:
             self.position = await self._store.last_seq(self.org_id)
             self._tell()
-            while self.listeners and not self.ended:
+            while self._listeners and not self.ended:
                 self._happened.clear()
                 page = await self._store.events(self.org_id, after=self.position, limit=PAGE)
                 if page:
@@ -127,5 +139,13 @@ class Channel:
         self._tell()
 
     def _tell(self) -> None:
-        told, self.news = self.news, asyncio.Event()
-        told.set()
+        is_telling = bool(self._untold)
+        self._untold = deque(self._listeners)
+        if not is_telling:
+            self._tell_some()
+
+    def _tell_some(self) -> None:
+        for _ in range(min(AT_ONCE, len(self._untold))):
+            self._untold.popleft().set()
+        if self._untold:
+            asyncio.get_running_loop().call_soon(self._tell_some)

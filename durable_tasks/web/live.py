@@ -101,14 +101,14 @@ class Live:
         clock = self._tasks.clock
         ends, checks = clock.steady() + LONGEST, clock.steady() + CHECK
         yield b"retry: %d\nid: %d\n\n" % (RETRY, place)
-        with self._listening(org_id) as channel:
+        with self._listening(org_id) as (channel, news):
             speaks = clock.steady() + KEEPALIVE
             while not (channel.ended or self._closed) and clock.steady() < ends:
+                news.clear()
                 if clock.steady() >= checks:
                     if not await may_listen():
                         break
                     checks = clock.steady() + CHECK
-                news = channel.news
                 found = await self._next(channel, wanted, place)
                 if found is None:
                     break
@@ -144,7 +144,7 @@ class Live:
             )
 
     @contextmanager
-    def _listening(self, org_id: str) -> Iterator[Channel]:
+    def _listening(self, org_id: str) -> Iterator[tuple[Channel, asyncio.Event]]:
         channel = self._channels.get(org_id)
         if channel is None:
             store, waiters, clock = self._tasks.store, self._tasks.waiters, self._tasks.clock
@@ -152,11 +152,11 @@ class Live:
             reader = asyncio.create_task(self._read(channel), name=f"durable_tasks events of {org_id}")
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
-        channel.listeners += 1
+        news = channel.join()
         try:
-            yield channel
+            yield channel, news
         finally:
-            channel.leave()
+            channel.leave(news)
 
     async def _read(self, channel: Channel) -> None:
         try:

@@ -401,6 +401,17 @@ async def test_listeners_are_told_in_rounds(
     await stream.aclose()
 
 
+async def test_many_listeners_are_told_a_few_at_a_time(tasks: DurableTasks) -> None:
+    told = channel.Channel("acme", tasks.store, tasks.waiters, tasks.clock)
+    listeners = [told.join() for _ in range(2 * channel.AT_ONCE + 1)]
+    told.end()
+    seen = []
+    for _ in range(3):
+        seen.append(sum(news.is_set() for news in listeners))
+        await asyncio.sleep(0)
+    assert seen == [channel.AT_ONCE, 2 * channel.AT_ONCE, len(listeners)]
+
+
 async def test_listeners_of_a_quiet_task_do_not_search_sqlite_whenever_something_else_happens(
     tasks: DurableTasks, live: Live, reads: list[dict[str, Any]]
 ) -> None:
