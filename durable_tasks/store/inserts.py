@@ -6,7 +6,7 @@ It must not know which call it is, nor how the drafts were checked before.
 import json
 from collections.abc import Sequence
 from functools import cache
-from itertools import groupby
+from operator import itemgetter
 
 from durable_tasks.errors import UnknownDependency
 from durable_tasks.instants import seconds_at
@@ -79,25 +79,25 @@ class Inserts:
     def write(self) -> None:
         """Insert the rows with their dependencies, events and what Temporal is to hear."""
         tx, rows = self._tx, list(self.rows.values())
-        named = [({column: value for column, value in row.items() if value is not None}, row) for row in rows]
-        for columns, alike in groupby(named, key=lambda pair: tuple(pair[0])):
-            self._insert(columns, list(alike))
+        if rows:
+            self._insert(rows)
         if self._links:
             tx.conn.executemany("INSERT INTO dt_dependencies (parent, child, met) VALUES (?, ?, ?)", self._links)
         append_created(tx, self._org_id, zip(rows, self._actors, strict=True))
         for row in rows:
             _announce(tx, row)
 
-    def _insert(self, columns: tuple[str, ...], alike: Sequence[tuple[Row, Row]]) -> None:
-        sql, values = _insert_sql(columns), [tuple(given.values()) for given, _ in alike]
-        if len(alike) == 1:
-            alike[0][1]["seq"] = self._tx.run(sql, values[0]).lastrowid
+    def _insert(self, rows: Sequence[Row]) -> None:
+        if len(rows) == 1:
+            given = {column: value for column, value in rows[0].items() if value is not None}
+            rows[0]["seq"] = self._tx.run(_insert_sql(tuple(given)), tuple(given.values())).lastrowid
             return
-        self._tx.conn.executemany(sql, values)
+        columns = tuple(column for column in rows[0] if any(row[column] is not None for row in rows))
+        self._tx.conn.executemany(_insert_sql(columns), map(itemgetter(*columns), rows))
         found = self._tx.one("SELECT last_insert_rowid()")
         assert found is not None
         # Numbers follow one another: nobody else writes meanwhile.
-        for seq, (_, row) in enumerate(alike, start=found[0] - len(alike) + 1):
+        for seq, row in enumerate(rows, start=found[0] - len(rows) + 1):
             row["seq"] = seq
 
     def _link(self, row: Row, parents: Sequence[str]) -> bool:
@@ -139,7 +139,7 @@ class Inserts:
 
 @cache
 def _insert_sql(columns: tuple[str, ...]) -> str:
-    """Only what is not NULL is named: binding all columns costs more than storing them."""
+    """Only columns are named that have something: binding all of them costs more than storing them."""
     return f"INSERT INTO dt_tasks ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
