@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 TOGETHER = 2
 """Requests of one organisation that are worked on at once while others ask too; the rest wait in line."""
@@ -15,19 +16,29 @@ REMEMBERED = 10.0
 """Seconds for which somebody else's request counts: an organisation that is alone has everything."""
 
 
+class _Turn(NamedTuple):
+    """One that somebody waits for. `size`: as many as this it takes."""
+
+    size: int
+    begun: asyncio.Future[None]
+
+
 @dataclass(slots=True)
 class _Line:
     """One organisation's. Its callers are called in turn, however many requests each has in it."""
 
     working: int = 0
-    waiting: OrderedDict[str, deque[asyncio.Future[None]]] = field(default_factory=OrderedDict)
+    waiting: OrderedDict[str, deque[_Turn]] = field(default_factory=OrderedDict)
 
-    def join(self, caller: str) -> asyncio.Future[None]:
-        turn = asyncio.get_running_loop().create_future()
+    def join(self, caller: str, size: int) -> _Turn:
+        turn = _Turn(size, asyncio.get_running_loop().create_future())
         self.waiting.setdefault(caller, deque()).append(turn)
         return turn
 
-    def call(self) -> asyncio.Future[None]:
+    def first(self) -> _Turn:
+        return next(iter(self.waiting.values()))[0]
+
+    def call(self) -> _Turn:
         caller, turns = next(iter(self.waiting.items()))
         turn = turns.popleft()
         self.waiting.move_to_end(caller)
@@ -35,7 +46,7 @@ class _Line:
             del self.waiting[caller]
         return turn
 
-    def leave(self, caller: str, turn: asyncio.Future[None]) -> None:
+    def leave(self, caller: str, turn: _Turn) -> None:
         turns = self.waiting.get(caller, deque())
         if turn in turns:  # else it was called as it left
             turns.remove(turn)
@@ -74,33 +85,36 @@ class Turns:
         line = self._lines.get(org_id)
         return line is not None and line.working > TOGETHER
 
-    async def begin(self, org_id: str, caller: str = "") -> None:
-        """Wait for a turn of the caller's. Each is given back with `end`."""
+    async def begin(self, org_id: str, caller: str = "", size: int = 1) -> None:
+        """Wait for a turn of the caller's, which counts as so many. Each is given back with `end`."""
         line = self._lines.get(org_id)
         if line is None:
             line = self._lines[org_id] = _Line()
-        if not line.waiting and self._has_room(line):
-            line.working += 1
+        if not line.waiting and self._has_room(line, size):
+            line.working += size
             return
-        turn = line.join(caller)
+        turn = line.join(caller, size)
         try:
-            await turn
+            await turn.begun
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.end(org_id)  # it was just given to somebody who has gone
+            if turn.begun.done() and not turn.begun.cancelled():
+                self.end(org_id, size)  # it was just given to somebody who has gone
             else:
                 line.leave(caller, turn)
-                self._forget(org_id, line)
+                self._go_on(org_id, line)  # there may be room for a smaller one behind it
             raise
 
-    def end(self, org_id: str) -> None:
+    def end(self, org_id: str, size: int = 1) -> None:
         line = self._lines[org_id]
-        line.working -= 1
-        while line.waiting and self._has_room(line):
+        line.working -= size
+        self._go_on(org_id, line)
+
+    def _go_on(self, org_id: str, line: _Line) -> None:
+        while line.waiting and self._has_room(line, line.first().size):
             turn = line.call()
-            if not turn.done():
-                line.working += 1
-                turn.set_result(None)
+            if not turn.begun.done():
+                line.working += turn.size
+                turn.begun.set_result(None)
         self._forget(org_id, line)
 
     @contextmanager
@@ -112,8 +126,8 @@ class Turns:
         finally:
             self._lines.setdefault(org_id, _Line()).working += 1
 
-    def _has_room(self, line: _Line) -> bool:
-        return line.working < TOGETHER or not self._company.is_there()
+    def _has_room(self, line: _Line, size: int) -> bool:
+        return line.working + size <= TOGETHER or not self._company.is_there()
 
     def _forget(self, org_id: str, line: _Line) -> None:
         if not line.working and not line.waiting and self._lines.get(org_id) is line:

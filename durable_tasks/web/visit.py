@@ -9,11 +9,15 @@ from durable_tasks.access import Principal
 from durable_tasks.web import refusals
 from durable_tasks.web.heads import head_of
 from durable_tasks.web.shares import Shares
+from durable_tasks.web.turns import TOGETHER
 
 _KEY = "durable_tasks.visit"
 _START = "http.response.start"
 _WITH_BODY = ("POST", "PUT", "PATCH")
 """Methods whose body is read: it is waited for."""
+_LARGE = 16 * 1024
+"""Bytes of a body above which nothing else of its organisation is worked on, in company: to read it, to do what it says
+and to answer it takes as long as many others do."""
 
 
 class Visits:
@@ -54,6 +58,8 @@ class Visit:
         self._is_head = False
         """Nobody has proved yet whose it is, and it has its turn to be looked at."""
         self._working = False
+        self._body = 0
+        """Bytes of it so far."""
 
     async def begin(self) -> None:
         """Return when it may be looked at: of a thousand that come at once a few, so that others come between."""
@@ -92,6 +98,8 @@ class Visit:
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if self._coming:
+            self._body += len(message.get("body", b""))
         if self._coming and not message.get("more_body", False):
             self._coming = False
             if message["type"] == "http.request":
@@ -109,7 +117,7 @@ class Visit:
         """Nothing is left but to send the answer, or what happens as it happens."""
         if self._working and self.principal is not None:
             self._working = False
-            self._shares.turns.end(self.principal.org)
+            self._shares.turns.end(self.principal.org, self._size)
 
     def end(self) -> None:
         self._leave_anonymous()
@@ -119,8 +127,12 @@ class Visit:
 
     async def _work(self) -> None:
         if self._shares.limited and self.principal is not None and not self._working:
-            await self._shares.turns.begin(self.principal.org, self.principal.subject)
+            await self._shares.turns.begin(self.principal.org, self.principal.subject, self._size)
             self._working = True
+
+    @property
+    def _size(self) -> int:
+        return TOGETHER if self._body > _LARGE else 1
 
 
 def _has_length(message: Message) -> bool:

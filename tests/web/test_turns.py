@@ -153,3 +153,29 @@ def test_the_longest_unused_are_forgotten() -> None:
         buckets.take(name)
     assert buckets.take("cyd") == 0.0
     assert buckets.take("ann") == 0.0
+
+
+async def test_what_takes_all_turns_is_alone_and_nobody_passes_it_in_its_line() -> None:
+    turns = crowded()
+    await turns.begin("acme")
+    large = asyncio.create_task(turns.begin("acme", size=TOGETHER))
+    await asyncio.sleep(0)
+    assert not await begun(turns, "acme")
+    turns.end("acme")
+    await large
+    assert not await begun(turns, "acme")
+    assert await begun(turns, "beta")
+    turns.end("acme", TOGETHER)
+    assert await begun(turns, "acme")
+
+
+async def test_who_leaves_the_line_lets_those_behind_him_go_on() -> None:
+    turns = crowded()
+    await turns.begin("acme")
+    large = asyncio.create_task(turns.begin("acme", "a", TOGETHER))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(turns.begin("acme", "b"))
+    await asyncio.sleep(0)
+    large.cancel()
+    async with asyncio.timeout(10):
+        await small

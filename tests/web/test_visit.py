@@ -130,3 +130,34 @@ async def test_who_takes_answers_slowly_keeps_nobody_of_the_organisation_waiting
         assert shares.turns._lines == {}
         taken.set()
     assert (shares.heads._lines, shares.turns._lines) == ({}, {})
+
+
+async def test_a_large_body_is_worked_on_alone(tmp_path: Path) -> None:
+    shares, answer, working = Shares(Settings(db=tmp_path / "tasks.db"), SystemClock()), asyncio.Event(), list[int]()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        visit = Visit.of(scope)
+        await visit.proved(Principal(org="acme", subject="ann", roles=frozenset({Role.AGENT})))
+        working.append(len((await visit.receive())["body"]))
+        await answer.wait()
+
+    async def ask(size: int) -> None:
+        head = [(b"authorization", b"acme"), (b"content-length", b"%d" % size)]
+        posted = {**request("acme"), "method": "POST", "headers": head}
+
+        async def body() -> Message:
+            return {"type": "http.request", "body": b" " * size}
+
+        await Visits(application, shares=shares)(posted, body, sent)
+
+    for org_id in ("acme", "other"):  # in company
+        shares.proved(org_id, org_id)
+    large = 100_000
+    async with asyncio.TaskGroup() as group:
+        for size in (large, 10, 10, large):
+            group.create_task(ask(size))
+        await settle()
+        assert working == [large]
+        answer.set()
+    assert working == [large, 10, 10, large]
+    assert (shares.heads._lines, shares.turns._lines) == ({}, {})
