@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 
 from durable_tasks.app import DurableTasks
@@ -98,7 +98,7 @@ class Classic:
         limit = min(limit, LARGEST_PAGE) if limit > 0 else DEFAULT_LIMIT
         offset = max(_number(request.query_params.get("offset"), 0), 0)
         found = [] if wanted is None else await self._listed(caller, wanted, limit, offset)
-        return JSONResponse({"items": [task_body(task) for task in found], "count": len(found)})
+        return _json({"items": [task_body(task) for task in found], "count": len(found)})
 
     async def create_task(self, caller: Caller, request: Request) -> Response:
         new = await read(request, bodies.NewClassicTask)
@@ -172,12 +172,12 @@ class Classic:
             raise InvalidInput(f"the signals are {', '.join(SIGNALS)}; not {signal.name!r:.100}")
         task = await run(caller, "get_task", **request.path_params)
         await run(caller, "signal_task", task_id=task.id, signal=signal.name, payload=_payload(task, signal))
-        return JSONResponse({"signaled": True, "task_id": task.id, "signal": signal.name})
+        return _json({"signaled": True, "task_id": task.id, "signal": signal.name})
 
     async def query_task(self, caller: Caller, request: Request) -> Response:
         """Whatever the query is called, the older system gave this answer."""
         task = await run(caller, "get_task", task_id=request.path_params["task_id"])
-        return JSONResponse({"task_id": task.id, "state": classic_state(task.state), "output": task.output})
+        return _json({"task_id": task.id, "state": classic_state(task.state), "output": task.output})
 
     # ----- workflows
 
@@ -192,7 +192,7 @@ class Classic:
                 break
             items.append(workflow_body(one, [node.id for node in await self._members(caller, one.id)]))
         items.reverse()  # the oldest first
-        return JSONResponse({"items": items, "count": len(items)})
+        return _json({"items": items, "count": len(items)})
 
     async def create_workflow(self, caller: Caller, request: Request) -> Response:
         new = await read(request, bodies.NewClassicWorkflow)
@@ -216,7 +216,7 @@ class Classic:
             tasks += page.tasks
             cursor = page.next_cursor if len(page.tasks) == LARGEST_PAGE else None  # no more room
         workflow = workflow_body(seen.workflow, [node.id for node in await self._members(caller, workflow_id)])
-        return JSONResponse({"workflow": workflow, "tasks": [task_body(task) for task in tasks]}, status_code=status)
+        return _json({"workflow": workflow, "tasks": [task_body(task) for task in tasks]}, status_code=status)
 
     async def _members(self, caller: Caller, workflow_id: str) -> list[Node]:
         page = await caller.org.workflow_nodes(workflow_id)
@@ -324,7 +324,12 @@ def classic_routes(tasks: DurableTasks, caller_of: Callable[..., Awaitable[Calle
 
 
 def _answer(task: Task, *, status: int = 200, **more: Any) -> Response:
-    return JSONResponse(task_body(task, **more), status_code=status)
+    return _json(task_body(task, **more), status_code=status)
+
+
+def _json(said: dict[str, Any], status_code: int = 200) -> Response:
+    """A page may have megabytes, and nothing else runs while it is put into words: what takes a sixth of the time."""
+    return Response(to_json(said), status_code, media_type="application/json")
 
 
 def _claiming(agent_id: str) -> dict[str, Any]:
