@@ -29,6 +29,7 @@ from durable_tasks.models import Actor, Capability, Engine, Mode, NewTask, Place
 from durable_tasks.org import Org
 from durable_tasks.parts import Parts
 from durable_tasks.ports import Clock, DeadLetter, Ids
+from durable_tasks.quotas import Quotas
 from durable_tasks.settings import Settings
 from durable_tasks.store.store import Store
 from durable_tasks.store.transaction import Rules
@@ -51,6 +52,7 @@ class _Running:
         self.pid = os.getpid()
         rules = Rules.of(settings, instance=tasks.ids.task())
         self.store = Store(settings.db, clock=clock, ids=tasks.ids, rules=rules, patience=settings.busy_timeout)
+        self.quotas = Quotas(settings, self.store, clock)
         handlers = tasks.handlers if settings.worker else Handlers()
         self.executor = Executor(
             handlers, self.store, clock, slots=settings.max_concurrent, cancel_grace=settings.cancel_grace
@@ -290,6 +292,15 @@ class DurableTasks:
     @property
     def store(self) -> Store:
         """The open store. Raises Closed before start, after stop, on another event loop and after a fork."""
+        return self._here.store
+
+    @property
+    def quotas(self) -> Quotas:
+        """What the organisations of whoever calls may store. Raises Closed as `store` does."""
+        return self._here.quotas
+
+    @property
+    def _here(self) -> _Running:
         running = self._running
         if running is None:
             raise Closed("durable_tasks is not running; call start() first, or use `async with`")
@@ -297,7 +308,7 @@ class DurableTasks:
             raise Closed(f"durable_tasks was started in process {running.pid} and this is a fork; start a new one here")
         if running.loop is not asyncio.get_running_loop():
             raise Closed("durable_tasks was started on another event loop; use it there, or start a new one here")
-        return running.store
+        return running
 
     @property
     def temporal(self) -> "TemporalEngine | None":

@@ -34,20 +34,22 @@ class Bulk:
         counted = await store.count(org_id, meant)
         return Changed(dry_run=True, matched=sum(counted.counts.values()), changed=0, more=not counted.complete)
 
-    async def change(self, store: Store, org_id: str) -> Changed:
-        """Change each of a page as if it were the only one: one that refuses holds up no other."""
+    async def change(self, store: Store, org_id: str, found: Page[str]) -> Changed:
+        """Change each of those that `find` has found as if it were the only one: one that refuses holds up no other."""
+        ids, more = found
+        meant, changed = self._meant(), 0
+        for start in range(0, len(ids), STEP):
+            assert meant is not None
+            step = meant.model_copy(update={"ids": tuple(ids[start : start + STEP])})
+            changed += await store.change_many(org_id, self.verb, step, self.reason)
+        return Changed(dry_run=False, matched=len(ids), changed=changed, more=more is not None, next_cursor=more)
+
+    async def find(self, store: Store, org_id: str) -> Page[str]:
+        """The ids of a page of those that are to be changed."""
+        found: list[str] = []
         meant = self._meant()
         if meant is None:
-            return Changed(dry_run=False, matched=0, changed=0, more=False)
-        found, more = await self._find(store, org_id, meant)
-        changed = 0
-        for start in range(0, len(found), STEP):
-            step = meant.model_copy(update={"ids": tuple(found[start : start + STEP])})
-            changed += await store.change_many(org_id, self.verb, step, self.reason)
-        return Changed(dry_run=False, matched=len(found), changed=changed, more=more is not None, next_cursor=more)
-
-    async def _find(self, store: Store, org_id: str, meant: TaskFilter) -> Page[str]:
-        found: list[str] = []
+            return Page(found, None)
         cursor = self.cursor
         for _ in range(_LOOKS):
             page = await store.page_ids(org_id, meant, limit=self.limit - len(found), cursor=cursor)

@@ -5,7 +5,7 @@ It must not know SQL, Temporal's client or any surface, nor change anything.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar, overload
 
@@ -34,6 +34,8 @@ _LOOK_AGAIN = 2.0
 _ANSWER_WITHIN = 3.0
 """Seconds in all that Temporal may take when one organisation is diagnosed: somebody waits, and soon asks again."""
 _MOST_QUEUES = 10
+_NEARLY = 0.8
+"""The part of a quota from which on it is said how much is used."""
 _LOST = "the file was taken away from this process, which writes nothing until it is started again; the log says how"
 _SILENT = "Temporal does not answer"
 _LATE = "Temporal has not answered in time; ask again"
@@ -244,7 +246,7 @@ async def diagnose_org(
         healthy=agrees and not troubled,
         engine=Engine(health.engine),
         sqlite=health.sqlite,
-        warnings=(*([_LOST] if lost else []), *health.warnings),
+        warnings=(*([_LOST] if lost else []), *_near(settings.most("org_open_tasks"), health.tasks), *health.warnings),
         displaced=displaced,
         workers=Workers.of(health.workforce),
         tasks={TaskState(state): count for state, count in health.tasks.items()},
@@ -254,6 +256,13 @@ async def diagnose_org(
         dead_letters=tuple(map(discreet, letters)),
         temporal=side,
     )
+
+
+def _near(most: int, tasks: Mapping[str, int]) -> list[str]:
+    used = sum(tasks.values())
+    if not most or used < _NEARLY * most:
+        return []
+    return [f"there are {used} open tasks, and at {most} callers may make no more (org_open_tasks)"]
 
 
 async def _side(

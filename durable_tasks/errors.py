@@ -21,6 +21,7 @@ DurableTasksError
 │   ├── VersionConflict
 │   └── IdempotencyConflict
 ├── RateLimited                      more than a caller's or an organisation's share was asked for
+├── QuotaExceeded                    there is as much of something as there may be
 ├── WaitTimeout (TimeoutError)
 ├── StoreError
 │   ├── StoreBusy
@@ -172,6 +173,13 @@ class RateLimited(DurableTasksError):
     """A caller, its organisation or its address asks for more than its share. Facts: retry_after (seconds)."""
 
     code = "rate_limited"
+
+
+class QuotaExceeded(DurableTasksError):
+    """There would be more of something than a quota of the settings allows. Nothing was stored. Facts: quota (the
+    setting), limit, used, wanted, retry_after (seconds; None: room does not come by itself)."""
+
+    code = "quota_exceeded"
 
 
 class WaitTimeout(DurableTasksError, TimeoutError):

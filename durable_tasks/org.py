@@ -55,6 +55,7 @@ from durable_tasks.standing import Activity, Explanation, Queues
 from durable_tasks.store import joining
 from durable_tasks.store.claims import Wanted
 from durable_tasks.store.rows import DETAIL_LIMIT, dump_payload
+from durable_tasks.store.store import Store
 from durable_tasks.store.tasks import EDITABLE
 from durable_tasks.wording import shown
 from durable_tasks.workflow_verbs import Workflows
@@ -74,15 +75,16 @@ class Org(Workflows):
         """Create one task; see NewTask for the fields. With an `idempotency_key` used before: the task it made.
 
         Raises InvalidInput, PayloadTooLarge, UnknownDependency, NotFound (parent), IdempotencyConflict."""
-        store = self._store
         (drafted,) = await self._drafts([new_task(title, fields)])
-        return await store.create(self.id, drafted)
+        is_new = drafted.new.idempotency_key is None
+        return await self._open(1, lambda store: store.create(self.id, drafted), sure=is_new)
 
     async def create_many(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Create all or none, in one transaction. They may depend on each other by name."""
         check_batch(tasks)
-        store = self._store
-        return await store.create_many(self.id, await self._drafts(tasks))
+        drafts = await self._drafts(tasks)
+        are_new = all(one.new.idempotency_key is None for one in drafts)
+        return await self._open(len(drafts), lambda store: store.create_many(self.id, drafts), sure=are_new)
 
     async def create_in(
         self,
@@ -140,7 +142,13 @@ class Org(Workflows):
         """Say something about a task, also after its end: the event `task.commented` keeps it. Raises NotFound."""
         said = check_text(text, "text", ERROR_LIMIT)
         by = None if author is None else check_text(author, "author", 256)
-        return await self._store.comment(self.id, task_id, said, by, command_id)
+
+        async def write(store: Store) -> Event:
+            return await store.comment(self.id, task_id, said, by, command_id)
+
+        if not self._limited:
+            return await write(self._store)
+        return await self._within(self._host.quotas.comments.allow(self.id, task_id), write)
 
     async def attempts(self, task_id: str) -> Sequence[Attempt]:
         """Every execution of the task, oldest first."""
@@ -279,7 +287,7 @@ class Org(Workflows):
 
     async def retry(self, task_id: str, *, command_id: str | None = None) -> Task:
         """Run a failed or cancelled task again, with fresh counters."""
-        return await self._store.retry(self.id, task_id, command_id)
+        return await self._open(1, lambda store: store.retry(self.id, task_id, command_id))
 
     async def cancel_many(
         self,
@@ -293,14 +301,20 @@ class Org(Workflows):
         """Cancel the open ones among the tasks that fit, at most `limit` of them, in small transactions; the filters
         are those of `list`, and one is needed. With `dry_run`: only say how many there are."""
         bulk = Bulk(Verb.CANCEL, task_filter(filters), page_limit(limit), cursor, check_reason(reason))
-        return await (bulk.foresee if dry_run else bulk.change)(self._store, self.id)
+        if dry_run:
+            return await bulk.foresee(self._store, self.id)
+        found = await bulk.find(self._store, self.id)
+        return await bulk.change(self._store, self.id, found)
 
     async def retry_many(
         self, *, dry_run: bool = False, limit: int = 1000, cursor: str | None = None, **filters: Unpack[FilterFields]
     ) -> Changed:
         """Run again the failed and cancelled ones among the tasks that fit, as `cancel_many` cancels."""
         bulk = Bulk(Verb.RETRY, task_filter(filters), page_limit(limit), cursor)
-        return await (bulk.foresee if dry_run else bulk.change)(self._store, self.id)
+        if dry_run:
+            return await bulk.foresee(self._store, self.id)
+        found = await bulk.find(self._store, self.id)
+        return await self._open(len(found.items), lambda store: bulk.change(store, self.id, found), sure=True)
 
     # ----- waiting and watching
 

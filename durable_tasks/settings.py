@@ -163,6 +163,18 @@ class Settings(BaseSettings):
     caller_rate: int = Field(
         2500, ge=1, le=1_000_000, description="Requests a second that one caller may make of this process."
     )
+    org_open_tasks: int = Field(
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="Open tasks up to which one organisation's callers may make more; 0: any number.",
+    )
+    task_comments: int = Field(
+        1000, ge=0, le=1_000_000, description="Comments up to which callers may say more about one task; 0: any number."
+    )
+    org_tokens: int = Field(
+        10_000, ge=0, le=1_000_000, description="API tokens of one organisation that count at a time; 0: any number."
+    )
 
     def __init__(self, **values: Any) -> None:
         refuse_typos(type(self).model_fields)
@@ -188,6 +200,10 @@ class Settings(BaseSettings):
         namespace = self.namespace_template.replace("{org}", org)
         _check_namespace(namespace, "namespace_template")
         return namespace
+
+    def most(self, quota: Literal["org_open_tasks", "task_comments", "org_tokens"]) -> int:
+        """What the quota allows; 0: any number."""
+        return int(getattr(self, quota)) if self.limits else 0
 
     def embedded(self, address: str) -> "Settings":
         """The same, with Temporal on, at a server on this machine: no secret is sent there, nothing encrypted."""

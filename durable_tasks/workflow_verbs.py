@@ -4,7 +4,8 @@ It must not know SQL, Temporal or other organisations, nor the verbs of one task
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from durable_tasks.checks import build, check_batch, check_reason, check_text, one_or_more, page_limit
@@ -25,11 +26,13 @@ from durable_tasks.models import (
     Page,
     Placement,
     Task,
+    TaskState,
     Workflow,
     WorkflowKind,
     WorkflowState,
 )
 from durable_tasks.ports import Clock, Ids
+from durable_tasks.quotas import Allowance, Quotas
 from durable_tasks.store.drafts import Draft, draft
 from durable_tasks.store.store import Store
 
@@ -45,6 +48,9 @@ class Host(Protocol):
     clock: Clock
     ids: Ids
     waiters: Waiters
+
+    @property
+    def quotas(self) -> Quotas: ...
 
     @property
     def store(self) -> Store:
@@ -65,28 +71,49 @@ class Workflows:
     """Half of an Org: what it can do with workflows."""
 
     def __init__(
-        self, host: Host, org_id: str, actor: Actor | None = None, names: frozenset[str] | None = None
+        self,
+        host: Host,
+        org_id: str,
+        actor: Actor | None = None,
+        names: frozenset[str] | None = None,
+        *,
+        limited: bool = False,
     ) -> None:
         self._host = host
         self.id = org_id
         self._actor = actor
         self._names = names
+        self._limited = limited
 
-    def by(self, actor: str | Actor, *, names: Iterable[str] | None = None) -> Self:
+    def by(self, actor: str | Actor, *, names: Iterable[str] | None = None, limited: bool = False) -> Self:
         """The same organisation as `actor` acts in it: events and attempts record him, and `created_by` is he where
         nothing else is given. A text is a name that is only said; an application that knows its users gives
         `Actor(name=…, proved=True)`.
 
         `names`: only what is reserved for one of these, or held by one, may he give to somebody else (Forbidden);
-        without them everything, for this program has full authority. Raises InvalidInput."""
+        without them everything, for this program has full authority. `limited`: the quotas of the settings hold for
+        what he stores (QuotaExceeded). Raises InvalidInput."""
         known = actor if isinstance(actor, Actor) else build(Actor, name=actor)
-        return type(self)(self._host, self.id, known, None if names is None else frozenset(names))
+        return type(self)(self._host, self.id, known, None if names is None else frozenset(names), limited=limited)
 
     @property
     def _store(self) -> Store:
         """The store as whoever acts here uses it."""
         store = self._host.store
         return store if self._actor is None else store.by(self._actor, self._names)
+
+    async def _open(self, tasks: int, act: Callable[[Store], Awaitable[T]], *, sure: bool = False) -> T:
+        """Do what opens so many tasks, `sure`: unless it is refused. Raises QuotaExceeded."""
+        if not self._limited:
+            return await act(self._store)
+        room = self._host.quotas.open_tasks.allow(self.id, wanted=tasks, sure=sure)
+        return await self._within(room, act)
+
+    async def _within(
+        self, room: AbstractAsyncContextManager[Allowance | None], act: Callable[[Store], Awaitable[T]]
+    ) -> T:
+        async with room as allowance:
+            return await act(self._host.store.by(self._actor, self._names, allowance))
 
     async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:
         """Steps one after the other; each handler sees the outputs before it as `ctx.prior`.
@@ -166,7 +193,8 @@ class Workflows:
     ) -> Sequence[Task]:
         """Add members to an open workflow; a pipeline grows at its end."""
         check_batch(tasks)
-        return await self._store.add_members(self.id, workflow_id, await self._drafts(tasks), command_id)
+        drafts = await self._drafts(tasks)
+        return await self._open(len(drafts), lambda store: store.add_members(self.id, workflow_id, drafts, command_id))
 
     async def cancel_workflow(
         self, workflow_id: str, *, reason: str | None = None, command_id: str | None = None
@@ -176,7 +204,12 @@ class Workflows:
 
     async def retry_workflow(self, workflow_id: str, *, command_id: str | None = None) -> Workflow:
         """Reopen a failed or cancelled workflow: its failed and cancelled members run again."""
-        return await self._store.retry_group(self.id, workflow_id, command_id)
+        members = await self._count_retried(workflow_id) if self._limited else 0
+        return await self._open(members, lambda store: store.retry_group(self.id, workflow_id, command_id))
+
+    async def _count_retried(self, workflow_id: str) -> int:
+        counts = (await self.get_workflow(workflow_id)).counts
+        return counts.get(TaskState.FAILED, 0) + counts.get(TaskState.CANCELLED, 0)
 
     async def _group(
         self,
@@ -202,7 +235,8 @@ class Workflows:
                 draft=self._draft,
             ),
         )
-        return await self._store.create_group(self.id, drafted)
+        is_new = drafted.idempotency_key is None
+        return await self._open(len(tasks), lambda store: store.create_group(self.id, drafted), sure=is_new)
 
     async def _drafts(self, tasks: Sequence[NewTask]) -> list[Draft]:
         return await _aside(tasks, lambda: [self._draft(new) for new in tasks])

@@ -18,6 +18,7 @@ from durable_tasks.errors import (
     InvalidOutput,
     NotFound,
     PayloadTooLarge,
+    QuotaExceeded,
     ServerUnavailable,
 )
 
@@ -53,6 +54,8 @@ def error_of(response: httpx.Response, url: str) -> DurableTasksError:
 
 def may_pass(response: httpx.Response, error: DurableTasksError) -> bool:
     """Whether the same call may be answered otherwise in a while."""
+    if isinstance(error, QuotaExceeded) and error.facts.get("retry_after") is None:
+        return False
     return response.status_code in _PASSING and not isinstance(error, ConfigurationError)
 
 

@@ -51,9 +51,11 @@ class Caller:
 
     @property
     def org(self) -> Org:
-        """As the caller acts in it: on record, and with what is his own unless he may act for others."""
+        """As the caller acts in it: on record, with what is his own unless he may act for others, and held to quotas
+        unless everybody who calls is the same."""
         who = self.principal
-        return self.host.org(who.org).by(who.actor, names=None if self.acts_for_others else who.names)
+        names = None if self.acts_for_others else who.names
+        return self.host.org(who.org).by(who.actor, names=names, limited=who.proved)
 
     @property
     def acts_for_others(self) -> bool:

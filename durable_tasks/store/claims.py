@@ -391,6 +391,7 @@ def retry(tx: Transaction, org_id: str, task_id: str) -> Task:
     row = get(tx, org_id, task_id)
     require(row, Verb.RETRY)
     require_own(tx, row, Verb.RETRY)
+    tx.make_room(1)
     found = None
     if row["workflow_id"] is not None:
         found = tx.one("SELECT state, max_parallel FROM dt_workflows WHERE id = ?", (row["workflow_id"],))

@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 from durable_tasks.errors import DurableTasksError, StoreCorrupt, StoreError
 from durable_tasks.models import Actor
 from durable_tasks.ports import Clock, Ids, Listener, Notice
+from durable_tasks.quotas import Allowance
 from durable_tasks.store import identity, schema
 from durable_tasks.store.beside import real_path
 from durable_tasks.store.connection import Connection, connect, explain, forgiving
@@ -64,6 +65,7 @@ class StoreFile:
         """Called once when the file is not the one at its path any more."""
         self._actor: Actor | None = None
         self._names: frozenset[str] | None = None
+        self._allowance: Allowance | None = None
         self.unchecked = False
         """The integrity check of the start ran out of time; `check` finishes it."""
         self.displaced: str | None = None
@@ -204,10 +206,10 @@ class StoreFile:
         yields: bool = False,
     ) -> T:
         done = op if (subject_id := asked_by.get()) is None else asked(op, subject_id)
-        actor, names, undo = self._actor, self._names, undo and _settling(undo)
+        actor, names, allowance, undo = self._actor, self._names, self._allowance, undo and _settling(undo)
 
         def act(tx: Transaction) -> T:
-            tx.actor, tx.names = actor, names
+            tx.actor, tx.names, tx.allowance = actor, names, allowance
             return settled(tx, done)
 
         try:
@@ -221,14 +223,14 @@ class StoreFile:
         except sqlite3.Error as error:
             raise explain(error, self.path) from error
 
-    def by(self, actor: Actor | None, names: frozenset[str] | None = None) -> Self:
+    def by(self, actor: Actor | None, names: frozenset[str] | None = None, allowance: Allowance | None = None) -> Self:
         """The open file as `actor` uses it for one call: what is written through the answer is recorded as his.
-        `names`: see Transaction."""
+        `names`, `allowance`: see Transaction."""
         if actor is None:
             return self
         used = object.__new__(type(self))
         used.__dict__.update(self.__dict__)
-        used._actor, used._names = actor, names
+        used._actor, used._names, used._allowance = actor, names, allowance
         return used
 
     def _take_back(self, undo: Callable[[Transaction, T], None], result: T, org_id: str) -> None:

@@ -194,6 +194,7 @@ def retry(tx: Transaction, org_id: str, workflow_id: str) -> Workflow:
             verb="retry",
         )
     require_own_workflow(tx, group, "retry")
+    tx.make_room(group["failed"] + group["cancelled"])
     tx.run(
         "UPDATE dt_workflows SET state = 'running', error = NULL, completed_at = NULL, generation = generation + 1,"
         " version = version + 1, updated_at = ? WHERE id = ?",

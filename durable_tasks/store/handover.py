@@ -106,6 +106,10 @@ class HandoverStore(StoreFile):
         """How much waits, and since when."""
         return await self.search(levels.read)
 
+    async def count_open(self, org_id: str, most: int) -> int:
+        """An organisation's open tasks, as far as `most`."""
+        return await self.search(lambda conn: levels.count_open(conn, org_id, most), org_id)
+
     # ----- what a Temporal workflow asks for its task
 
     async def status(self, ref: TaskRef) -> TaskStatus:

@@ -77,8 +77,9 @@ class Inserts:
         return row
 
     def write(self) -> None:
-        """Insert the rows with their dependencies, events and what Temporal is to hear."""
+        """Insert the rows with their dependencies, events and what Temporal is to hear. Raises QuotaExceeded."""
         tx, rows = self._tx, list(self.rows.values())
+        tx.make_room(len(rows))
         if rows:
             self._insert(rows)
         if self._links:

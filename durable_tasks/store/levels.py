@@ -53,6 +53,15 @@ def read(conn: sqlite3.Connection) -> Levels:
     )
 
 
+def count_open(conn: sqlite3.Connection, org_id: str, most: int) -> int:
+    """How many open tasks an organisation has, as far as `most`."""
+    sql = (
+        "SELECT COUNT(*) FROM (SELECT 1 FROM dt_tasks INDEXED BY dt_tasks_list"
+        f" WHERE org_id = ? AND state IN ({', '.join('?' * len(_OPEN))}) LIMIT ?)"
+    )
+    return int(conn.execute(sql, (org_id, *_OPEN, most)).fetchone()[0])
+
+
 def _open_tasks(conn: sqlite3.Connection) -> list[OpenTasks]:
     # One descent per organisation finds its name, one per state its open rows.
     sql = (

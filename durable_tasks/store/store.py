@@ -125,6 +125,9 @@ class Store(HandoverStore):
         asked = command(command_id, "comment", text, author)
         return await self._write(lambda tx: comments.comment(tx, org_id, task_id, text, author, asked), org_id=org_id)
 
+    async def count_comments(self, org_id: str, task_id: str) -> int:
+        return await self.search(lambda conn: comments.count(conn, org_id, task_id), org_id)
+
     async def history(self, org_id: str, task_id: str) -> list[Attempt]:
         def query(conn: sqlite3.Connection) -> list[Attempt]:
             tasks.read(conn, org_id, task_id)

@@ -9,6 +9,7 @@ from typing import Any
 
 from durable_tasks.access import Principal, Role
 from durable_tasks.errors import NotFound
+from durable_tasks.quotas import Limit
 from durable_tasks.store.rows import dump, load
 from durable_tasks.store.transaction import Transaction
 
@@ -34,6 +35,8 @@ class ApiToken:
 
 
 def create(tx: Transaction, principal: Principal, digest: bytes, lifetime: float | None) -> ApiToken:
+    """Keep what it stands for. Raises QuotaExceeded."""
+    _make_room(tx, principal.org)
     token = ApiToken(
         id=tx.ids.token(),
         principal=principal,
@@ -49,6 +52,16 @@ def create(tx: Transaction, principal: Principal, digest: bytes, lifetime: float
         (token.id, principal.org, principal.subject, roles, groups, digest, token.created_at, token.expires_at, None),
     )
     return token
+
+
+def _make_room(tx: Transaction, org_id: str) -> None:
+    limit = Limit("org_tokens", tx.rules.most_tokens, "organisation {!r} has {} API tokens", "revoke some")
+    if not limit.most:
+        return
+    sql = "SELECT COUNT(*) FROM dt_tokens WHERE org_id = ? AND revoked_at IS NULL AND COALESCE(expires_at > ?, 1)"
+    (used,) = tx.all(sql, (org_id, tx.now))[0]
+    if used >= limit.most:
+        raise limit.refusal((org_id,), used)
 
 
 def find(conn: sqlite3.Connection, token_id: str) -> ApiToken | None:

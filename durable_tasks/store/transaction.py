@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from durable_tasks.models import Actor
 from durable_tasks.ports import Ids, Notice
+from durable_tasks.quotas import Allowance
 from durable_tasks.settings import Settings
 from durable_tasks.store.connection import REFUSED_VALUES, is_undecodable
 from durable_tasks.store.rows import dump_actor, dump_said
@@ -40,6 +41,8 @@ class Rules:
     """Whether the file's processes run handlers of tasks that name no other queue."""
     namespace_of: Callable[[str], str] = lambda org_id: "default"
     """organisation → its Temporal namespace"""
+    most_tokens: int = 0
+    """API tokens of one organisation that count at a time; 0: any number."""
 
     @classmethod
     def of(cls, settings: Settings, instance: str) -> "Rules":
@@ -53,6 +56,7 @@ class Rules:
             queue=settings.queue,
             runs_here=settings.runs_here,
             namespace_of=settings.namespace_of,
+            most_tokens=settings.most("org_tokens"),
         )
 
 
@@ -86,11 +90,13 @@ class Transaction:
     """Else whom the operation names as who does it."""
     names: frozenset[str] | None = None
     """Under which the actor may give away what is reserved or held; None: anybody's."""
+    allowance: Allowance | None = None
+    """What is left of the quota of what the operation stores; None: any number."""
 
     def begin(self) -> None:
         """The next operation: nothing is left of the one before but what it has to tell."""
         self.steps = STEP
-        self.actor = self.said = self.names = None
+        self.actor = self.said = self.names = self.allowance = None
 
     @property
     def actor_name(self) -> str | None:
@@ -102,6 +108,11 @@ class Transaction:
         if self.actor is not None:
             return dump_actor(self.actor)
         return None if self.said is None else dump_said(self.said)
+
+    def make_room(self, wanted: int) -> None:
+        """Before so much more is stored of what has a quota. Raises QuotaExceeded."""
+        if self.allowance is not None:
+            self.allowance.take(wanted)
 
     @contextmanager
     def acting(self, actor: Actor | None) -> Iterator[None]:

@@ -28,6 +28,7 @@ from durable_tasks.errors import (
     InvalidOutput,
     NotFound,
     PayloadTooLarge,
+    QuotaExceeded,
     RateLimited,
     StoreError,
     StoreFull,
@@ -54,6 +55,7 @@ _STATUS: tuple[tuple[type[DurableTasksError], int], ...] = (
     (Forbidden, 403),
     (Conflict, 409),
     (RateLimited, 429),
+    (QuotaExceeded, 429),
     (StoreFull, 507),
     (StoreError, 503),
     (Closed, 503),
@@ -225,9 +227,8 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 def when_to_retry(error: DurableTasksError) -> dict[str, str]:
     """The header that says it, where that is known."""
-    if not isinstance(error, RateLimited):
-        return {}
-    return {"Retry-After": str(max(1, math.ceil(error.facts["retry_after"])))}
+    after = error.facts.get("retry_after") if isinstance(error, RateLimited | QuotaExceeded) else None
+    return {} if after is None else {"Retry-After": str(max(1, math.ceil(after)))}
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

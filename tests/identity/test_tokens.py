@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from durable_tasks import DurableTasks, Settings
 from durable_tasks.access import Authenticate, Principal, Role
 from durable_tasks.console import Console
-from durable_tasks.errors import Closed, InvalidInput, NotFound, Unauthenticated
+from durable_tasks.errors import Closed, InvalidInput, NotFound, QuotaExceeded, Unauthenticated
 from durable_tasks.identity.authenticator import authenticator
 from durable_tasks.identity.tokens import Issued, Tokens, issue
 from durable_tasks.operations.operation import Caller
@@ -224,3 +224,31 @@ async def test_one_that_was_made_for_a_group_is_listed_and_refused(tasks: Durabl
     (listed,) = await console.list_tokens("acme")
     assert listed.principal.subject == "group:legal"
     assert await refuses(authenticator(tasks), issued.text)
+
+
+# ----- how many
+
+
+async def test_an_organisation_has_so_many_tokens_that_count(tmp_path: Path, clock: ManualClock) -> None:
+    given = Settings(db=tmp_path / "app.db", auth="token", org_tokens=2)
+    async with DurableTasks(given, clock=clock) as tasks, Console(given, clock) as console:
+        kept = await made(console)
+        await made(console, lifetime=DAY)
+        for keeper in (console, tasks.store):
+            with pytest.raises(QuotaExceeded, match=r"'acme' has 2 of at most 2 API tokens.* revoke some") as full:
+                await issue(keeper, org="acme", subject="ci", roles=["agent"])
+        assert full.value.facts == {
+            "quota": "org_tokens", "limit": 2, "used": 2, "wanted": 1, "retry_after": None
+        }  # fmt: skip
+        await made(console, org="beta")
+        await console.revoke_token(kept.token.id)
+        await made(console)
+        await clock.advance(DAY)
+        await made(console)
+        assert len(await console.list_tokens("acme")) == 4
+
+
+async def test_without_limits_it_has_any_number_of_tokens(tmp_path: Path) -> None:
+    async with DurableTasks(Settings(db=tmp_path / "app.db", org_tokens=1, limits=False)) as tasks:
+        for _ in range(2):
+            await issue(tasks.store, org="acme", subject="ci", roles=["agent"])
