@@ -148,7 +148,7 @@ class Org(Workflows):
 
         if not self._limited:
             return await write(self._store)
-        return await self._within(self._host.quotas.comments.allow(self.id, task_id), write)
+        return await self._within(await self._host.quotas.comments.allow(self.id, task_id), write)
 
     async def attempts(self, task_id: str) -> Sequence[Attempt]:
         """Every execution of the task, oldest first."""

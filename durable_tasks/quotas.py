@@ -5,10 +5,9 @@ They must not know how anything is counted, nor who is held to them.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 from durable_tasks.errors import DurableTasksError, QuotaExceeded
 from durable_tasks.ports import Clock
@@ -49,19 +48,6 @@ class Limit:
         )
 
 
-class Allowance(NamedTuple):
-    """What is left of a limit for one call."""
-
-    limit: Limit
-    owner: Owner
-    left: int
-
-    def take(self, wanted: int) -> None:
-        """Raise QuotaExceeded when that is more than is left."""
-        if wanted > self.left:
-            raise self.limit.refusal(self.owner, self.limit.most - self.left, wanted)
-
-
 @dataclass(slots=True)
 class _Seen:
     """What the last count has left to one owner."""
@@ -69,10 +55,42 @@ class _Seen:
     left: int = 0
     free: int = 0
     """How much of that is given away before the next count."""
-    pending: int = 0
-    """Given to calls that are not over: it may not be in the file yet."""
+    given: int = 0
+    over: int = 0
+    """How much was ever given to calls, and to those that are over. The difference may not be in the file yet."""
     at: float = float("-inf")
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    counted: asyncio.Event | None = None
+    """Set at the end of the count that is under way."""
+
+
+class Allowance:
+    """What one call may take of what is left to its owner, while it is entered. What it was refused, others may."""
+
+    __slots__ = ("_given", "_limit", "_owner", "_seen", "left")
+
+    def __init__(self, limit: Limit, owner: Owner, seen: _Seen, wanted: int) -> None:
+        self.left = seen.left
+        self._limit = limit
+        self._owner = owner
+        self._seen = seen
+        self._given = min(wanted, seen.left)
+
+    def take(self, wanted: int) -> None:
+        """Raise QuotaExceeded when that is more than is left."""
+        if wanted > self.left:
+            raise self._limit.refusal(self._owner, self._limit.most - self.left, wanted)
+
+    def __enter__(self) -> Self:
+        self._seen.left -= self._given
+        self._seen.free -= self._given
+        self._seen.given += self._given
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._seen.over += self._given
+        if kind is not None and issubclass(kind, DurableTasksError):
+            self._seen.left += self._given
+            self._seen.free += self._given
 
 
 class Quota:
@@ -85,35 +103,30 @@ class Quota:
         self._clock = clock
         self._seen: OrderedDict[Owner, _Seen] = OrderedDict()
 
-    @asynccontextmanager
-    async def allow(self, *owner: str, wanted: int = 1, sure: bool = False) -> AsyncIterator[Allowance | None]:
-        """The room for a call that stores `wanted` more; what it is refused, others may. None: there is no limit.
-        `sure`: it stores so much if it is done at all, and is refused here; of any other the file knows whether it was
-        done before, or cannot be done. Raises QuotaExceeded."""
+    async def allow(self, *owner: str, wanted: int = 1, sure: bool = False) -> Allowance:
+        """For a call that stores `wanted` more, to be entered at once. `sure`: it does if it is done at all, and is
+        refused here; of any other the file knows whether it was done before, or cannot be. Raises QuotaExceeded."""
         if not self._limit.most:
-            yield None
-            return
+            return Allowance(self._limit, owner, _Seen(left=wanted), wanted)
         seen = self._of(owner)
-        async with seen.turn:
-            if self._is_due(seen, wanted):
+        while self._is_due(seen, wanted):
+            if seen.counted is None:
                 await self._look(owner, seen)
-            allowance, given = Allowance(self._limit, owner, seen.left), min(wanted, seen.left)
-            if sure:
-                allowance.take(wanted)
-            seen.left, seen.free, seen.pending = seen.left - given, seen.free - given, seen.pending + given
-        try:
-            yield allowance
-        except DurableTasksError:
-            seen.left, seen.free = seen.left + given, seen.free + given
-            raise
-        finally:
-            seen.pending -= given
+                break
+            await seen.counted.wait()
+        allowance = Allowance(self._limit, owner, seen, wanted)
+        if sure:
+            allowance.take(wanted)
+        return allowance
 
     def _of(self, owner: Owner) -> _Seen:
-        seen = self._seen.setdefault(owner, _Seen())
-        self._seen.move_to_end(owner)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        seen = self._seen.get(owner)
+        if seen is None:
+            seen = self._seen[owner] = _Seen()
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+        else:
+            self._seen.move_to_end(owner)
         return seen
 
     def _is_due(self, seen: _Seen, wanted: int) -> bool:
@@ -123,10 +136,15 @@ class Quota:
         return wanted <= seen.left or self._clock.steady() - seen.at >= AGAIN
 
     async def _look(self, owner: Owner, seen: _Seen) -> None:
-        pending = seen.pending
-        seen.left = max(0, self._limit.most - await self._count(*owner) - pending)
-        seen.free = min(seen.left, max(1, self._limit.most // _PARTS))
-        seen.at = self._clock.steady()
+        seen.counted, over = asyncio.Event(), seen.over
+        try:
+            used = await self._count(*owner) + seen.given - over
+            seen.left = max(0, self._limit.most - used)
+            seen.free = min(seen.left, max(1, self._limit.most // _PARTS))
+            seen.at = self._clock.steady()
+        finally:
+            seen.counted.set()
+            seen.counted = None
 
 
 class Counts(Protocol):

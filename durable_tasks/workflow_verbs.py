@@ -5,7 +5,6 @@ It must not know SQL, Temporal or other organisations, nor the verbs of one task
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from durable_tasks.checks import build, check_batch, check_reason, check_text, one_or_more, page_limit
@@ -106,13 +105,10 @@ class Workflows:
         """Do what opens so many tasks, `sure`: unless it is refused. Raises QuotaExceeded."""
         if not self._limited:
             return await act(self._store)
-        room = self._host.quotas.open_tasks.allow(self.id, wanted=tasks, sure=sure)
-        return await self._within(room, act)
+        return await self._within(await self._host.quotas.open_tasks.allow(self.id, wanted=tasks, sure=sure), act)
 
-    async def _within(
-        self, room: AbstractAsyncContextManager[Allowance | None], act: Callable[[Store], Awaitable[T]]
-    ) -> T:
-        async with room as allowance:
+    async def _within(self, allowance: Allowance, act: Callable[[Store], Awaitable[T]]) -> T:
+        with allowance:
             return await act(self._host.store.by(self._actor, self._names, allowance))
 
     async def pipeline(self, name: str, steps: Sequence[NewTask], **options: Any) -> Workflow:

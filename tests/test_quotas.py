@@ -30,7 +30,7 @@ class File:
         return self.has.get(owner, 0)
 
     async def store(self, wanted: int = 1, owner: str = "acme", error: Exception | None = None) -> None:
-        async with self.quota.allow(owner, wanted=wanted, sure=True):
+        with await self.quota.allow(owner, wanted=wanted, sure=True):
             await asyncio.sleep(0)
             if error is not None:
                 raise error
@@ -115,5 +115,5 @@ async def test_without_a_limit_nothing_is_counted(tmp_path: Path, given: dict[st
 
     none = Quotas(Settings(db=tmp_path / "tasks.db", **given), Nothing(), ManualClock())
     for quota in (none.open_tasks, none.comments):
-        async with quota.allow("acme", wanted=10**9, sure=True) as allowance:
-            assert allowance is None
+        with await quota.allow("acme", wanted=10**9, sure=True) as allowance:
+            allowance.take(10**9)

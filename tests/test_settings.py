@@ -164,7 +164,8 @@ WRONG = [
     ("jwt_group_claim", "a b"), ("gateway_groups_header", "ä"),
     ("gateway_org_header", "X Org"), ("gateway_org_header", "X-Team"), ("gateway_subject_header", "a:b"),
     ("gateway_roles_header", "ä"), ("gateway_secret_header", "X_Secret"), ("gateway_secret", SECRET),
-    ("max_body", "1"), ("limits", "maybe"), ("org_rate", "0"), ("caller_rate", "many"),
+    ("max_body", "1"), ("limits", "maybe"), ("org_rate", "0"), ("caller_rate", "many"), ("org_open_tasks", "-1"),
+    ("task_comments", "few"), ("org_tokens", "1.5"),
 ]  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def create(tx: Transaction, org_id: str, drafted: GroupDraft) -> Workflow:
     known = commands.known_key(tx, org_id, drafted.kind, drafted.idempotency_key, drafted.content)
     if known is not None:
         return _workflow(tx.conn, _get(tx, org_id, known))
+    tx.make_room(len(drafted.members))  # before anything is written: what is to be undone costs others too
     tx.said = drafted.created_by
     group = _blank(tx, org_id, drafted)
     group["seq"] = tx.run(_INSERT, [group[column] for column in _COLUMNS]).lastrowid
