@@ -14,7 +14,6 @@ _HOLD = (
     "Keep the token: call start_task, then progress_task or heartbeat_task before lease_expires_at, and end with"
     " complete_task, fail_task or release_task."
 )
-_TOKEN = "token is that of next_task or claim_task; without it, what you hold under your own name is meant."
 
 HINTS: Mapping[str, str] = {
     "create_task": (
@@ -39,17 +38,17 @@ HINTS: Mapping[str, str] = {
     ),
     "next_task": f"result is null when there is nothing to do: try again later. Else it is yours. {_HOLD}",
     "claim_task": f"Use next_task instead when any task will do. {_HOLD}",
-    "start_task": f"{_TOKEN} Do the work next.",
+    "start_task": "Do the work next.",
     "heartbeat_task": (
-        f"{_TOKEN} Call it before lease_expires_at. When cancel_requested is true, stop working and call release_task."
+        "Call it before lease_expires_at. When cancel_requested is true, stop working and call release_task."
     ),
-    "progress_task": f"{_TOKEN} It also counts as a heartbeat.",
+    "progress_task": "It also counts as a heartbeat.",
     "complete_task": (
-        f"{_TOKEN} output is any JSON value; where the task has a form, one that fits it. Tasks that depend on this one"
+        "output is any JSON value; where the task has a form, one that fits it. Tasks that depend on this one"
         " can read it."
     ),
-    "fail_task": f"{_TOKEN} retryable: false when another try cannot help.",
-    "release_task": f"{_TOKEN} Another agent can take it then.",
+    "fail_task": "retryable: false when another try cannot help.",
+    "release_task": "Another agent can take it then.",
     "cancel_task": "Tasks that depend on it are cancelled too, unless they say otherwise.",
     "retry_task": "For a member of an ended workflow use retry_workflow.",
     "comment_task": "It changes nothing else. list_events of the task has what was said: task.commented, text and by.",

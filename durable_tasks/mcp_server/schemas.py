@@ -21,6 +21,7 @@ _UNSAID: tuple[tuple[str, Any], ...] = (
     ("additionalProperties", True),
     ("default", []),
     ("default", ""),
+    ("maximum", 2**63 - 1),
 )
 """What an agent gets right without being told, or what goes without saying."""
 _NO_VALUE = ("default", None)
@@ -44,8 +45,13 @@ def _plain(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     return {
         _PROPER.get(keyword, keyword): _value(keyword, value, known)
         for keyword, value in schema.items()
-        if keyword not in ("$defs", "$ref", "title") and (keyword, value) not in (_NO_VALUE, *_UNSAID)
+        if keyword not in ("$defs", "$ref", "title") and not _goes_without_saying(keyword, value)
     }
+
+
+def _goes_without_saying(keyword: str, value: Any) -> bool:
+    """Also an object's default: its fields have theirs."""
+    return (keyword, value) in (_NO_VALUE, *_UNSAID) or (keyword == "default" and isinstance(value, dict))
 
 
 def _value(keyword: str, value: Any, definitions: Mapping[str, Schema]) -> Any:

@@ -146,9 +146,9 @@ def test_all_tools_are_a_short_read() -> None:
     """A client loads the whole list before its agent's first word."""
     listed = [tool.described.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in TOOLS.values()]
     plain = [one for one in listed if not TOOLS[one["name"]].operation.temporal]
-    assert len(json.dumps(plain)) < 40 * 1024
+    assert len(json.dumps(plain)) < 40_000
     worker = [one for one in listed if TOOLS[one["name"]].operation.role <= Role.AGENT]
-    assert len(json.dumps(worker)) < 36 * 1024
+    assert len(json.dumps(worker)) < 36_000
 
 
 def test_what_may_be_nothing_stands_in_an_object() -> None:
