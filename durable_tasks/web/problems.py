@@ -120,6 +120,10 @@ def too_slow(seconds: float) -> Refusal:
     return Refusal(408, "request_too_slow", f"a request's body comes within {seconds:g} s", {"Connection": "close"})
 
 
+def caller_left() -> Refusal:
+    return Refusal(499, "caller_left", "the caller has hung up")
+
+
 def two_lengths() -> Refusal:
     said = "a request says how long its body is either with Content-Length or with Transfer-Encoding, not both"
     return Refusal(400, "two_lengths", said, {"Connection": "close"})

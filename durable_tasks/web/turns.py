@@ -85,14 +85,15 @@ class Turns:
         line = self._lines.get(org_id)
         return line is not None and line.working > TOGETHER
 
-    async def begin(self, org_id: str, caller: str = "", size: int = 1) -> None:
-        """Wait for a turn of the caller's, which counts as so many. Each is given back with `end`."""
+    async def begin(self, org_id: str, caller: str = "", size: int = 1) -> bool:
+        """Wait for a turn of the caller's, which counts as so many. Each is given back with `end`. Answers whether it
+        took any time."""
         line = self._lines.get(org_id)
         if line is None:
             line = self._lines[org_id] = _Line()
         if not line.waiting and self._has_room(line, size):
             line.working += size
-            return
+            return False
         turn = line.join(caller, size)
         try:
             await turn.begun
@@ -103,6 +104,7 @@ class Turns:
                 line.leave(caller, turn)
                 self._go_on(org_id, line)  # there may be room for a smaller one behind it
             raise
+        return True
 
     def end(self, org_id: str, size: int = 1) -> None:
         line = self._lines[org_id]

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from durable_tasks.access import Principal
 from durable_tasks.web import refusals
 from durable_tasks.web.heads import head_of
+from durable_tasks.web.problems import caller_left
 from durable_tasks.web.shares import Shares
 from durable_tasks.web.turns import TOGETHER
 
@@ -51,9 +52,11 @@ class Visit:
         self._shares = shares
         self._proof = head.get(b"authorization", b"").decode("latin-1")
         self._receive, self._send = receive, send
-        self._coming = scope["method"] in _WITH_BODY and (
-            head.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in head
-        )
+        has_body = head.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in head
+        self._coming = has_body and scope["method"] in _WITH_BODY
+        self._asks = not has_body and scope["method"] == "GET"
+        self._came: Message | None = None
+        """What was received for the application before it asked."""
         self._line = shares.line(self.address, self._proof)
         self._is_head = False
         """Nobody has proved yet whose it is, and it has its turn to be looked at."""
@@ -87,7 +90,8 @@ class Visit:
         await self._shares.disproved(self.address, self._proof)
 
     async def proved(self, principal: Principal) -> None:
-        """It is this principal's. Returns when it may be worked on. Raises RateLimited."""
+        """It is this principal's. Returns when it may be worked on. Raises RateLimited, and Refusal when whoever asked
+        something did not wait for that."""
         self._seen()
         self._shares.proved(self._proof, principal.org)
         refusals.note(org_id=principal.org, subject=principal.subject)
@@ -97,7 +101,7 @@ class Visit:
             await self._work()
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        message, self._came = self._came or await self._receive(), None
         if self._coming:
             self._body += len(message.get("body", b""))
         if self._coming and not message.get("more_body", False):
@@ -127,8 +131,15 @@ class Visit:
 
     async def _work(self) -> None:
         if self._shares.limited and self.principal is not None and not self._working:
-            await self._shares.turns.begin(self.principal.org, self.principal.subject, self._size)
+            waited = await self._shares.turns.begin(self.principal.org, self.principal.subject, self._size)
             self._working = True
+            if waited and self._asks and await self._has_left():
+                raise caller_left()
+
+    async def _has_left(self) -> bool:
+        """Whether the caller of what has no body has hung up. If not, the server says so at once too."""
+        self._came = await self._receive()
+        return bool(self._came["type"] == "http.disconnect")
 
     @property
     def _size(self) -> int:

@@ -3,11 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from durable_tasks import Settings
 from durable_tasks.access import Principal, Role
 from durable_tasks.clock import SystemClock
+from durable_tasks.web.problems import Refusal
 from durable_tasks.web.shares import Shares
 from durable_tasks.web.turns import TOGETHER
 from durable_tasks.web.visit import Visit, Visits
@@ -31,7 +33,7 @@ class Application:
 
 
 async def nothing() -> Message:
-    raise AssertionError
+    return {"type": "http.request"}
 
 
 async def sent(message: Message) -> None: ...
@@ -160,4 +162,33 @@ async def test_a_large_body_is_worked_on_alone(tmp_path: Path) -> None:
         assert working == [large]
         answer.set()
     assert working == [large, 10, 10, large]
+    assert (shares.heads._lines, shares.turns._lines) == ({}, {})
+
+
+async def test_who_has_hung_up_in_line_is_not_worked_for(tmp_path: Path) -> None:
+    shares, answer, worked = Shares(Settings(db=tmp_path / "tasks.db"), SystemClock()), asyncio.Event(), list[str]()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await Visit.of(scope).proved(Principal(org="acme", subject="ann", roles=frozenset({Role.AGENT})))
+        assert (await receive())["type"] == "http.request"
+        worked.append(scope["path"])
+        await answer.wait()
+
+    async def ask(path: str, came: str) -> None:
+        async def head() -> Message:
+            return {"type": came, "body": b""}
+
+        await Visits(application, shares=shares)({**request("acme"), "path": path}, head, sent)
+
+    for org_id in ("acme", "other"):  # in company
+        shares.proved(org_id, org_id)
+    first = [asyncio.create_task(ask(str(n), "http.request")) for n in range(TOGETHER)]
+    await settle()
+    gone, stays = (asyncio.create_task(ask(came, came)) for came in ("http.disconnect", "http.request"))
+    await settle()
+    answer.set()
+    await asyncio.gather(*first, stays)
+    with pytest.raises(Refusal):
+        await gone
+    assert worked[TOGETHER:] == ["http.request"]
     assert (shares.heads._lines, shares.turns._lines) == ({}, {})
