@@ -4,7 +4,9 @@ It must not know how that was found out, nor send anything.
 
 from durable_tasks.ports import Clock, OutboxKind, Submission
 
-_FIRST_WAIT = 30.0
+_FIRST_WAIT = 300.0
+"""Seconds to hear it. What is terminated says so for ever, whatever SQLite says; on a busy machine, or where Temporal
+works off what came together during an outage, a workflow waits minutes for its turn."""
 _LONGEST_WAIT = 3600.0
 _LADDER = (OutboxKind.SYNC, OutboxKind.CANCEL, OutboxKind.TERMINATE)
 

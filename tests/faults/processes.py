@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -84,6 +86,18 @@ class App:
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def stall(self) -> None:
+        """Stop it, but not while it holds SQLite's write lock: nobody could go on before it does."""
+        while True:
+            self.signal(signal.SIGSTOP)
+            with closing(sqlite3.connect(self.db, timeout=1.0, isolation_level=None)) as conn:
+                try:
+                    conn.execute("BEGIN IMMEDIATE")
+                    conn.execute("ROLLBACK")
+                    return
+                except sqlite3.OperationalError:
+                    self.signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         self.signal(signal.SIGKILL)

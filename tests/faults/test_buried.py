@@ -3,7 +3,6 @@ It must not reach into the processes: what they did is in the file, in their jou
 """
 
 import asyncio
-import signal
 import sqlite3
 import sys
 import time
@@ -97,7 +96,7 @@ async def test_what_a_process_without_a_row_held_is_recovered_when_it_dies(db: P
         async with tool(db, 15.0) as tasks:
             task = await tasks.org().create("held", capability="hold")
             assert await app.line("HOLDING") == task.id
-            app.signal(signal.SIGSTOP)
+            app.stall()
             with closing(sqlite3.connect(db, timeout=30)) as conn, conn:
                 conn.execute("DELETE FROM dt_processes WHERE pid = ?", (app.pid,))
             killed = time.monotonic()

@@ -205,7 +205,8 @@ async def leader_stalled(db: Path, shared: EmbeddedServer) -> float:
             await second.ready()
             await relayed_by(db, first)
             await first.lives_for(random.uniform(0.5, 2.5))
-            stall(db, first)
+            first.stall()
+            await buried(db, first)
             await relayed_by(db, second)
             first.signal(signal.SIGCONT)
             await first.line("LOG durable_tasks.engine this process stalled past its lease")
@@ -217,26 +218,24 @@ async def leader_stalled(db: Path, shared: EmbeddedServer) -> float:
             return time.monotonic() - told
 
 
-def stall(db: Path, app: App) -> None:
-    """Stop it, but not while it holds SQLite's write lock: nobody could go on before it does."""
-    while True:
-        app.signal(signal.SIGSTOP)
-        with closing(sqlite3.connect(db, timeout=1.0, isolation_level=None)) as conn:
-            try:
-                conn.execute("BEGIN IMMEDIATE")
-                conn.execute("ROLLBACK")
-                return
-            except sqlite3.OperationalError:
-                app.signal(signal.SIGCONT)
-
-
 async def relayed_by(db: Path, app: App) -> None:
-    """Wait until that process speaks to Temporal for the file: each commit may have made it so."""
-    sql = "SELECT pid FROM dt_meta JOIN dt_processes ON instance = value WHERE key = 'relay'"
+    """Wait until that process speaks to Temporal for the file."""
+    sql = "SELECT 1 FROM dt_meta JOIN dt_processes ON instance = value WHERE key = 'relay' AND pid = ?"
+    await until(db, lambda conn: conn.execute(sql, (app.pid,)).fetchone() is not None)
+
+
+async def buried(db: Path, app: App) -> None:
+    """Wait until the others have declared it dead."""
+    sql = "SELECT 1 FROM dt_processes WHERE pid = ?"
+    await until(db, lambda conn: conn.execute(sql, (app.pid,)).fetchone() is None)
+
+
+async def until(db: Path, is_so: Callable[[sqlite3.Connection], bool]) -> None:
+    """Each commit may have made it so."""
     committed = asyncio.Event()
     async with DurableTasks(Settings(db=db, worker=False)) as watcher, asyncio.timeout(SECONDS):
         watcher.store.subscribe(lambda notice: committed.set())
-        while await watcher.store.read(lambda conn: conn.execute(sql).fetchone()) != (app.pid,):
+        while not await watcher.store.read(is_so):
             committed.clear()
             await committed.wait()
 

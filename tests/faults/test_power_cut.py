@@ -2,10 +2,13 @@
 It must not know how the file is written; the checker looks at what is left.
 """
 
+import asyncio
+import fcntl
 import os
 import random
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +34,26 @@ async def record(folder: Path, library: Path, rng: random.Random, processes: int
     environment = {"LD_PRELOAD": str(library), "RECORDING": str(recording), "RECORDED": ":".join(FILES)}
     for life in range(LIVES):
         async with AsyncExitStack() as running:
+            apps: list[App] = []
             for number in range(processes):
                 name = f"life-{life}-{number}"
                 load: dict[str, Any] = {"seed": rng.random(), "clients": CLIENTS, "environment": environment}
                 app = App(folder / "tasks.db", "load", name=name, **load)
                 await running.enter_async_context(app)
                 await app.ready()
-            await app.lives_for(rng.uniform(0.3, 1.5))
+                apps.append(app)
+            await apps[-1].lives_for(rng.uniform(0.3, 1.5))
+            with at_rest(recording):
+                await asyncio.gather(*(app.kill() for app in apps))
     return recording
+
+
+@contextmanager
+def at_rest(recording: Path) -> Iterator[None]:
+    """While nobody writes there: who is killed in the middle of an entry leaves half of one."""
+    with recording.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class Cuts:

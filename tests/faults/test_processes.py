@@ -118,7 +118,7 @@ async def test_a_process_stalled_past_its_lease_is_fenced_and_comes_back(db: Pat
         async with second_process(db, worker=False, process_lease=1.0) as watcher:
             task = await watcher.org().create("held by the one that stalls", capability="hold")
             assert await app.line("HOLDING") == task.id
-            app.signal(signal.SIGSTOP)
+            app.stall()
         async with second_process(db, process_lease=1.0) as tasks:
             org = tasks.org()
             done = await org.wait(task.id, timeout=SECONDS)

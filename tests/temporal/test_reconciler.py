@@ -238,7 +238,18 @@ async def test_a_deaf_workflow_is_told_ever_more_slowly(counter: Counter, monkey
     for minute in range(1, 31):
         await counter.sweep(minute)
     assert nudged[:2] == [OutboxKind.CANCEL, OutboxKind.TERMINATE], "a cancelled one need not be told first"
-    assert 4 <= len(nudged) <= 7
+    assert len(nudged) == 3
+
+
+async def test_a_workflow_has_minutes_to_hear_what_it_is_told(counter: Counter) -> None:
+    task, handle = await counter.submit(Placement.MANUAL)
+    await end_by_hand(counter.desk, task)
+    steps: list[OutboxKind] = []
+    for minute in range(1, 6):
+        await counter.sweep(minute)
+        steps += [kind for kind, _ in await counter.send()]
+    assert steps == [OutboxKind.SYNC] * 2
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
 
 
 async def test_an_older_generation_that_runs_is_ended(counter: Counter) -> None:
