@@ -46,7 +46,9 @@ class Journal:
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    """In one piece: other threads log there too."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 class Death:
