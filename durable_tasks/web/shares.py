@@ -110,9 +110,13 @@ class Shares:
         """While a request of the organisation only waits."""
         return self.turns.resting(org_id) if self.limited else nullcontext()
 
-    async def _refuse(self, key: str, wait: float, why: str) -> None:
-        if self._refusals.take(key):
+    async def refused(self, org_id: str) -> None:
+        """Return when the organisation may be told that it was refused."""
+        if self._refusals.take(org_id):
             await self._be_late()
+
+    async def _refuse(self, org_id: str, wait: float, why: str) -> None:
+        await self.refused(org_id)
         raise RateLimited(f"{why}; ask again in {wait:.3g} s, and less often", retry_after=round(wait, 3))
 
     async def _be_late(self) -> None:

@@ -14,6 +14,8 @@ from durable_tasks.web.turns import TOGETHER
 
 _KEY = "durable_tasks.visit"
 _START = "http.response.start"
+_REFUSED = 429
+"""The status of what would be more than a share: after its own work was done, of a quota or of waits."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
 """Methods whose body is read: it is waited for."""
 _LARGE = 16 * 1024
@@ -115,6 +117,8 @@ class Visit:
         self._leave_anonymous()
         if self._working and (_has_length(message) if message["type"] == _START else not message.get("more_body")):
             self.worked()
+        if message.get("status") == _REFUSED and self.principal is not None:
+            await self._shares.refused(self.principal.org)
         await self._send(message)
 
     def worked(self) -> None:

@@ -3,6 +3,7 @@
 It must not test how quotas are counted.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -196,6 +197,20 @@ async def call(client: httpx.AsyncClient, tool: str, **arguments: Any) -> Any:
     headers = {"Accept": "application/json, text/event-stream", "Host": "localhost"}
     answer = await client.post("/mcp", json=asked, headers=headers)
     return json.loads(answer.json()["result"]["content"][0]["text"])
+
+
+async def test_who_is_full_and_asks_again_at_once_is_refused_late(tmp_path: Path) -> None:
+    async with serving(tmp_path, org_open_tasks=1) as (_, clock, client):
+        await create(client)
+        assert [(await create(client))[0] for _ in range(40)] == [429] * 40
+        late = asyncio.ensure_future(create(client))
+        assert (await client.get("/v1/tasks")).status_code == 200, "all else is answered meanwhile"
+        assert (await create(client, **OTHER))[0] == 201
+        assert not late.done()
+        async with asyncio.timeout(30):
+            while not late.done():
+                await clock.advance(0.5)
+        assert (await late)[0] == 429
 
 
 # ----- comments
