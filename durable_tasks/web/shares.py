@@ -77,8 +77,8 @@ class Shares:
 
     def anonymous(self, line: str) -> None:
         """A request that everybody may make, as those for health and the page: it takes many at once to be company."""
-        if self.heads.is_full(line):
-            self._company.saw(line)
+        if self.heads.are_many(line):
+            self._company.came()
 
     async def disproved(self, address: str, proof: str) -> None:
         """Nothing is refused before it was looked at: what others at an address showed says nothing about a proof. It

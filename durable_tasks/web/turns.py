@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 TOGETHER = 2
 """Requests of one organisation that are worked on at once while others ask too; the rest wait in line."""
+MANY = 8
+"""Requests of one line at once that are company by themselves: more than a browser opens connections to one server."""
 REMEMBERED = 10.0
 """Seconds for which somebody else's request counts: an organisation that is alone has everything."""
 
@@ -65,8 +67,12 @@ class Company:
     def saw(self, who: str) -> None:
         if who != self._last:
             if self._last is not None:
-                self._until = self._steady() + REMEMBERED
+                self.came()
             self._last = who
+
+    def came(self) -> None:
+        """Somebody did who is company whoever else asks."""
+        self._until = self._steady() + REMEMBERED
 
     def is_there(self) -> bool:
         return self._steady() < self._until
@@ -80,10 +86,10 @@ class Turns:
         self._company = company
         self._lines: dict[str, _Line] = {}
 
-    def is_full(self, org_id: str) -> bool:
-        """Whether it has more turns than it would have in company."""
+    def are_many(self, org_id: str) -> bool:
+        """Whether so much of it is worked on, or waits, that it is company by itself."""
         line = self._lines.get(org_id)
-        return line is not None and line.working > TOGETHER
+        return line is not None and line.working + sum(map(len, line.waiting.values())) > MANY
 
     async def begin(self, org_id: str, caller: str = "", size: int = 1) -> bool:
         """Wait for a turn of the caller's, which counts as so many. Each is given back with `end`. Answers whether it

@@ -3,6 +3,8 @@
 It must not know what is asked, nor how somebody proves who they are.
 """
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_tasks.access import Principal
@@ -77,10 +79,12 @@ class Visit:
             self._is_head = False
             self._shares.heads.end(self._line)
 
-    def _leave_anonymous(self) -> None:
-        if self._is_head:
-            self._shares.anonymous(self._line)
-            self._seen()
+    async def _leave_unproved(self) -> None:
+        """What proves nothing is looked at and answered in one step of the loop. It keeps its turn for one more: else
+        none of a thousand would meet another, and each step would be as long as all of theirs."""
+        await asyncio.sleep(0)
+        self._shares.anonymous(self._line)
+        self._seen()
 
     @staticmethod
     def of(scope: Scope) -> "Visit":
@@ -88,7 +92,7 @@ class Visit:
         return visit
 
     async def disproved(self) -> None:
-        self._seen()
+        await self._leave_unproved()
         await self._shares.disproved(self.address, self._proof)
 
     async def proved(self, principal: Principal) -> None:
@@ -114,7 +118,8 @@ class Visit:
 
     async def send(self, message: Message) -> None:
         """Whoever takes the answer may be slow: no turn is kept for that. What comes without a length is still made."""
-        self._leave_anonymous()
+        if self._is_head:
+            await self._leave_unproved()
         if self._working and (_has_length(message) if message["type"] == _START else not message.get("more_body")):
             self.worked()
         if message.get("status") == _REFUSED and self.principal is not None:
@@ -128,7 +133,7 @@ class Visit:
             self._shares.turns.end(self.principal.org, self._size)
 
     def end(self) -> None:
-        self._leave_anonymous()
+        self._seen()
         if self.principal is not None:
             self.worked()
             self._shares.close(self.principal)

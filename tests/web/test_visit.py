@@ -9,9 +9,10 @@ from starlette.types import Message, Receive, Scope, Send
 from durable_tasks import Settings
 from durable_tasks.access import Principal, Role
 from durable_tasks.clock import SystemClock
+from durable_tasks.testing import ManualClock
 from durable_tasks.web.problems import Refusal
 from durable_tasks.web.shares import Shares
-from durable_tasks.web.turns import TOGETHER
+from durable_tasks.web.turns import MANY, TOGETHER
 from durable_tasks.web.visit import Visit, Visits
 
 
@@ -99,15 +100,46 @@ async def test_a_flood_that_proves_nothing_is_company(tmp_path: Path) -> None:
     visits = Visits(application, shares=shares)
     shares.proved("acme", "acme")
     async with asyncio.TaskGroup() as group:
-        for looked_at in (2 * TOGETHER, 3 * TOGETHER):
+        for looked_at in (2 * MANY, 2 * MANY + TOGETHER):
             application.prove.clear()
-            for _ in range(2 * TOGETHER):
+            for _ in range(2 * MANY):
                 group.create_task(visits(request("file"), nothing, sent))
             await settle()
             assert len(application.seen) == looked_at
             application.prove.set()
             await settle()
         application.answer.set()
+
+
+@pytest.mark.parametrize("disproved", [False, True])
+async def test_of_a_flood_that_is_answered_at_once_few_are_between_two_steps_of_others(
+    tmp_path: Path, disproved: bool
+) -> None:
+    shares, answered = Shares(Settings(db=tmp_path / "tasks.db"), ManualClock()), 0
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal answered
+        answered += 1
+        if disproved:
+            await Visit.of(scope).disproved()
+        await send({"type": "http.response.start"})
+
+    async def ask_again_and_again() -> None:
+        while True:
+            await Visits(application, shares=shares)(request("file"), nothing, sent)
+            await asyncio.sleep(0)
+
+    shares._late_most = 0  # as if so many were late already
+    flood = [asyncio.create_task(ask_again_and_again()) for _ in range(100)]
+    for steps in (3, 20):  # each asks once until it is seen how many they are
+        before = answered
+        for _ in range(steps):
+            await asyncio.sleep(0)
+    assert answered - before <= 20 * TOGETHER
+    for one in flood:
+        one.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    assert shares.heads._lines == {}
 
 
 async def test_who_takes_answers_slowly_keeps_nobody_of_the_organisation_waiting(tmp_path: Path) -> None:
