@@ -40,7 +40,7 @@ async def db(tmp_path: Path) -> Path:
 
     async with tasks:
         task = await tasks.org().create("auto", capability="echo", input=7, idempotency_key="key")
-        await tasks.org().wait(task.id, timeout=10)
+        await tasks.org().wait(task.id, timeout=60)
     write(path, "acknowledged", {"op": "created", "key": "key", "id": task.id})
     write(path, "acknowledged", {"op": "completed", "id": task.id, "output": 7, "attempt": 1})
     write(path, "effects", {"op": "began", "id": task.id, "attempt": 1})

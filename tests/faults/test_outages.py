@@ -134,10 +134,10 @@ async def namespace_deleted(db: Path, shared: EmbeddedServer) -> float:
 
 
 async def _goes_on(work: Work, org: Org) -> None:
-    """New tasks of this organisation end at once."""
+    """New tasks of this organisation end meanwhile."""
     for _ in range(5):
         task = await org.create("work", capability="quick", input=1)
-        assert (await org.wait(task.id, timeout=5)).output == 1
+        assert (await org.wait(task.id, timeout=SECONDS)).output == 1
 
 
 async def _started_again(work: Work, *, ever: bool = False) -> int:

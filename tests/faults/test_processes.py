@@ -23,7 +23,7 @@ from tests.faults.checker import faults
 from tests.faults.figures import count, keep
 from tests.faults.processes import App
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture
