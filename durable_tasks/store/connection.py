@@ -54,6 +54,11 @@ def is_undecodable(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "decode to UTF-8" in str(error)
 
 
+def is_cut_short(error: sqlite3.Error) -> bool:
+    """Whether the log lacks what its index names: a read past the end of the file itself is no error to SQLite."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
 @contextmanager
 def replacing(conn: sqlite3.Connection) -> Iterator[None]:
     """Meanwhile text that is no UTF-8 can be read, as Damaged. Slower, so only where some was met."""

@@ -51,6 +51,7 @@ class StoreFile:
         self._rules = rules
         self._watch = Watch(path)
         self._watch.on_trouble = lambda: self.on_lost()
+        self._watch.on_log_cut = self._witness_loss
         self._watch.on_shrinking = self._check_soon
         self._writer = Writer(
             path, watch=self._watch, clock=clock, ids=ids, rules=rules, publish=self._publish, patience=patience
@@ -126,6 +127,13 @@ class StoreFile:
             await asyncio.to_thread(identity.write_witness, self.path, seen)
         except StoreError as error:
             log.warning("the file has no witness now", extra={"error": error.code, "said": error.message})
+
+    def _witness_loss(self) -> None:
+        """Have the next opening know that something is missing."""
+        try:
+            identity.witness_loss(self.path)
+        except StoreError as error:
+            log.warning("nothing witnesses the loss", extra={"error": error.code, "said": error.message})
 
     def _check_soon(self) -> None:
         if self._checking is None or self._checking.done():

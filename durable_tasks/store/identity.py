@@ -8,7 +8,7 @@ import sqlite3
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,6 +67,12 @@ def witness(conn: sqlite3.Connection, path: Path) -> None:
     """Write beside the file what was seen of it, unless it is not the one that is spoken of there."""
     if _displacement(path, _meta(conn), read_witness(path)) is None:
         write_witness(path, testimony(conn))
+
+
+def witness_loss(path: Path) -> None:
+    """Note beside the file that there was a later state of it than any that it can have from now on."""
+    seen = read_witness(path)
+    write_witness(path, replace(seen, beat=seen.beat + 1))
 
 
 def displacement(path: Path) -> str | None:

@@ -1,6 +1,6 @@
 """The watch: whether the file that is open is still the one at its path. What has become of it holds until a restart.
 
-It must not know what is written, nor open the file: closing it again would free the locks that SQLite holds.
+It must not know what is written, nor open the file or its index: closing them again would free SQLite's locks.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from durable_tasks.errors import StoreUnreadable
-from durable_tasks.store.connection import explain_os
+from durable_tasks.store.connection import WAL_SIZE, explain_os
 
 log = logging.getLogger("durable_tasks.store")
 
@@ -18,6 +18,10 @@ _INDEX_EVERY = 1.0
 """Seconds between looks at the log's index: each costs as much as one at the file."""
 _SMALLEST_PAGE = 512
 """Bytes: no database that has a table is smaller."""
+_LOG_HEAD = 32
+"""Bytes at the beginning of a log (-wal): others each time that it begins anew."""
+_LOG_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+_LOG_CUT = "lost a part of its log (-wal), with what had not been moved out of it,"
 
 
 class Watch:
@@ -32,6 +36,8 @@ class Watch:
         self._size = 0
         self.wal_size = 0
         """Bytes, at the last look."""
+        self._log = (0, b"")
+        """The size and the head of the log when `inspect_log` looked last."""
         self._shrank = False
         self._told = False
         self.trouble: str | None = None
@@ -41,6 +47,8 @@ class Watch:
         self._told_names = 1
         self._blind = False
         self.on_trouble: Callable[[], None] = lambda: None
+        self.on_log_cut: Callable[[], None] = lambda: None
+        """Something that was acknowledged may be missing from now on. Called once, in the thread that finds it."""
         self.on_shrinking: Callable[[], None] = lambda: None
         """The file has become smaller: after a VACUUM, or because somebody has cut it off. To be checked."""
 
@@ -66,6 +74,31 @@ class Watch:
             if not self._blind:
                 self._blind = True
                 log.error("the file could not be looked at after a commit", extra={"said": str(error)})
+        self._refuse_trouble()
+
+    def inspect_log(self) -> bool:
+        """Under the write lock, when nobody else may write the log: see whether it was cut off in place. Whether it was
+        emptied, which SQLite does too (a checkpoint that truncates): to be asked. Raises StoreUnreadable for any other
+        cut: SQLite itself only shortens a log that begins anew, with another head. (When such a beginning was taken
+        back, the same head stays for the next: by our own connections, no shorter than WAL_SIZE.)"""
+        try:
+            size, head = _read_head(self._name + "-wal")
+        except OSError:
+            self.look()  # which tells what has become of it
+            return False
+        had, known = self._log
+        if not size:
+            return had > 0
+        if size < min(had, WAL_SIZE) if head == known else had > 0 and not _is_log(head):
+            self.lose_log()
+        self._log = size, head
+        return False
+
+    def lose_log(self) -> None:
+        """SQLite misses something in the log. Raises StoreUnreadable."""
+        if self.trouble is None:
+            self.trouble = _LOG_CUT
+            self.on_log_cut()
         self._refuse_trouble()
 
     def refuse(self) -> None:
@@ -143,6 +176,19 @@ def _look_at(name: str) -> os.stat_result | None:
         return os.stat(name)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _read_head(name: str) -> tuple[int, bytes]:
+    """The size and the head of a log: SQLite holds no locks on it, so that it may be opened and closed."""
+    descriptor = os.open(name, os.O_RDONLY)
+    try:
+        return os.fstat(descriptor).st_size, os.pread(descriptor, _LOG_HEAD, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _is_log(head: bytes) -> bool:
+    return len(head) == _LOG_HEAD and head.startswith(_LOG_MAGIC)
 
 
 def _inode(found: os.stat_result) -> tuple[int, int]:

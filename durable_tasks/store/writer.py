@@ -15,7 +15,16 @@ from typing import Any, Generic, TypeVar
 
 from durable_tasks.errors import Closed, DurableTasksError, StoreBusy
 from durable_tasks.ports import Clock, Ids, Notice
-from durable_tasks.store.connection import OF_SQLITE, REFUSED_VALUES, WAL_SIZE, Connection, connect, explain, fail
+from durable_tasks.store.connection import (
+    OF_SQLITE,
+    REFUSED_VALUES,
+    WAL_SIZE,
+    Connection,
+    connect,
+    explain,
+    fail,
+    is_cut_short,
+)
 from durable_tasks.store.timekeeping import Timekeeper
 from durable_tasks.store.transaction import (
     Answer,
@@ -274,13 +283,17 @@ class Writer:
         self._watch.refuse()
         try:
             return self._transact(conn, batch)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             self._watch.look()  # which tells more of a file that is gone than SQLite
+            if is_cut_short(error):
+                self._watch.lose_log()
             raise
 
     def _transact(self, conn: sqlite3.Connection, batch: list[_Call[Any]]) -> tuple[list[Answer], Notice]:
         try:
             self._begin(conn, batch)
+            if self._watch.inspect_log() and self._checkpoint() != (0, 0):
+                self._watch.lose_log()  # one that SQLite has emptied begins anew, with nothing in it
             if self._checkpoint_if_due(conn):
                 # Only a transaction that begins after a checkpoint can begin the WAL anew; this one would add to it,
                 # and so would every later one: under load the WAL would grow for ever.
@@ -352,15 +365,20 @@ class Writer:
         self._watch.look()  # the log of one file must not be moved into another
         self._operations = 0
         try:
-            if self._checkpointer is None:
-                self._checkpointer = connect(self._path)
-            busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
-            return bool(moved == in_wal)
+            in_wal, moved = self._checkpoint()
+            return moved == in_wal
         except sqlite3.Error as error:  # the writer itself is healthy: a longer WAL must not refuse anybody
             log.warning("the file could not be checkpointed", extra={"said": str(error)})
             self._close_checkpointer(conn)
         return False
+
+    def _checkpoint(self) -> tuple[int, int]:
+        """How many pages the WAL has, and how many of them are in the file now."""
+        if self._checkpointer is None:
+            self._checkpointer = connect(self._path)
+        busy, in_wal, moved = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        log.debug("checkpoint", extra={"busy": busy, "wal_pages": in_wal, "moved_pages": moved})
+        return in_wal, moved
 
     def _checkpoint_due(self) -> bool:
         size = self._watch.wal_size

@@ -96,12 +96,35 @@ def cut_off_at(db: Path, size: int) -> Iterator[None]:
         wal.write_bytes(log)
 
 
+@contextmanager
+def log_emptied(db: Path, rng: random.Random) -> Iterator[None]:
+    """In place, and put back: nobody writes a log that was seen to be emptied."""
+    wal = db.with_name(db.name + "-wal")
+    with closing(sqlite3.connect(db, isolation_level=None, timeout=SECONDS)) as conn:
+        conn.execute("BEGIN IMMEDIATE")
+        log = wal.read_bytes()
+        os.truncate(wal, 0)
+        conn.execute("ROLLBACK")
+    yield
+    assert wal.read_bytes() == b""
+    wal.write_bytes(log)
+
+
 HEAD = 32
 """Bytes at the beginning of a log that are others when it has begun anew."""
 
 Fate = Callable[[Path, random.Random], AbstractContextManager[None]]
 FATES: tuple[Fate, ...] = (
-    *(moved, moved_with_its_folder, deleted, replaced_by_another, replaced_by_an_older_one, emptied, cut_off),
+    *(
+        moved,
+        moved_with_its_folder,
+        deleted,
+        replaced_by_another,
+        replaced_by_an_older_one,
+        emptied,
+        cut_off,
+        log_emptied,
+    ),
 )
 
 
@@ -165,7 +188,7 @@ class Story:
 
     async def _end(self, app: App, fate: Fate) -> None:
         """Killed or, unless its end would write over what is to be put back, asked to end."""
-        if fate in (emptied, cut_off) or self._rng.random() < 0.5:
+        if fate in (emptied, cut_off, log_emptied) or self._rng.random() < 0.5:
             await app.kill()
         else:
             app.tell("end")

@@ -219,6 +219,74 @@ async def test_nothing_is_acknowledged_once_the_file_is_gone(
     assert len(critical) == 1
 
 
+def log_emptied(db: Path) -> None:
+    os.truncate(f"{db}-wal", 0)
+
+
+def log_halved(db: Path) -> None:
+    os.truncate(f"{db}-wal", os.stat(f"{db}-wal").st_size // 2)
+
+
+def log_overwritten(db: Path) -> None:
+    with open(f"{db}-wal", "r+b") as log:
+        log.write(b"\0" * 4096)
+
+
+def log_headless(db: Path) -> None:
+    os.truncate(f"{db}-wal", 20)
+
+
+@pytest.mark.parametrize("damage", [log_emptied, log_halved, log_overwritten, log_headless])
+async def test_nothing_is_acknowledged_once_the_log_is_cut_off(
+    db: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In place, as by a tool that rotates or copies files: what is written behind the cut would not be read again."""
+    async with opened(db, ManualClock(), worker=False) as tasks:
+        for number in range(5):
+            await tasks.org().create(f"t{number}")
+        damage(db)
+        for _ in range(3):
+            with pytest.raises(errors.StoreUnreadable, match=r"lost a part of its log.*start it again"):
+                await tasks.org().create("after")
+        assert tasks.store.lost is not None
+    assert len([record for record in caplog.records if record.levelno == logging.CRITICAL]) == 1
+    async with opened(db, worker=False) as again:
+        assert "has lost its log" in (again.store.displaced or "")
+
+
+async def test_a_log_that_sqlite_itself_made_smaller_is_well(db: Path) -> None:
+    """By a checkpoint that truncates, with and without a writer after it, or by an application's smaller limit."""
+    async with opened(db, ManualClock(), worker=False) as tasks:
+        with closing(sqlite3.connect(db, isolation_level=None)) as conn:
+            conn.execute("CREATE TABLE apps (value)")
+            for change in ("SELECT 1", "INSERT INTO apps VALUES (1)"):
+                await tasks.org().create("x", input="x" * 200_000)
+                conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                conn.execute(change)
+                await tasks.org().create("emptied")
+            await tasks.org().create("x", input="x" * 200_000)
+            before = os.stat(f"{db}-wal").st_size
+            conn.execute("PRAGMA journal_size_limit=10000")
+            conn.execute("PRAGMA wal_checkpoint(RESTART)")
+            conn.execute("INSERT INTO apps VALUES (2)")
+            assert os.stat(f"{db}-wal").st_size < before
+            await tasks.org().create("limited")
+        assert tasks.store.lost is None
+    assert query(db, "SELECT COUNT(*) FROM dt_tasks") == [(6,)]
+
+
+async def test_a_log_that_was_cut_off_after_others_wrote(db: Path) -> None:
+    """What they wrote is to be read before a transaction can begin: SQLite itself misses it."""
+    async with opened(db, ManualClock(), worker=False) as tasks:
+        await tasks.org().create("before")
+        with closing(sqlite3.connect(db)) as conn:
+            conn.execute("CREATE TABLE apps (value)")
+            log_emptied(db)
+            with pytest.raises(errors.StoreUnreadable, match="lost a part of its log"):
+                await tasks.org().create("after")
+        assert tasks.store.lost is not None
+
+
 async def test_what_came_back_is_not_written_before_a_restart(housed: Path) -> None:
     async with opened(housed) as tasks:
         moved(housed)
