@@ -9,6 +9,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from durable_tasks.web.visit import Visit
+
 log = logging.getLogger("durable_tasks.web")
 
 HEAD = 10.0
@@ -45,7 +47,7 @@ class Crowd:
         return self._few
 
     def enter(self, connection: "Connection") -> bool:
-        """Whether there is room: who asks nothing makes room for who may."""
+        """Whether there is room: who asks nothing, or proves nothing, makes room for who may."""
         if len(self._inside) >= self._most and not self._make_room():
             return False
         self._inside.add(connection)
@@ -79,8 +81,9 @@ class Crowd:
         connection.transport.close()
 
     def _make_room(self) -> bool:
-        """Close, of the address that has most connections that wait for their other end, the one that waits longest."""
-        waiting = [one for one in self._inside if one.is_waiting]
+        """Close, of the address that has most connections that wait for their other end or on which nobody has proved
+        who he is, the one that waits longest."""
+        waiting = [one for one in self._inside if one.is_waiting or not one.is_known]
         if not waiting:
             return False
         greediest, _ = Counter(one.address for one in waiting).most_common(1)[0]
@@ -97,6 +100,7 @@ class Connection(H11Protocol):  # by name: with httptools installed uvicorn's ch
         super().__init__(**uvicorns)
         self._crowd = crowd
         self._refused = False
+        self._was_known = False
         self.address = ""
         self.waiting_since = self.loop.time()
         self._untaken = 0
@@ -105,6 +109,11 @@ class Connection(H11Protocol):  # by name: with httptools installed uvicorn's ch
     def is_waiting(self) -> bool:
         """Whether only its other end can go on: no request is being answered, or what was answered is not taken."""
         return self.cycle is None or self.cycle.response_complete or self.flow.write_paused
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has proved who he is, by what is asked on it now or by what was asked before that."""
+        return self._was_known or self._is_proved()
 
     def silence(self, now: float) -> float:
         """For how many seconds its other end has let it wait. While some of an answer is left, each part of it that is
@@ -128,8 +137,15 @@ class Connection(H11Protocol):  # by name: with httptools installed uvicorn's ch
 
     def on_response_complete(self) -> None:
         self.waiting_since = self.loop.time()
+        self._was_known = self._is_proved()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.leave(self)
         super().connection_lost(exc)
+        if (visit := Visit.begun(self.scope)) is not None:
+            visit.hang_up()
+
+    def _is_proved(self) -> bool:
+        visit = Visit.begun(self.scope)
+        return visit is not None and visit.principal is not None

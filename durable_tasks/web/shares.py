@@ -13,7 +13,7 @@ from durable_tasks.errors import RateLimited
 from durable_tasks.ports import Clock
 from durable_tasks.settings import Settings
 from durable_tasks.web.buckets import Buckets
-from durable_tasks.web.turns import Company, Turns
+from durable_tasks.web.turns import MANY, Company, Turns
 
 MOST_LONG = 1000
 """Waits, and as many streams, of one organisation at a time, where there are descriptors enough for four times that."""
@@ -77,7 +77,7 @@ class Shares:
 
     def anonymous(self, line: str) -> None:
         """A request that everybody may make, as those for health and the page: it takes many at once to be company."""
-        if self.heads.are_many(line):
+        if self.heads.length(line) > MANY:
             self._company.came()
 
     async def disproved(self, address: str, proof: str) -> None:

@@ -86,10 +86,10 @@ class Turns:
         self._company = company
         self._lines: dict[str, _Line] = {}
 
-    def are_many(self, org_id: str) -> bool:
-        """Whether so much of it is worked on, or waits, that it is company by itself."""
+    def length(self, org_id: str) -> int:
+        """How much of it is worked on or waits."""
         line = self._lines.get(org_id)
-        return line is not None and line.working + sum(map(len, line.waiting.values())) > MANY
+        return 0 if line is None else line.working + sum(map(len, line.waiting.values()))
 
     async def begin(self, org_id: str, caller: str = "", size: int = 1) -> bool:
         """Wait for a turn of the caller's, which counts as so many. Each is given back with `end`. Answers whether it

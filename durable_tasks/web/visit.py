@@ -4,6 +4,7 @@ It must not know what is asked, nor how somebody proves who they are.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,6 +63,9 @@ class Visit:
         self._came: Message | None = None
         """What was received for the application before it asked."""
         self._line = shares.line(self.address, self._proof)
+        self._in_line: asyncio.Task[None] | None = None
+        """What waits until it may be looked at."""
+        self._has_hung_up = False
         self._is_head = False
         """Nobody has proved yet whose it is, and it has its turn to be looked at."""
         self._working = False
@@ -69,10 +73,26 @@ class Visit:
         """Bytes of it so far."""
 
     async def begin(self) -> None:
-        """Return when it may be looked at: of a thousand that come at once a few, so that others come between."""
-        if self._shares.limited:
+        """Return when it may be looked at: of a thousand that come at once a few, so that others come between. Raises
+        Refusal when whoever asks hangs up before."""
+        if not self._shares.limited:
+            return
+        self._in_line = asyncio.current_task()
+        try:
             await self._shares.heads.begin(self._line)
-            self._is_head = True
+        except asyncio.CancelledError:
+            if not self._has_hung_up or self._in_line is None or self._in_line.uncancel():
+                raise  # somebody else cancelled it too
+            raise caller_left() from None
+        finally:
+            self._in_line = None
+        self._is_head = True
+
+    def hang_up(self) -> None:
+        """Whoever asks has left: connections that come and go leave nothing behind that waits."""
+        if self._in_line is not None and not self._has_hung_up:
+            self._has_hung_up = True
+            self._in_line.cancel()
 
     def _seen(self) -> None:
         if self._is_head:
@@ -90,6 +110,12 @@ class Visit:
     def of(scope: Scope) -> "Visit":
         visit: Visit = scope[_KEY]
         return visit
+
+    @staticmethod
+    def begun(scope: Mapping[str, object] | None) -> "Visit | None":
+        """That of a request as its server knows it, once the application has it."""
+        visit = None if scope is None else scope.get(_KEY)
+        return visit if isinstance(visit, Visit) else None
 
     async def disproved(self) -> None:
         await self._leave_unproved()

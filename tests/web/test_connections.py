@@ -6,20 +6,26 @@ It must not test operations.
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from durable_tasks import DurableTasks, Settings
+from durable_tasks.access import Principal, Role
+from durable_tasks.clock import SystemClock
 from durable_tasks.web import connections, envelope
 from durable_tasks.web.connections import Connection, Crowd
 from durable_tasks.web.server import _listen, serving
+from durable_tasks.web.shares import Shares
+from durable_tasks.web.turns import TOGETHER
+from durable_tasks.web.visit import Visit, Visits
 from tests.cli.running import started
 from tests.web.listening import spin_until
 
@@ -63,8 +69,9 @@ async def test_slow_bodies_of_one_caller_leave_room_for_others(tmp_path: Path) -
     slow = HEAD + b"Content-Length: 1000\r\n\r\n{"
     async with small_server(tmp_path) as url, AsyncExitStack() as stack:
         slowly = [await connected(url, stack, slow) for _ in range(2 * ROOM)]
-        async with asyncio.timeout(60):
-            refused = [await _first(reader) for reader, _ in slowly[ROOM:]]
+        answers = [stack.enter_context(_cancelled(_first(reader))) for reader, _ in slowly]
+        await spin_until(lambda: sum(one.done() for one in answers) >= ROOM)
+        refused = [one.result() for one in answers if one.done()]
         assert {line[:12] for line in refused} <= {b"HTTP/1.1 429", b"HTTP/1.1 503", b""}
         async with httpx.AsyncClient(base_url=url, timeout=30) as client:
             assert (await client.get("/healthz")).status_code == 200
@@ -126,10 +133,12 @@ async def answer_at_length(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def crowded(most: int) -> AsyncIterator[tuple[Crowd, list[Connection], str]]:
-    """A server of long answers, whose connections are in hand, and which sweeps when it is told to."""
+async def crowded(
+    most: int, application: ASGIApp = answer_at_length
+) -> AsyncIterator[tuple[Crowd, list[Connection], str]]:
+    """A server, of long answers as a rule, whose connections are in hand, and which sweeps when it is told to."""
     crowd, made, state = Crowd(most), list[Connection](), ServerState()
-    config = uvicorn.Config(answer_at_length, lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(application, lifespan="off", log_config=None, access_log=False)
     config.load()
 
     class Known(Connection):
@@ -198,6 +207,58 @@ async def test_who_takes_an_answer_slowly_has_it_whole() -> None:
                 now += connections.HEAD - 1
                 crowd.sweep(now)
         assert heard.endswith(b"\r\n\r\n" + LONG[: len(heard) - heard.index(b"\r\n\r\n") - 4])
+
+
+@pytest.mark.parametrize("proved", [False, True])
+async def test_who_proves_nothing_makes_room_while_it_is_answered(tmp_path: Path, proved: bool) -> None:
+    asked, answer = list[str](), asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if proved:
+            await Visit.of(scope).proved(Principal(org="acme", subject="ann", roles=frozenset({Role.AGENT})))
+        asked.append(scope["path"])
+        await answer.wait()
+
+    shares = Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
+    async with crowded(1, Visits(application, shares=shares)) as (_, made, url), AsyncExitStack() as stack:
+        await connected(url, stack, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await spin_until(lambda: bool(asked))
+        await connected(url, stack)
+        await spin_until(lambda: len(made) == 2)
+        assert made[0].transport.is_closing() != proved
+        answer.set()
+
+
+async def test_who_hangs_up_in_line_leaves_it(tmp_path: Path) -> None:
+    asked, answer = list[str](), asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await answer.wait()
+
+    shares = Shares(Settings(db=tmp_path / "tasks.db"), SystemClock())
+    for org_id in ("acme", "other"):  # in company
+        shares.proved(org_id, org_id)
+    async with crowded(100, Visits(application, shares=shares)) as (_, made, url), AsyncExitStack() as stack:
+        for _ in range(10):
+            await connected(url, stack, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await spin_until(lambda: shares.heads.length("@127.0.0.1") == 10)
+        for one in made[1:]:
+            one.transport.abort()
+        await spin_until(lambda: shares.heads.length("@127.0.0.1") <= TOGETHER)
+        answer.set()
+        await spin_until(lambda: not shares.heads.length("@127.0.0.1"))
+    assert len(asked) <= TOGETHER
+
+
+@contextmanager
+def _cancelled(work: Coroutine[Any, Any, bytes]) -> Iterator[asyncio.Task[bytes]]:
+    """It goes on until the block ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
 
 
 async def _first(reader: asyncio.StreamReader) -> bytes:
