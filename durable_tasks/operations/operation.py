@@ -72,6 +72,11 @@ class Caller:
             )
         return name
 
+    def as_creator(self, tasks: Iterable[NewTask]) -> list[NewTask]:
+        """The same with who creates each, which is then part of what a repeat of its key must say again. Raises
+        Forbidden for a name that is not the caller's."""
+        return [new.model_copy(update={"created_by": self.named(new.created_by, "created_by")}) for new in tasks]
+
     def check_creators(self, tasks: Iterable[NewTask]) -> None:
         """Raise Forbidden when one is to be created in a name that is not the caller's."""
         for new in tasks:

@@ -26,8 +26,7 @@ async def create_task(caller: Caller, request: requests.CreateTask) -> Task:
 
 async def create_tasks(caller: Caller, request: requests.CreateTasks) -> answers.Tasks:
     """Create many tasks, all or none; they may depend on each other by name."""
-    caller.check_creators(request.tasks)
-    return answers.Tasks(items=tuple(await caller.org.create_many(request.tasks)))
+    return answers.Tasks(items=tuple(await caller.org.create_many(caller.as_creator(request.tasks))))
 
 
 async def get_task(caller: Caller, request: requests.OfTask) -> Task:

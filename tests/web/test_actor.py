@@ -66,6 +66,17 @@ async def test_an_agent_acts_in_its_own_name(world: World, name: str) -> None:
     assert newest.actor == Actor(name="olga", proved=True)
 
 
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/tasks/bulk"])
+async def test_a_key_of_another_gives_no_task_of_his(world: World, path: str) -> None:
+    _, client = world
+    task = {"title": "x", "idempotency_key": "k"}
+    body = task if path == "/v1/tasks" else {"tasks": [task]}
+    first, again = [await client.post(path, json=body, headers=BOT) for _ in range(2)]
+    assert (first.status_code, again.json()) == (201, first.json())
+    other = await client.post(path, json=body, headers=as_caller(subject="eve"))
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict"), other.text
+
+
 # What is done for its own sake leaves no event: a heartbeat says that somebody is there, redriving sends again, and
 # what runs in Temporal without a task is in no log of ours.
 UNRECORDED = {"heartbeat_task", "redrive_dead_letter"}
