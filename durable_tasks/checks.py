@@ -99,6 +99,12 @@ def page_limit(limit: int, most: int = LARGEST_PAGE) -> int:
     return limit
 
 
+def task_version(version: int | None) -> int | None:
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+        raise InvalidInput(f"version is a whole number, as a task has it, not {shown(version)}", version=version)
+    return version
+
+
 def event_number(after: int) -> int:
     if isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= LARGEST_NUMBER:
         raise InvalidInput(f"after is the number of an event, 0 or more, not {shown(after)}", after=after)

@@ -202,9 +202,26 @@ def _means_task(annotation: Any) -> bool:
 def dump_output(value: Any) -> Any:
     """A handler's return value as plain JSON data. Raises NonRetryable when there is none for it."""
     try:
-        return to_jsonable_python(value, fallback=_plain)
+        plain = to_jsonable_python(value, fallback=_plain)
+        _refuse_merging(value)
+        return plain
     except (PydanticSerializationError, TypeError, ValueError, RecursionError) as error:
         raise NonRetryable(f"the handler's output cannot be stored as JSON: {error}") from error
+
+
+def _refuse_merging(value: Any) -> None:
+    """Keys become text: 1 and "1" would be one, and what one of them has would be lost in silence."""
+    pending = [value]  # which ends: what holds itself has been refused before
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Mapping):
+            if not all(isinstance(key, str) for key in item):
+                keys = to_jsonable_python(dict.fromkeys(item))
+                if len(keys) < len(item):
+                    raise ValueError(f"of its {len(item)} keys some are the same as text: {shown(list(item))}")
+            pending.extend(item.values())
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
 
 
 def _plain(value: Any) -> Any:

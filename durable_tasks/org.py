@@ -26,6 +26,7 @@ from durable_tasks.checks import (
     new_task,
     page_limit,
     task_filter,
+    task_version,
 )
 from durable_tasks.durations import DurationLike, parse_duration
 from durable_tasks.engine.waiters import org_key
@@ -134,7 +135,7 @@ class Org(Workflows):
             raise InvalidInput(
                 f"update takes {', '.join(sorted(EDITABLE))}; not {', '.join(unknown) or 'nothing'}", fields=unknown
             )
-        return await self._store.update(self.id, task_id, edited_columns(fields), version, command_id)
+        return await self._store.update(self.id, task_id, edited_columns(fields), task_version(version), command_id)
 
     async def comment(
         self, task_id: str, text: str, *, author: str | None = None, command_id: str | None = None

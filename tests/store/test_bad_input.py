@@ -180,6 +180,15 @@ async def test_the_error_of_a_wrong_token_says_which_attempt(org: Org) -> None:
     assert (caught.value.task_id, caught.value.state) == (task.id, "claimed")
 
 
+@pytest.mark.parametrize("version", [True, 1.0, "1"])
+async def test_a_version_that_is_none(org: Org, db: Path, version: Any) -> None:
+    task = await org.create("task")
+    before = everything(db)
+    with pytest.raises(errors.InvalidInput, match="version is a whole number"):
+        await org.update(task.id, title="second", version=version)
+    assert everything(db) == before
+
+
 async def test_a_stale_edit(org: Org, db: Path) -> None:
     task = await org.create("task")
     await org.update(task.id, title="first", version=task.version)

@@ -170,7 +170,7 @@ async def test_what_a_handler_raises_is_its_error(
     assert tasks.running_handlers == 0
 
 
-@pytest.mark.parametrize("output", [float("nan"), object(), {1: 2}, "x" * 2_000_000, "\ud800"])
+@pytest.mark.parametrize("output", [float("nan"), object(), {1: 2}, {"a": [{1: 2, "1": 3}]}, "x" * 2_000_000, "\ud800"])
 async def test_an_output_that_cannot_be_stored_fails_the_task(tasks: DurableTasks, org: Org, output: Any) -> None:
     tasks.handler("x")(lambda ctx, task: output)
     failed = await run(org, max_retries=3)
