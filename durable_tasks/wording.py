@@ -20,6 +20,11 @@ def shown(value: Any, limit: int = 200) -> str:
     return _asked(lambda: repr(value), f"<{type_name(value)} that cannot be shown>")[:limit]
 
 
+def text_of(value: Any, limit: int) -> str:
+    """`str(value)`, cut, that can be stored."""
+    return _asked(lambda: str(value), f"<{type_name(value)} that cannot be shown>")[:limit]
+
+
 def message_of(error: BaseException, limit: int) -> str:
     """The exception's own words, cut; its repr when it has none."""
     return _asked(lambda: str(error) or repr(error), "<the exception cannot say what it is>")[:limit]

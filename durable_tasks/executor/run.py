@@ -20,7 +20,7 @@ from durable_tasks.errors import DurableTasksError, InvalidInput, NonRetryable, 
 from durable_tasks.handlers import Handler, TaskContext, dump_output
 from durable_tasks.models import TaskError
 from durable_tasks.ports import Assignment, Ending, Outcome
-from durable_tasks.wording import message_of, shown, traceback_of, type_name
+from durable_tasks.wording import message_of, shown, text_of, traceback_of, type_name
 
 log = logging.getLogger("durable_tasks.executor")
 
@@ -168,7 +168,8 @@ def to_outcome(error: BaseException) -> Outcome:
 
 
 def _facts(error: Any) -> dict[str, str]:
-    return {str(name)[:FACT_LIMIT]: shown(value, FACT_LIMIT) for name, value in islice(error.facts.items(), MOST_FACTS)}
+    facts = islice(error.facts.items(), MOST_FACTS)
+    return {text_of(name, FACT_LIMIT): shown(value, FACT_LIMIT) for name, value in facts}
 
 
 def _seconds(error: Any) -> float | None:

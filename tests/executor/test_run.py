@@ -54,6 +54,12 @@ def spoiled() -> NonRetryable:
     return error
 
 
+def misnamed() -> NonRetryable:
+    error = NonRetryable("x")
+    error.facts = {"half \ud800": 1, Unspeakable(): 2}  # type: ignore[dict-item]
+    return error
+
+
 RAISED: dict[str, tuple[Any, str]] = {
     "SystemExit": (lambda: SystemExit(2), "2"),
     "KeyboardInterrupt": (KeyboardInterrupt, "KeyboardInterrupt()"),
@@ -124,11 +130,17 @@ def wordy() -> NonRetryable:
     return NonRetryable("x" * 10**6, **{f"f{number}": number for number in range(999)})
 
 
-@pytest.mark.parametrize("make", [Liar, Late, spoiled, wordy], ids=["Liar", "Late", "spoiled", "wordy"])
+@pytest.mark.parametrize("make", [Liar, Late, spoiled, misnamed, wordy])
 def test_there_is_an_outcome_of_bounded_size_for_any_exception(make: Callable[[], BaseException]) -> None:
     outcome = to_outcome(make())
     assert outcome.error is not None
     assert len(outcome.error.model_dump_json()) < 64 * 1024
+
+
+def test_a_facts_name_is_text_that_can_be_stored() -> None:
+    error = to_outcome(misnamed()).error
+    assert error is not None
+    assert error.details["facts"] == {"half ?": "1", "<Unspeakable that cannot be shown>": "2"}
 
 
 def run_of(function: Any) -> Run:
