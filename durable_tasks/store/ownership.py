@@ -12,8 +12,14 @@ from durable_tasks.store.transaction import Transaction
 
 def require_own(tx: Transaction, row: Row, verb: Verb) -> None:
     """Raise Forbidden when the task is held by somebody else, or is reserved for others and not the actor's own
-    making. What nobody holds, and what is reserved for nobody, is everybody's."""
+    making. What nobody holds, and what is reserved for nobody, is everybody's.
+
+    Once an attempt has failed, whoever created it may call it off, and ask the same again: but not give the task to
+    himself, or change what it says, as if nobody had rejected it."""
     how = _of_others(tx, row)
+    if how is None and verb is Verb.UPDATE and _was_rejected(tx, row):
+        whose = row["reserved_for"]
+        how = f"reserved for {whose!r}, and an attempt has failed; only {whose!r} or an operator"
     if how is not None:
         raise Forbidden(
             f"task {row['id']} is {how} may {verb} it, or give it to somebody else",
@@ -55,6 +61,13 @@ def _of_others(tx: Transaction, row: Row) -> str | None:
     if holder is None:
         return f"reserved for {whose!r}; only {whose!r}, who created it, or an operator"
     return f"held by {whose!r}; only {whose!r} or an operator"
+
+
+def _was_rejected(tx: Transaction, row: Row) -> bool:
+    """By another than the actor."""
+    if tx.names is None or row["reserved_for"] is None or row["reserved_for"] in tx.names:
+        return False
+    return tx.one("SELECT 1 FROM dt_attempts WHERE task_id = ? AND state = 'failed' LIMIT 1", (row["id"],)) is not None
 
 
 def _holder(row: Row) -> str | None:

@@ -67,6 +67,32 @@ async def test_what_has_ended_is_run_again_by_whom_it_is_for_and_its_creator(org
         assert (await somebody.retry(task.id)).state == "pending"
 
 
+@pytest.mark.parametrize("left", [0, 1], ids=["failed", "retrying"])
+async def test_what_was_rejected_is_asked_again_but_not_taken_by_its_creator(org: Org, left: int) -> None:
+    boss = acting(org, "boss")
+    task = await boss.create("approve", assigned_to="ann", max_retries=left)
+    claim = await org.claim(task.id, agent_id="ann")
+    await org.fail(task.id, "no", token=claim.token)
+    if not left:
+        task = await boss.retry(task.id)
+        assert (task.state, task.assigned_to) == ("pending", "ann")
+    before = await org.get(task.id)
+    for change in ({"assigned_to": "boss"}, {"assigned_to": None}, {"title": "harmless"}):
+        with pytest.raises(errors.Forbidden, match="reserved for 'ann', and an attempt has failed"):
+            await boss.update(task.id, **change)
+    assert await org.get(task.id) == before
+    assert (await acting(org, "ann").update(task.id, assigned_to="boss")).assigned_to == "boss"
+    assert (await boss.update(task.id, title="mine now")).title == "mine now"
+
+
+async def test_what_was_given_back_is_still_its_creators(org: Org) -> None:
+    boss = acting(org, "boss")
+    task = await boss.create("approve", assigned_to="ann")
+    claim = await org.claim(task.id, agent_id="ann")
+    await org.release(task.id, token=claim.token)
+    assert (await boss.update(task.id, assigned_to="ben")).assigned_to == "ben"
+
+
 async def test_what_is_nobodys_is_everybodys(org: Org) -> None:
     eve = acting(org, "eve")
     failed = await claimed(org, agent="ann")
