@@ -48,9 +48,13 @@ class Incoming:
             if "token" in command.arguments:
                 raise
             task = await self._host.store.get(command.org_id, command.task_id)
+            agent = command.arguments["agent_id"]
+            others = task.assigned_to not in (None, agent)
+            whose = (
+                f"belongs to {task.assigned_to!r}, not to {agent!r}" if others else f"{agent!r} does not hold it now"
+            )
             raise AlreadyClaimed(
-                f"task {task.id} is {task.state} and belongs to {task.assigned_to!r},"
-                f" not to {command.arguments['agent_id']!r}",
+                f"task {task.id} is {task.state} and {whose}",
                 task_id=task.id,
                 state=task.state,
                 assigned_to=task.assigned_to,
