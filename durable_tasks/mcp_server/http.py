@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 from mcp.server.streamable_http_manager import DEFAULT_MAX_REQUEST_BODY_SIZE, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.types import Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from durable_tasks.access import Principal
 from durable_tasks.errors import Closed, ConfigurationError
@@ -67,16 +68,32 @@ class HttpEndpoint:
             await runs
 
     async def serve(self, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request of `principal`. Raises Closed when this is not running."""
+        """One request of `principal`. Raises Closed when this is not running, and ClientDisconnect when whoever asks
+        hangs up before all of it is there."""
         if self._manager is None:
             raise Closed("MCP is not running here; enter its lifespan first")
-        await self._manager.handle_request({**scope, _PRINCIPAL: principal}, receive, send)
+        await self._manager.handle_request({**scope, _PRINCIPAL: principal}, _whole(receive), send)
 
 
 async def _run(manager: StreamableHTTPSessionManager, up: asyncio.Event, over: asyncio.Event) -> None:
     async with manager.run():
         up.set()
         await over.wait()
+
+
+def _whole(receive: Receive) -> Receive:
+    """The request, or ClientDisconnect: MCP takes half of one for an error of its own, and logs it as that."""
+    is_whole = False
+
+    async def received() -> Message:
+        nonlocal is_whole
+        message = await receive()
+        if message["type"] == "http.disconnect" and not is_whole:
+            raise ClientDisconnect
+        is_whole = is_whole or not message.get("more_body", False)
+        return message
+
+    return received
 
 
 def _proved(context: Context) -> Principal:

@@ -21,8 +21,9 @@ from durable_tasks.operations.operation import Caller, Host
 
 Context = ServerRequestContext[Any, Any]
 WhoCalls = Callable[[Context], Principal]
-Waiting = Callable[[str], AbstractAsyncContextManager[None]]
-"""Entered around whatever an organisation waits for: who serves may limit that, or cut it short."""
+Waiting = Callable[[Principal, Any], AbstractAsyncContextManager[None]]
+"""Entered around whatever a principal waits for: who serves may limit that, or cut it short, also by a
+DurableTasksError. The second is the transport's request, None where there is none."""
 
 INSTRUCTIONS = """\
 Durable tasks.
@@ -34,7 +35,7 @@ An error says in next_step what to do."""
 _log = logging.getLogger(__name__)
 
 
-def freely(org_id: str) -> AbstractAsyncContextManager[None]:
+def freely(principal: Principal, request: Any) -> AbstractAsyncContextManager[None]:
     """Waiting without a limit."""
     return nullcontext()
 
@@ -84,7 +85,7 @@ class _Desk:
         try:
             tool.operation.admit(caller)
             request = tool.request(params.arguments or {})
-            async with waiting(caller.principal.org):
+            async with waiting(caller.principal, context.request):
                 return tool.succeeded(await tool.operation.run(caller, request))
         except DurableTasksError as error:
             return failed(error)

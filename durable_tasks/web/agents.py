@@ -7,13 +7,16 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from durable_tasks.access import Principal
 from durable_tasks.app import DurableTasks
 from durable_tasks.errors import Closed, Conflict
 from durable_tasks.web.callers import Proving
-from durable_tasks.web.problems import Refusal, nothing_here
+from durable_tasks.web.leaving import Leaving, Looks
+from durable_tasks.web.problems import Refusal, caller_left, nothing_here
 from durable_tasks.web.waits import Waits
 
 log = logging.getLogger("durable_tasks.web")
@@ -29,6 +32,7 @@ class Agents:
         self._tasks = tasks
         self._authenticate = authenticate
         self._waits = waits
+        self._looks = Looks()
         self._app: ASGIApp = _closed
         self.route = Route(PATH, self, methods=["POST"])
 
@@ -57,10 +61,13 @@ class Agents:
             yield Guarded(endpoint, self._authenticate)
 
     @asynccontextmanager
-    async def _waiting(self, org_id: str) -> AsyncIterator[None]:
+    async def _waiting(self, principal: Principal, request: Request) -> AsyncIterator[None]:
         try:
-            async with self._waits.waiting(org_id):
-                yield
+            async with self._waits.waiting(principal):
+                with Leaving(request, self._looks) as leaving:
+                    yield
+                if leaving.gone:
+                    raise caller_left()
         except Refusal as error:  # one that only HTTP knows; a tool refuses in its own way
             raise Conflict(error.detail) from error
 

@@ -5,6 +5,7 @@ It must not know who may look at which organisation beyond the caller it is give
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message as Sent
 from starlette.types import Receive, Scope, Send
 
-from durable_tasks.access import Role
+from durable_tasks.access import Principal, Role
 from durable_tasks.app import DurableTasks
 from durable_tasks.errors import Closed, Forbidden, StoreError
 from durable_tasks.models import Event
@@ -24,6 +25,7 @@ from durable_tasks.web.callers import Callers
 from durable_tasks.web.channel import Channel, Message, Wanted
 from durable_tasks.web.document import SECURITY, STREAM, refused
 from durable_tasks.web.problems import too_many
+from durable_tasks.web.shares import give_back, half
 from durable_tasks.web.visit import Visit
 
 log = logging.getLogger("durable_tasks.web")
@@ -54,11 +56,12 @@ class Live:
     """The streams of one DurableTasks. Each organisation that somebody looks at is read once for all."""
 
     def __init__(self, tasks: DurableTasks, most: int) -> None:
-        """`most`: streams of one organisation at a time."""
+        """`most`: streams of one organisation at a time, of which one caller may have half."""
         self._most = most
         self.patience = PATIENCE
         self._tasks = tasks
         self._channels: dict[str, Channel] = {}
+        self._of: Counter[object] = Counter()
         self._readers: set[asyncio.Task[None]] = set()
         self._replays = asyncio.Semaphore(REPLAYS)
         self._closed = False
@@ -84,24 +87,29 @@ class Live:
             self.close()
             await asyncio.gather(*self._readers)
 
-    async def begin(self, org_id: str, wanted: Wanted, place: int | None, may_listen: "MayListen") -> "EventStream":
+    async def begin(
+        self, principal: Principal, wanted: Wanted, place: int | None, may_listen: "MayListen"
+    ) -> "EventStream":
         """The stream of what comes after `place`. Raises Refusal, StoreError, Closed."""
+        org_id, caller = principal.org, (principal.org, principal.subject)
         channel = self._channels.get(org_id)
         if channel is not None and channel.listeners >= self._most:
             raise too_many(f"organisation {org_id!r} listens {self._most} times already; let some end first")
+        if self._of[caller] >= half(self._most):
+            raise too_many(f"{principal.subject!r} listens {half(self._most)} times already; let some end first")
         newest = await self._tasks.store.last_seq(org_id)
         # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
         place = newest if place is None else min(place, newest)
-        return EventStream(self.follow(org_id, wanted, place, may_listen), patience=self.patience)
+        return EventStream(self.follow(caller, wanted, place, may_listen), patience=self.patience)
 
     async def follow(
-        self, org_id: str, wanted: Wanted, place: int, may_listen: "MayListen"
+        self, caller: tuple[str, str], wanted: Wanted, place: int, may_listen: "MayListen"
     ) -> AsyncGenerator[bytes, None]:
         """Events after `place` as SSE, and then those to come, each once and in order."""
         clock = self._tasks.clock
         ends, checks = clock.steady() + LONGEST, clock.steady() + CHECK
         yield b"retry: %d\nid: %d\n\n" % (RETRY, place)
-        with self._listening(org_id) as (channel, news):
+        with self._listening(*caller) as (channel, news):
             speaks = clock.steady() + KEEPALIVE
             while not (channel.ended or self._closed) and clock.steady() < ends:
                 news.clear()
@@ -144,7 +152,7 @@ class Live:
             )
 
     @contextmanager
-    def _listening(self, org_id: str) -> Iterator[tuple[Channel, asyncio.Event]]:
+    def _listening(self, org_id: str, subject: str) -> Iterator[tuple[Channel, asyncio.Event]]:
         channel = self._channels.get(org_id)
         if channel is None:
             store, waiters, clock = self._tasks.store, self._tasks.waiters, self._tasks.clock
@@ -153,10 +161,12 @@ class Live:
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
         news = channel.join()
+        self._of[org_id, subject] += 1
         try:
             yield channel, news
         finally:
             channel.leave(news)
+            give_back(self._of, (org_id, subject))
 
     async def _read(self, channel: Channel) -> None:
         try:
@@ -216,7 +226,7 @@ def live_routes(live: Live, callers: Callers) -> APIRouter:
         async def may_listen() -> bool:
             return await callers.still(request, caller.principal)
 
-        return await live.begin(caller.principal.org, wanted, after if last is None else last, may_listen)
+        return await live.begin(caller.principal, wanted, after if last is None else last, may_listen)
 
     @router.get("/v1/events/stream", operation_id="stream_events", **described)
     async def stream_events(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from mcp import types
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +17,7 @@ from durable_tasks.mcp_server.http import LOOPBACK, HttpEndpoint
 from durable_tasks.operations.operation import Host
 from durable_tasks.web import refusals
 from durable_tasks.web.callers import Proving
+from durable_tasks.web.leaving import nobody
 from durable_tasks.web.problems import when_to_retry
 
 
@@ -58,7 +59,10 @@ class Guarded:
             return await _refused(error, 403)(scope, receive, send)
         except RateLimited as error:
             return await _refused(error, 429, when_to_retry(error))(scope, receive, send)
-        await self._endpoint.serve(principal, scope, receive, send)
+        try:
+            await self._endpoint.serve(principal, scope, receive, send)
+        except ClientDisconnect:
+            await nobody()(scope, receive, send)
 
 
 def _refused(error: DurableTasksError, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -185,7 +185,7 @@ class _Endpoint:
         return self._replies.of(answer, request)
 
     def _patience(self, caller: Caller) -> AbstractAsyncContextManager[None]:
-        return nullcontext() if self._waits is None else self._waits.waiting(caller.principal.org)
+        return nullcontext() if self._waits is None else self._waits.waiting(caller.principal)
 
     async def _run(self, caller: Caller, given: dict[str, Any]) -> Any:
         inputs, headers = self._inputs, {}

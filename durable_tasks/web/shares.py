@@ -42,6 +42,19 @@ def connections() -> int:
     return _MOST if soft == resource.RLIM_INFINITY else max(8, min(_MOST, soft // 2))
 
 
+def half(most: int) -> int:
+    """What one caller may have of his organisation's: he leaves some to the others."""
+    return (most + 1) // 2
+
+
+def give_back(taken: Counter[object], *keys: object) -> None:
+    """One of each."""
+    for key in keys:
+        taken[key] -= 1
+        if not taken[key]:
+            del taken[key]
+
+
 class Shares:
     """What is open for whom, how often each has asked, and whose turn it is. Without the setting `limits` only what is
     open counts: descriptors have an end whoever asks."""
@@ -101,10 +114,7 @@ class Shares:
         self._open[caller] += 1
 
     def close(self, principal: Principal) -> None:
-        for key in (principal.org, (principal.org, principal.subject)):
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
+        give_back(self._open, principal.org, (principal.org, principal.subject))
 
     def resting(self, org_id: str) -> AbstractContextManager[None]:
         """While a request of the organisation only waits."""

@@ -4,6 +4,8 @@ It must not test tools, nor the endpoint by itself: tests/mcp_server does.
 """
 
 import asyncio
+import json
+import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -18,9 +20,10 @@ from fastapi import FastAPI
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
+from starlette.types import Message, Scope
 
 from durable_tasks import DurableTasks, Settings
-from durable_tasks.access import Role
+from durable_tasks.access import Principal, Role
 from durable_tasks.web.agents import Agents
 from durable_tasks.web.server import serving
 from durable_tasks.web.waits import Waits
@@ -195,6 +198,58 @@ async def test_what_waits_is_answered_when_the_server_stops(
         answer = await waiting
     assert asyncio.get_running_loop().time() - begun < tasks.settings.shutdown_grace
     assert '"code": "closed"' in answer.json()["result"]["content"][0]["text"]
+
+
+async def test_a_wait_ends_when_its_caller_hangs_up(tasks: DurableTasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, waits = event_of_a_wait(monkeypatch), Waits(most=1)
+    agents = Agents(tasks, authenticate, waits)
+    tasks.surfaces.append(agents.running)
+    app = Starlette(routes=[agents.route], lifespan=tasks.lifespan)
+    async with running(app), asyncio.timeout(30):
+        task = await tasks.org("acme").create("x")
+        left = asyncio.Event()
+        said = {"type": "http.request", "body": json.dumps(call("wait_task", task_id=task.id, timeout="1m")).encode()}
+        asking = asyncio.create_task(asked(app, [said], left))
+        await looked.wait()
+        left.set()
+        await asking
+        async with waits.waiting(Principal(org="acme", subject="ann", roles=frozenset())):
+            pass
+
+
+async def test_who_hangs_up_within_a_request_is_no_error(tasks: DurableTasks, caplog: pytest.LogCaptureFixture) -> None:
+    app = tasks.asgi_app(authenticate=authenticate)
+    left = asyncio.Event()
+    left.set()
+    async with running(app), asyncio.timeout(30):
+        assert await asked(app, [{"type": "http.request", "body": b'{"jsonrpc"', "more_body": True}], left) == 499
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def asked(app: Any, messages: list[Message], left: asyncio.Event) -> int:
+    """The status of what ann asks with these messages; then she hangs up, once she has `left`."""
+    statuses = list[int]()
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop(0)
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    headers = {**as_caller(), "Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    scope: Scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/mcp", "raw_path": b"/mcp", "root_path": "", "query_string": b"", "server": ("api", 80),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in {**headers, "Host": "api"}.items()],
+        "client": ("127.0.0.1", 1), "state": {},
+    }  # fmt: skip
+    scope["headers"].append((b"content-length", b"1000"))
+    await app(scope, receive, send)
+    return statuses[0]
 
 
 async def test_an_organisation_that_waits_too_often_is_told_so(tasks: DurableTasks) -> None:

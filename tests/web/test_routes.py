@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from durable_tasks import DurableTasks
-from durable_tasks.access import Role
+from durable_tasks.access import Principal, Role
 from durable_tasks.models import Node, TaskState
 from durable_tasks.operations.answers import Graph
 from durable_tasks.operations.mermaid import MEDIA_TYPE, flowchart
@@ -382,15 +382,23 @@ async def test_waits_end_when_the_server_leaves(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_the_waits_of_an_organisation_are_counted() -> None:
-    waits = Waits(most=1)
-    async with waits.waiting("acme"):
-        async with waits.waiting("umbrella"):
-            pass
-        with pytest.raises(Refusal, match="waits 1 times") as refused:
-            async with waits.waiting("acme"):
+    waits = Waits(most=2)
+    ann, bob, cyd, other = (
+        Principal(org=org_id, subject=subject, roles=frozenset())
+        for org_id, subject in (("acme", "ann"), ("acme", "bob"), ("acme", "cyd"), ("umbrella", "ann"))
+    )
+
+    async def is_refused(principal: Principal, said: str) -> None:
+        with pytest.raises(Refusal, match=said) as refused:
+            async with waits.waiting(principal):
                 pass
-    assert (refused.value.status_code, refused.value.code) == (429, "too_many_waits")
-    async with waits.waiting("acme"):
+        assert (refused.value.status_code, refused.value.code) == (429, "too_many_waits")
+
+    async with waits.waiting(ann):
+        await is_refused(ann, "'ann' waits 1 times")
+        async with waits.waiting(bob), waits.waiting(other):
+            await is_refused(cyd, "'acme' waits 2 times")
+    async with waits.waiting(ann):
         pass
 
 
