@@ -166,6 +166,7 @@ import asyncio, signal, sys
 from tests.executor.test_run import run_of
 
 async def pressed(ctx, task):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job of a shell it is ignored
     signal.raise_signal(signal.SIGINT)
 
 async def main():

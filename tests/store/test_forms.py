@@ -109,7 +109,7 @@ async def test_forms_are_looked_at_beside_the_event_loop(
 ) -> None:
     """Of every call that creates: hundreds of large ones would else keep everybody waiting for a minute."""
     seen: list[threading.Thread] = []
-    monkeypatch.setattr("durable_tasks.store.tasks.check_form", lambda form: seen.append(threading.current_thread()))
+    monkeypatch.setattr("durable_tasks.store.drafts.check_form", lambda form: seen.append(threading.current_thread()))
     new = NewTask(name="one", form=FORM)
     await org.create("one", form=FORM)
     await org.create_many([new])

@@ -23,6 +23,8 @@ async def test_a_group_larger_than_what_is_in_flight(client: Client) -> None:
             await scene.start_group()
             await scene.completes_with([f"of {name}" for name in names])
     assert scene.hands.most_at_once <= IN_FLIGHT
-    assert scene.bridge.calls["record"] == len(names)
+    assert scene.bridge.calls["record"] >= len(names), (
+        "each once, or again where the machine was too busy to hear of it"
+    )
     # One question after a crowd of ends, not one after each.
     assert scene.bridge.calls["begin_members"] < len(names)

@@ -4,6 +4,7 @@ It must not know how a proof is checked.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -146,7 +147,7 @@ async def test_what_is_no_jwt_of_the_issuer_is_refused_everywhere(tmp_path: Path
 
 
 async def test_known_keys_count_through_an_outage_of_the_issuer_and_not_for_ever(tmp_path: Path) -> None:
-    issuer, clock = Issuer(), ManualClock()
+    issuer, clock = Issuer(), ManualClock(time.time())
     issuer.publish(jwk("first", ec_key("first")))
     good = bearing(signed(ec_key("first"), "ES256", headers={"kid": "first"}))
     unknown = bearing(signed(ec_key("second"), "ES256", headers={"kid": "second"}))

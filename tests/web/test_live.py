@@ -282,9 +282,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(server_module, "_DEAF", 500)
     live, org = app.live, tasks.org()
-    live.patience = (
-        3.0  # the other client shares this loop with the server: it is slow as well when the machine is busy
-    )
+    live.patience = 10.0  # the other client shares this loop with the server: on a busy machine it is slow as well
     async with served(app, send_buffer=4096) as (server, address):
         host, port = address.removeprefix("http://").split(":")
         said = as_caller(role=Role.VIEWER)["Authorization"]
