@@ -40,15 +40,17 @@ async def _backup(db: Path | None, target: Path) -> int:
 
 
 def audit(db: Db = None, as_json: AsJson = False) -> None:
-    """Whether what is stored is what was stored: events by their hashes, tasks, their inputs and outputs by their
-    events. It reads the whole file and holds nobody up. Exit code 1: something is not."""
+    """Whether what is stored is what was stored: events by their hashes, tasks (state, attempts, assignee, priority,
+    input, form and output) by their events, workflows by their tasks. Not compared is what no event tells: titles,
+    descriptions, metadata, labels, deadlines, errors, dependencies. It reads the whole file and holds nobody up. Exit
+    code 1: something is not."""
     found = ask(db, lambda console: console.audit())
     if as_json:
         put_json({"damage": found})
     else:
         for one in found:
             put(one)
-        say(f"{len(found)} disagreements" if found else "all is as it was stored")
+        say(f"{len(found)} disagreements" if found else "all that events tell is as it was stored")
     if found:
         raise typer.Exit(FAILED)
 

@@ -19,20 +19,25 @@ MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: after this event, or, when those are through, after this task."""
+    """Where a page begins: after this event; when those are through, after this task; at last, after this workflow."""
 
     org_id: str = ""
     seq: int = 0
     task: int | None = None
+    workflow: int | None = None
 
 
 def page(conn: sqlite3.Connection, place: Place) -> tuple[list[str], Place | None]:
     """The disagreements of one page, in words, and where the next one begins; None after the last.
 
-    Gaps between events, events that do not fit their hash, and tasks that are not what their events say, input, form
-    and output among that. Files of earlier releases have no hash of inputs and forms: those are not compared."""
+    Gaps between events, events that do not fit their hash, tasks that are not what their events say, input, form and
+    output among that, and workflows that do not count their members right. Files of earlier releases have no hash of
+    inputs and forms: those are not compared. Nor is what no event tells, as titles, descriptions, metadata, deadlines,
+    errors and dependencies."""
     # A flipped bit may leave what is no text: it is to be found, not to end the search.
     conn.text_factory = lambda raw: raw.decode(errors="replace")
+    if place.workflow is not None:
+        return _workflows(conn, place.workflow)
     return _events(conn, place) if place.task is None else _tasks(conn, place.task)
 
 
@@ -62,14 +67,39 @@ def _events(conn: sqlite3.Connection, place: Place) -> tuple[list[str], Place]:
     return found, Place(org, last) if count == PAGE else Place(task=0)
 
 
-def _tasks(conn: sqlite3.Connection, after: int) -> tuple[list[str], Place | None]:
+def _tasks(conn: sqlite3.Connection, after: int) -> tuple[list[str], Place]:
     found: list[str] = []
     count = 0
     for values in conn.execute(f"SELECT {TASK} FROM dt_tasks WHERE seq > ? ORDER BY seq LIMIT ?", (after, PAGE)):
         row = task_row(values)
         found += _differences(conn, row)
         after, count = row["seq"], count + 1
-    return found, Place(task=after) if count == PAGE else None
+    return found, Place(task=after) if count == PAGE else Place(workflow=0)
+
+
+_COUNTED = "printf('%d members, %d active, %d completed, %d failed, %d cancelled', "
+_MEMBERS = (
+    f"SELECT {_COUNTED} COUNT(*), SUM(state NOT IN ('completed', 'failed', 'cancelled', 'blocked')),"
+    " SUM(state = 'completed'), SUM(state = 'failed'), SUM(state = 'cancelled'))"
+    " FROM dt_tasks INDEXED BY dt_tasks_member WHERE workflow_id = dt_workflows.id"
+)
+_WORKFLOWS = (
+    f"SELECT seq, id, {_COUNTED} total, active, completed, failed, cancelled), ({_MEMBERS}),"
+    " state = 'completed' AND completed < COALESCE(required, total)"
+    " FROM dt_workflows WHERE seq > ? ORDER BY seq LIMIT ?"
+)
+
+
+def _workflows(conn: sqlite3.Connection, after: int) -> tuple[list[str], Place | None]:
+    found: list[str] = []
+    count = 0
+    for seq, workflow_id, said, members, early in conn.execute(_WORKFLOWS, (after, PAGE)):
+        if said != members:
+            found.append(f"{workflow_id}: it counts {said}; its tasks are {members}")
+        if early:
+            found.append(f"{workflow_id}: it is completed, with {said}")
+        after, count = seq, count + 1
+    return found, Place(workflow=after) if count == PAGE else None
 
 
 def _differences(conn: sqlite3.Connection, row: Row) -> Iterator[str]:

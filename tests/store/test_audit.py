@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_tasks import DurableTasks
+from durable_tasks import DurableTasks, NewTask
 from durable_tasks.store import audit
 from durable_tasks.store.events import event_hash
 from durable_tasks.testing import ManualClock
@@ -23,6 +23,7 @@ async def fill(tasks: DurableTasks) -> str:
     task, token, _ = await claimed(org, input={"amount": 900}, form=FORM)
     await org.complete(task.id, {"approved": True}, token=token)
     await org.create("another")
+    await org.pipeline("two", [NewTask(title="a"), NewTask(title="b")])
     return task.id
 
 
@@ -42,6 +43,8 @@ DAMAGE = {
     "no text": "UPDATE dt_tasks SET input = CAST(x'22ff22' AS TEXT) WHERE input IS NOT NULL",
     "event": "UPDATE dt_events SET data = replace(data, 'pending', 'pendinh') WHERE task_id IS NOT NULL",
     "no JSON": "UPDATE dt_events SET data = 'x' || data WHERE seq = 1",
+    "workflow": "UPDATE dt_workflows SET active = 2",
+    "workflow's end": "UPDATE dt_workflows SET state = 'completed', completed_at = 1",
     "gap": "DELETE FROM dt_events WHERE seq = 2",
 }
 
