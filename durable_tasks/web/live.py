@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -92,24 +93,29 @@ class Live:
     ) -> "EventStream":
         """The stream of what comes after `place`. Raises Refusal, StoreError, Closed."""
         org_id, caller = principal.org, (principal.org, principal.subject)
-        channel = self._channels.get(org_id)
-        if channel is not None and channel.listeners >= self._most:
+        if self._of[org_id] >= self._most:
             raise too_many(f"organisation {org_id!r} listens {self._most} times already; let some end first")
         if self._of[caller] >= half(self._most):
             raise too_many(f"{principal.subject!r} listens {half(self._most)} times already; let some end first")
-        newest = await self._tasks.store.last_seq(org_id)
+        self._of.update((org_id, caller))  # now: many may ask at once
+        over = partial(give_back, self._of, org_id, caller)
+        try:
+            newest = await self._tasks.store.last_seq(org_id)
+        except BaseException:
+            over()
+            raise
         # A number that does not exist yet comes from a file that was restored since: what it stands for is gone.
         place = newest if place is None else min(place, newest)
-        return EventStream(self.follow(caller, wanted, place, may_listen), patience=self.patience)
+        return EventStream(self.follow(org_id, wanted, place, may_listen), patience=self.patience, over=over)
 
     async def follow(
-        self, caller: tuple[str, str], wanted: Wanted, place: int, may_listen: "MayListen"
+        self, org_id: str, wanted: Wanted, place: int, may_listen: "MayListen"
     ) -> AsyncGenerator[bytes, None]:
         """Events after `place` as SSE, and then those to come, each once and in order."""
         clock = self._tasks.clock
         ends, checks = clock.steady() + LONGEST, clock.steady() + CHECK
         yield b"retry: %d\nid: %d\n\n" % (RETRY, place)
-        with self._listening(*caller) as (channel, news):
+        with self._listening(org_id) as (channel, news):
             speaks = clock.steady() + KEEPALIVE
             while not (channel.ended or self._closed) and clock.steady() < ends:
                 news.clear()
@@ -152,7 +158,7 @@ class Live:
             )
 
     @contextmanager
-    def _listening(self, org_id: str, subject: str) -> Iterator[tuple[Channel, asyncio.Event]]:
+    def _listening(self, org_id: str) -> Iterator[tuple[Channel, asyncio.Event]]:
         channel = self._channels.get(org_id)
         if channel is None:
             store, waiters, clock = self._tasks.store, self._tasks.waiters, self._tasks.clock
@@ -161,12 +167,10 @@ class Live:
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
         news = channel.join()
-        self._of[org_id, subject] += 1
         try:
             yield channel, news
         finally:
             channel.leave(news)
-            give_back(self._of, (org_id, subject))
 
     async def _read(self, channel: Channel) -> None:
         try:
@@ -186,15 +190,20 @@ class EventStream(StreamingResponse):
 
     media_type = STREAM
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], *, patience: float) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes, None], *, patience: float, over: Callable[[], None]) -> None:
+        """`over` is called when it is."""
         # x-accel-buffering: nginx would keep events back to send them in larger pieces.
         super().__init__(chunks, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._chunks = chunks
         self._patience = patience
+        self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         Visit.of(scope).worked()
-        await super().__call__(scope, receive, send)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._over()
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Sent) -> None:
