@@ -17,6 +17,9 @@ T = TypeVar("T")
 log = logging.getLogger("durable_tasks.temporal")
 
 INTERNAL = "internal"
+LONGEST = 8192
+"""Characters of what a failure says: what is too large to be sent fails the workflow task, again and again. It has no
+cause, whose words have no end."""
 TRIES = 5
 """Of a command that broke in a way nobody foresaw; the pauses between them double, from a tenth of a second."""
 FIRST_REST = 30.0
@@ -33,9 +36,9 @@ async def answered(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) 
     try:
         return await asking
     except (StoreError, Closed, NotFound) as error:
-        raise _failure(error, final=isinstance(error, NotFound)) from error
+        raise _failure(error, final=isinstance(error, NotFound)) from None
     except Exception as error:
-        raise _unforeseen(error, attempt()) from error
+        raise _unforeseen(error, attempt()) from None
 
 
 async def obeyed(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) -> T:
@@ -43,10 +46,10 @@ async def obeyed(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) ->
     try:
         return await asking
     except DurableTasksError as error:
-        raise _failure(error, final=not isinstance(error, StoreError | Closed)) from error
+        raise _failure(error, final=not isinstance(error, StoreError | Closed)) from None
     except (TypeError, ValueError, ArithmeticError) as error:
         # Its arguments came from anywhere, unchecked; tried for ever, they would keep the sender waiting for ever.
-        raise ApplicationError(message_of(error, 8192), type=InvalidInput.code, non_retryable=True) from error
+        raise ApplicationError(message_of(error, LONGEST), type=InvalidInput.code, non_retryable=True) from None
     except Exception as error:
         # Perhaps it passes, perhaps it is a fault of ours: whoever sent the command must hear of it, and not wait for
         # ever with a Temporal workflow that cannot end.
@@ -56,7 +59,7 @@ async def obeyed(asking: Awaitable[T], attempt: Callable[[], int] = _attempt) ->
             f"the command could not be done: {type_name(error)}: {message_of(error, 1000)}",
             type=INTERNAL,
             non_retryable=final,
-        ) from error
+        ) from None
 
 
 def _unforeseen(error: Exception, attempt: int) -> ApplicationError:
@@ -72,4 +75,4 @@ def _failure(error: DurableTasksError, *, final: bool) -> ApplicationError:
     # Benign: to the worker a refusal is an answer, not an alarm with a traceback.
     category = ApplicationErrorCategory.BENIGN if final else ApplicationErrorCategory.UNSPECIFIED
     details = [{"errors": error.errors}] if isinstance(error, InvalidOutput) else []
-    return ApplicationError(error.message, *details, type=error.code, non_retryable=final, category=category)
+    return ApplicationError(error.message[:LONGEST], *details, type=error.code, non_retryable=final, category=category)

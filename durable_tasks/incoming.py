@@ -51,7 +51,9 @@ class Incoming:
             agent = command.arguments["agent_id"]
             others = task.assigned_to not in (None, agent)
             whose = (
-                f"belongs to {task.assigned_to!r}, not to {agent!r}" if others else f"{agent!r} does not hold it now"
+                f"belongs to {task.assigned_to!r}, not to {shown(agent)}"
+                if others
+                else f"{shown(agent)} does not hold it now"
             )
             raise AlreadyClaimed(
                 f"task {task.id} is {task.state} and {whose}",

@@ -2,11 +2,23 @@
 They must not know how a command is obeyed.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from durable_tasks.activities.refusals import FIRST_REST, LONGEST_REST, TRIES, answered, obeyed
-from durable_tasks.errors import Closed, DurableTasksError, InvalidOutput, NotFound, StaleToken, StoreBusy, StoreFull
+from durable_tasks.activities.refusals import FIRST_REST, LONGEST, LONGEST_REST, TRIES, answered, obeyed
+from durable_tasks.errors import (
+    AlreadyClaimed,
+    Closed,
+    DurableTasksError,
+    InvalidOutput,
+    NotFound,
+    StaleToken,
+    StoreBusy,
+    StoreFull,
+)
 
 MISFITS = [{"pointer": "/amount", "code": "minimum", "message": "too little"}]
 
@@ -74,3 +86,17 @@ async def test_a_workflow_asks_ever_more_slowly_what_breaks_as_nobody_foresaw(er
         assert type(error).__name__ in waiting.message
         rests.append(waiting.next_retry_delay and waiting.next_retry_delay.total_seconds())
     assert rests == [None, None, FIRST_REST, 2 * FIRST_REST, LONGEST_REST]
+
+
+LONG = "x" * 3_000_000
+
+
+@pytest.mark.parametrize(
+    "error", [AlreadyClaimed(LONG), NotFound(LONG), StoreBusy(LONG), ValueError(LONG), RuntimeError(LONG)]
+)
+@pytest.mark.parametrize("asked", [refuse, told])
+async def test_what_is_said_is_never_too_large_to_be_sent(asked: Callable[..., Any], error: Exception) -> None:
+    """Else the workflow task would fail, again and again."""
+    failure = await asked(error)
+    assert len(failure.message) <= LONGEST
+    assert failure.__cause__ is None

@@ -87,14 +87,14 @@ async def asked_by_generators(
     shorten_waits(monkeypatch)
     monkeypatch.setattr(server, "create_app", counted)
     (folder / "openapi.json").write_text(json.dumps(with_links()), encoding="utf-8")
-    (folder / "schemathesis.toml").write_text(without_temporal(), encoding="utf-8")
+    (folder / "schemathesis.toml").write_text(configuration(), encoding="utf-8")
     tasks = DurableTasks(Settings(db=folder / "tasks.db"))
     async with server.serving(tasks, port=0, authenticate=authenticate) as url:
         every = ("--url", url, "--max-examples", str(examples), *CHECKS, *LENIENT)
         while answers.total() < wanted:
             given = [(*every, *options, "--seed", str(next(seeds))) for _ in range(at_once)]
             found = await asyncio.gather(*(generate(folder, *one) for one in given))
-            assert found == [""] * at_once, "\n".join(found)
+            assert found == [""] * at_once, "\n".join((f"after {answers.total()} requests:", *found))
             options = ("--phases", "fuzzing,stateful")  # the systematic part would be the same again
         assert await read_all(tasks) > 0
         assert await tasks.store.audit() == []
@@ -124,11 +124,20 @@ def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Org, "_wait_for", shortly)
 
 
-def without_temporal() -> str:
-    names = [name for name, operation in OPERATIONS.items() if operation.temporal]
+def configuration() -> str:
+    """Without Temporal some operations answer 503. And an object in place of a list in a query is still a list."""
+    asking = [name for name, operation in OPERATIONS.items() if operation.temporal]
+    listing = [
+        described["operationId"]
+        for methods in json.loads(document())["paths"].values()
+        for described in methods.values()
+        if any(one["in"] == "query" and "array" in json.dumps(one) for one in described.get("parameters", ()))
+    ]
     return (
-        f"[[operations]]\ninclude-operation-id = {json.dumps(names)}\n"
+        f"[[operations]]\ninclude-operation-id = {json.dumps(asking)}\n"
         'checks.not_a_server_error.expected-statuses = ["2xx", "4xx", 503]\n'
+        f"[[operations]]\ninclude-operation-id = {json.dumps(listing)}\n"
+        "checks.negative_data_rejection.enabled = false\n"
     )
 
 
