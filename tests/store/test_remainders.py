@@ -206,7 +206,9 @@ async def test_no_handler_begins_a_member_of_an_ended_workflow(stopped: DurableT
     # As a process finds it that was away meanwhile: ready members of a group that has ended.
     with sqlite3.connect(stopped.store.path) as conn:
         conn.execute("UPDATE dt_tasks SET state = 'pending', blocked_by = 0, ready_at = 1 WHERE state = 'blocked'")
-        conn.execute("UPDATE dt_workflows SET state = 'cancelled', completed_at = 1 WHERE id = ?", (made.id,))
+        conn.execute(
+            "UPDATE dt_workflows SET state = 'cancelled', completed_at = 1, active = total WHERE id = ?", (made.id,)
+        )
         conn.execute("INSERT INTO dt_remainders (subject_id, work, after) VALUES (?, 'cancel', '')", (made.id,))
     other = await org.create("other", capability="work")
     stopped.store.subscribe(lambda notice: ended.set() if other.id in notice.ended else None)
